@@ -1,0 +1,61 @@
+//! Why a model cannot be loaded.
+use std::path::PathBuf;
+
+/// Why a file cannot become a running model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file cannot be opened or mapped.
+    #[error("cannot open model file `{}`", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The container is damaged.
+    #[error("the model file is damaged or not a GGUF file")]
+    Gguf(#[from] slm_gguf::Error),
+    /// No code for this architecture.
+    #[error("architecture `{found}` is not supported; supported are: {supported}")]
+    UnknownArchitecture {
+        /// What the file says.
+        found: String,
+        /// Comma-separated list.
+        supported: String,
+    },
+    /// The tokenizer in the file cannot be used.
+    #[error("the model's tokenizer cannot be used: {0}")]
+    Tokenizer(#[from] crate::tokenizer::TokenizerError),
+    /// A tensor is absent, or has another shape or type than the architecture needs.
+    #[error("tensor `{name}` {problem}")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// `is missing`, `has shape … instead of …`, …
+        problem: String,
+    },
+    /// A hyper-parameter contradicts others.
+    #[error("`{key}` is {value}: {problem}")]
+    Hparam {
+        /// The metadata key.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// It would not fit.
+    #[error(
+        "model requires more system memory ({needed_bytes} bytes) than is available ({available_bytes} bytes)"
+    )]
+    OutOfMemory {
+        /// Weights, KV cache and scratch.
+        needed_bytes: u64,
+        /// What the machine or the cgroup has left.
+        available_bytes: u64,
+    },
+    /// The requested CPU tier cannot run here.
+    #[error("{0}")]
+    Cpu(String),
+}

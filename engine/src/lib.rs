@@ -1,0 +1,20 @@
+//! A model from weights to tokens: architectures, tokenizer, KV cache, sampler, and the thread they run on.
+//!
+//! [`Engine`] is the facade: load a GGUF, queue generations, read results from a bounded channel. [`Model`] is the
+//! synchronous core for diagnostics and tests. Knows no HTTP, no wire type and no async runtime (channels aside):
+//! tokens and parameters in, tokens and timings out.
+
+mod error;
+pub mod mapped_file;
+pub mod runtime;
+pub mod sampler;
+pub mod text_stream;
+pub mod tokenizer;
+
+pub use error::LoadError;
+pub use mapped_file::MappedFile;
+pub use runtime::{
+    Engine, Finish, GenerateRequest, LoadOptions, QueueFull, Stats, StepResult, StopReason,
+};
+pub use sampler::SamplingParams;
+pub use tokenizer::{Special, TokenId, Tokenizer};

@@ -1,0 +1,21 @@
+//! The local store of models and everything that names, fills and describes it.
+//!
+//! [`Store`] is the facade. The files under its root are the truth, in the layout of Ollama's store; the sled index is
+//! a view of them that can be rebuilt. This crate alone writes under the models directory. A blob visible under its
+//! digest is complete, verified, synced and read-only.
+
+mod digest;
+mod error;
+mod manifest;
+pub mod modelfile;
+mod name;
+pub mod paths;
+pub mod remote;
+mod store;
+
+pub use digest::{Digest, DigestError};
+pub use error::Error;
+pub use manifest::{Descriptor, Manifest, MediaType};
+pub use modelfile::Modelfile;
+pub use name::{ModelName, NameError};
+pub use store::{ModelEntry, Store};
