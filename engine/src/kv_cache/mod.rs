@@ -7,14 +7,12 @@ use crate::{TokenId, model::DecoderSpec};
 use slm_kernels::{KvLayer, KvType};
 
 /// State of one layer for one sequence.
-#[derive(Debug)]
 enum LayerState {
     /// Keys and values of every position; can be rewound to any.
     Full(KvLayer),
 }
 
 /// The state of one sequence, and the tokens that made it.
-#[derive(Debug)]
 pub struct KvCache {
     tokens: Vec<TokenId>,
     layers: Vec<LayerState>,

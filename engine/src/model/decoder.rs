@@ -24,7 +24,6 @@ pub enum LogitsFor {
 }
 
 /// A decoder: its shape, its packed weights, and the CPU tier and threads it runs on.
-#[derive(Debug)]
 pub struct Decoder {
     spec: DecoderSpec,
     weights: Weights,
@@ -34,7 +33,7 @@ pub struct Decoder {
 }
 
 /// Buffers of a forward pass, reused from step to step. Grow to the largest batch seen.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Scratch {
     /// Residual stream.
     x: Vec<f32>,

@@ -25,7 +25,6 @@ type ReadSpec = fn(&Hparams<'_>) -> Result<DecoderSpec, LoadError>;
 const ARCHITECTURES: &[(&str, ReadSpec)] = &[("llama", llama::spec)];
 
 /// A loaded model: the synchronous core that the engine thread and the diagnostics share.
-#[derive(Debug)]
 pub struct Model {
     decoder: Decoder,
     tokenizer: Tokenizer,

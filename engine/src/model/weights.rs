@@ -12,7 +12,6 @@ use slm_kernels::{
 };
 
 /// Weights of the whole decoder.
-#[derive(Debug)]
 pub(super) struct Weights {
     pub(super) token_embd: Matrix,
     /// `None`: the embedding matrix is the head (tied).
@@ -24,7 +23,6 @@ pub(super) struct Weights {
 }
 
 /// Weights of one block.
-#[derive(Debug)]
 pub(super) struct LayerWeights {
     pub(super) attn_norm: Vec<f32>,
     pub(super) q: Linear,
@@ -38,7 +36,6 @@ pub(super) struct LayerWeights {
 }
 
 /// `y = W x + b`.
-#[derive(Debug)]
 pub(super) struct Linear {
     pub(super) matrix: Matrix,
     pub(super) bias: Option<Vec<f32>>,
@@ -143,18 +140,23 @@ impl Loader<'_> {
         };
         let bias = self.opt_vector(&format!("{stem}.bias"), n_rows)?;
         let mut first = 0;
-        let mut parts = Vec::with_capacity(N);
-        for n in rows {
+        let mut part = |n: usize| {
             let bytes = &self.gguf.tensor_data(info)[first * row_bytes..][..n * row_bytes];
-            parts.push(Linear {
-                matrix: self.pack(info, quant_type, n, n_cols, bytes)?,
-                bias: bias.as_ref().map(|b| b[first..first + n].to_vec()),
-            });
+            let bias = bias.as_ref().map(|b| b[first..first + n].to_vec());
             first += n;
-        }
-        Ok(parts
-            .try_into()
-            .expect("one part was pushed for each of the N entries of `rows`"))
+            Ok(Linear {
+                matrix: self.pack(info, quant_type, n, n_cols, bytes)?,
+                bias,
+            })
+        };
+        let parts = rows
+            .map(&mut part)
+            .into_iter()
+            .collect::<Result<Vec<_>, LoadError>>()?;
+        let Ok(parts) = <[Linear; N]>::try_from(parts) else {
+            unreachable!("there is one part for each of the N rows")
+        };
+        Ok(parts)
     }
 
     fn matrix(&self, name: &str, n_rows: usize, n_cols: usize) -> Result<Matrix, LoadError> {

@@ -15,6 +15,7 @@ use crate::{LoadError, Tokenizer, model::Model};
 use request::Entry;
 use slm_kernels::KvType;
 use std::{
+    fmt,
     path::Path,
     sync::{Arc, mpsc as inbox},
     time::Instant,
@@ -59,16 +60,23 @@ impl Default for LoadOptions {
 }
 
 /// A loaded model and its engine thread. Clones share it; when the last is dropped the thread ends and memory is freed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     model: Arc<Model>,
     context_length: usize,
     thread: thread::EngineThread,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("context_length", &self.shared.context_length)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Bytes that a loaded model takes.
