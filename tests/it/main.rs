@@ -1,1 +1,2 @@
-//! placeholder
+//! End-to-end tests, one module per subject. They need the fixtures that `cargo xtask test` fetches.
+mod registry_harness;
