@@ -169,3 +169,8 @@ pub(crate) fn free_address() -> SocketAddr {
     let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
     probe.local_addr().expect("a bound socket has an address")
 }
+
+/// A loopback port on which nobody listens.
+pub fn free_port() -> u16 {
+    free_address().port()
+}

@@ -19,7 +19,7 @@ mod store;
 
 pub use daemon::Daemon;
 pub use fixtures::{data, fixture, golden_json, golden_model, python, starter_model};
-pub use home::Home;
+pub use home::{Home, free_port};
 pub use http::{Answer, AnswerStream, Http, Request};
 pub use program::{Finished, Running};
 pub use proxy::FlakyProxy;
