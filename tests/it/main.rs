@@ -1,8 +1,12 @@
 //! End-to-end tests, one module per subject. They need the fixtures that `cargo xtask test` fetches.
 
+mod cli;
 mod crash;
 mod hostile;
+mod larger_models;
 mod parity;
 mod pull;
+mod python;
 mod registry_harness;
+mod serve;
 mod store;

@@ -107,7 +107,8 @@ impl Http {
         if !has("host") {
             head += &format!("Host: {}\r\n", self.address);
         }
-        if !has("content-length") && !(request.body.is_empty() && request.method == "GET") {
+        let needs_length = !request.body.is_empty() || request.method != "GET";
+        if needs_length && !has("content-length") {
             head += &format!("Content-Length: {}\r\n", request.body.len());
         }
         for (name, value) in &request.headers {
