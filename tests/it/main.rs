@@ -1,4 +1,8 @@
 //! End-to-end tests, one module per subject. They need the fixtures that `cargo xtask test` fetches.
+#![expect(
+    clippy::print_stdout,
+    reason = "figures and seeds, which the test runner shows when a test fails"
+)]
 
 mod cli;
 mod crash;
