@@ -62,7 +62,9 @@ impl Quickstart {
 
     /// Whether the daemon lists the starter model; starts the daemon when none runs.
     fn has_model(&self) -> Result<bool> {
-        let table = process::output(self.slm().arg("list"), "asking slmd for its models")?;
+        let mut list = self.slm();
+        list.arg("list").stderr(Stdio::inherit()); // says so when it starts the daemon
+        let table = process::output(&mut list, "asking slmd for its models")?;
         Ok(table
             .lines()
             .any(|row| row.split_whitespace().next() == Some(MODEL)))
