@@ -24,8 +24,12 @@ mod matmul;
 mod matrix;
 mod memory;
 mod ops;
+#[cfg(test)]
+mod oracle;
 mod pool;
 mod portable;
+#[cfg(test)]
+mod tests;
 mod tier;
 mod unpack;
 
