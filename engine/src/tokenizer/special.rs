@@ -25,16 +25,31 @@ pub(super) struct SpecialTokens {
     all: Option<Matcher>,
     /// Those that match in ordinary text too.
     user_defined: Option<Matcher>,
+    /// Whether a token swallows the white space behind it; indexed by token, empty when none does.
+    swallows: Vec<bool>,
 }
 
+/// Special tokens that keep the white space behind them in a vocabulary whose others swallow it.
+const KEEP_SPACE: [&[u8]; 3] = [b"<s>", b"<unk>", b"<|endoftext|>"];
+
 impl SpecialTokens {
-    /// Collects them from `(id, type, text)`.
+    /// Collects them from `(id, type, text)`. `swallow_space`: white space behind a control token is not text, as in
+    /// the Phi-3 family's SentencePiece vocabularies (`rstrip` there; the file has no key for it).
     ///
     /// # Errors
     /// More special text than any real vocabulary has.
     pub(super) fn new<'v>(
         tokens: impl Iterator<Item = (TokenId, TokenType, &'v [u8])> + Clone,
+        swallow_space: bool,
     ) -> Result<Self, TokenizerError> {
+        let swallows = if swallow_space {
+            let control = |(_, token_type, text): (TokenId, TokenType, &[u8])| {
+                token_type == TokenType::Control && !KEEP_SPACE.contains(&text)
+            };
+            tokens.clone().map(control).collect()
+        } else {
+            Vec::new()
+        };
         Ok(Self {
             all: Matcher::new(tokens.clone().filter_map(|(id, token_type, text)| {
                 let special = matches!(
@@ -46,9 +61,10 @@ impl SpecialTokens {
             user_defined: Matcher::new(tokens.filter_map(|(id, token_type, text)| {
                 (token_type == TokenType::UserDefined).then_some((id, text))
             }))?,
+            swallows,
         })
     }
-    /// Cuts `text`; the fragments' texts together are `text`.
+    /// Cuts `text`; the fragments' texts together are `text`, except for swallowed white space.
     pub(super) fn split<'t>(&self, text: &'t str, special: Special) -> Vec<Fragment<'t>> {
         let matcher = match special {
             Special::Recognise => &self.all,
@@ -58,11 +74,18 @@ impl SpecialTokens {
         let mut rest_from = 0;
         if let Some(matcher) = matcher {
             for found in matcher.automaton.find_iter(text) {
+                if found.start() < rest_from {
+                    continue; // swallowed
+                }
                 if found.start() > rest_from {
                     fragments.push(Fragment::Text(&text[rest_from..found.start()]));
                 }
-                fragments.push(Fragment::Token(matcher.ids[found.pattern().as_usize()]));
+                let id = matcher.ids[found.pattern().as_usize()];
+                fragments.push(Fragment::Token(id));
                 rest_from = found.end();
+                if self.swallows.get(id as usize).copied().unwrap_or(false) {
+                    rest_from = text.len() - text[rest_from..].trim_start().len();
+                }
             }
         }
         if rest_from < text.len() {
@@ -92,9 +115,7 @@ impl Matcher {
             n_bytes += text.len();
             if n_bytes > MAX_SPECIAL_BYTES {
                 return Err(TokenizerError::Vocabulary {
-                    problem: format!(
-                        "its special tokens have more than {MAX_SPECIAL_BYTES} bytes"
-                    ),
+                    problem: format!("its special tokens have more than {MAX_SPECIAL_BYTES} bytes"),
                 });
             }
             ids.push(id);
@@ -128,7 +149,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, special: Special, expected: &[Fragment<'_>]) {
-        let specials = SpecialTokens::new(TOKENS.into_iter()).unwrap();
+        let specials = SpecialTokens::new(TOKENS.into_iter(), false).unwrap();
         assert_eq!(specials.split(text, special), expected);
     }
 
@@ -145,6 +166,16 @@ mod tests {
             text,
             Special::Ignore,
             &[Text("<|im|>user<unk>"), Token(3), Text("<unused>")],
+        );
+    }
+
+    #[test]
+    fn swallowed_white_space_is_no_text() {
+        use Fragment::{Text, Token};
+        let specials = SpecialTokens::new(TOKENS.into_iter(), true).unwrap();
+        assert_eq!(
+            specials.split("<|im|> \n   a  <|im|>\n", Special::Recognise),
+            [Token(1), Text("a"), Token(3), Token(1)]
         );
     }
 

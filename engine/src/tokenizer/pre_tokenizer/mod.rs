@@ -26,9 +26,7 @@ enum Stage {
     /// Runs of these kinds, cut after so many characters (`None`: never).
     Runs(Kinds, Option<usize>),
     /// Runs of punctuation and some signs, see [`runs::punctuation`].
-    Punctuation {
-        backtick: bool,
-    },
+    Punctuation { backtick: bool },
     /// `[0-9][0-9][0-9]`.
     ThreeDigits,
 }
