@@ -3,7 +3,7 @@ use super::candidates::{Candidate, max_logit};
 
 /// Keeps the best candidates and those not too far below; `p` of 0 or less, or no number, is off.
 pub(super) fn keep(candidates: &mut Vec<Candidate>, p: f32) {
-    if !(p > 0.0) {
+    if p.is_nan() || p <= 0.0 {
         return;
     }
     let max = max_logit(candidates);

@@ -5,7 +5,8 @@
 //! exist here): every filter sees the probabilities at temperature 1, and temperature only shapes the final draw. One
 //! file per stage. A stage never removes the last candidate, and a logit that is no number is never a candidate.
 //!
-//! A seed gives the same tokens for the same logits in every version: the generator and the draw are our own.
+//! A seed gives the same tokens for the same logits in every version: the generator and the draw are our own, and the
+//! candidates reach the draw in a settled order (by likelihood, or by id where nothing was sorted).
 
 mod candidates;
 mod min_p;
@@ -121,11 +122,23 @@ impl Sampler {
 
 /// The first of the greatest logits; 0 when all are −∞ or no number.
 fn greedy(logits: &[f32]) -> TokenId {
-    let (mut best, mut best_logit) = (0, f32::NEG_INFINITY);
-    for (token, &logit) in (0..).zip(logits) {
-        if logit > best_logit {
-            (best, best_logit) = (token, logit);
+    // lanes that do not wait for each other, then a search for the value found
+    const LANES: usize = 16;
+    let greater = |best: f32, logit: f32| if logit > best { logit } else { best };
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    let mut best = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        for (best, &logit) in best.iter_mut().zip(chunk) {
+            *best = greater(*best, logit);
         }
     }
-    best
+    let max = best
+        .iter()
+        .chain(rest)
+        .copied()
+        .fold(f32::NEG_INFINITY, greater);
+    let place = logits
+        .iter()
+        .position(|&logit| logit == max && max > f32::NEG_INFINITY);
+    place.map_or(0, |place| place as TokenId)
 }

@@ -1,10 +1,17 @@
 //! Top-k: the k greatest logits, found in one pass over the vocabulary without sorting it.
 use super::candidates::{Candidate, most_likely_first};
 
-/// Replaces `out` by the `k` most likely tokens (0: all), in no particular order. Logits of −∞ or no number are left out.
+/// Replaces `out` by the `k` most likely tokens, most likely first, or for `k` = 0 by all of them in the order of their
+/// ids. Logits of −∞ or no number are left out.
 pub(super) fn select(logits: &[f32], k: usize, out: &mut Vec<Candidate>) {
     out.clear();
-    let k = if k == 0 { logits.len() } else { k };
+    if k == 0 {
+        let all = (0..)
+            .zip(logits)
+            .filter(|(_, logit)| **logit > f32::NEG_INFINITY);
+        out.extend(all.map(|(token, &logit)| Candidate { token, logit }));
+        return;
+    }
     // Candidates gather above a threshold that rises each time the buffer is full.
     let full = k.saturating_mul(4).max(1024);
     let mut threshold = f32::NEG_INFINITY;
@@ -19,6 +26,7 @@ pub(super) fn select(logits: &[f32], k: usize, out: &mut Vec<Candidate>) {
         }
     }
     keep_best(out, k);
+    out.sort_unstable_by(most_likely_first);
 }
 
 /// Keeps the `k` best; the k-th of them comes last.

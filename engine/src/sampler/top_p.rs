@@ -5,7 +5,7 @@ use super::candidates::{
 
 /// Keeps the nucleus of `candidates`, at least one; `p` of 1 or more, or no number, is off.
 pub(super) fn keep(candidates: &mut Vec<Candidate>, p: f32) {
-    if !(p < 1.0) || candidates.len() < 2 {
+    if p.is_nan() || p >= 1.0 || candidates.len() < 2 {
         return;
     }
     let max = max_logit(candidates);

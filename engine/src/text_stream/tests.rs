@@ -1,4 +1,5 @@
 use super::*;
+use crate::tokenizer::Special;
 
 /// Text and whether it was stopped, from bytes cut at `cuts`.
 fn stream(bytes: &[u8], cuts: &[usize], stop: &[&str]) -> (String, bool) {
@@ -139,4 +140,59 @@ fn any_cut_gives_the_same_text() {
             "{stop:?}"
         );
     }
+}
+
+fn tokenizer(name: &str) -> Tokenizer {
+    use std::io::Read;
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/data/golden/tokenizers"
+    );
+    let packed = std::fs::read(format!("{folder}/{name}.gguf.gz")).unwrap();
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(packed.as_slice())
+        .read_to_end(&mut bytes)
+        .unwrap();
+    let file = slm_gguf::Gguf::parse(&bytes).unwrap();
+    Tokenizer::from_metadata(file.metadata()).unwrap()
+}
+
+#[test]
+fn a_stream_of_tokens_is_what_decoding_gives() {
+    let text = "Größe — 中文 🦀👨\u{200d}👩 naïve  spaces\n";
+    for name in ["qwen2", "llama-spm", "tiny-gemma3"] {
+        let tokenizer = tokenizer(name);
+        let mut tokens = tokenizer.encode_prompt(text);
+        tokens.extend(tokenizer.eos());
+        let mut stream = TextStream::new(Vec::new());
+        let mut streamed = String::new();
+        for &token in &tokens {
+            match stream.push(&tokenizer, token) {
+                Delta::Text(delta) => streamed += &delta,
+                Delta::Stop(_) => panic!("there is no stop string"),
+            }
+        }
+        streamed += &stream.finish();
+        assert_eq!(streamed, text, "{name}");
+        assert_eq!(
+            streamed,
+            tokenizer.decode(&tokens, Special::Ignore),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn text_that_goes_on_from_text_keeps_its_space() {
+    let tokenizer = tokenizer("llama-spm");
+    let paris = tokenizer.encode("Paris", Special::Ignore);
+    let first = |prompt: &str| {
+        let prompt = tokenizer.encode_prompt(prompt);
+        TextStream::after(&prompt, &tokenizer, Vec::new()).push(&tokenizer, paris[0])
+    };
+    assert_eq!(
+        first("The capital of France is"),
+        Delta::Text(" Paris".to_owned())
+    );
+    assert_eq!(first("Hello</s>"), Delta::Text("Paris".to_owned()));
 }

@@ -36,7 +36,11 @@ impl<'t> WordCache<'t> {
         if word.len() > MAX_WORD_BYTES {
             let mut rest = word;
             while !rest.is_empty() {
-                let (part, after) = rest.split_at(rest.floor_char_boundary(MAX_MERGED_BYTES));
+                let mut end = rest.len().min(MAX_MERGED_BYTES);
+                while !rest.is_char_boundary(end) {
+                    end -= 1;
+                }
+                let (part, after) = rest.split_at(end);
                 encode(part, &mut self.merger, &mut self.ids);
                 rest = after;
             }
