@@ -170,7 +170,7 @@ fn printing_parses_back() {
         "\"", "\"\"", "a", " ", "\n", "\t", "#", "é", "'", "\r", "{{ .X }}", "FROM x", "\u{a0}",
     ];
     for _ in 0..20_000 {
-        let mut text = |random: &mut fastrand::Rng| {
+        let text = |random: &mut fastrand::Rng| {
             let text: String = (0..random.usize(..8))
                 .map(|_| pieces[random.usize(..pieces.len())])
                 .collect();
