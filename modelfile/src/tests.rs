@@ -170,7 +170,7 @@ fn printing_parses_back() {
         "\"", "\"\"", "a", " ", "\n", "\t", "#", "é", "'", "\r", "{{ .X }}", "FROM x", "\u{a0}",
     ];
     for _ in 0..20_000 {
-        let mut text = |random: &mut fastrand::Rng| {
+        let text = |random: &mut fastrand::Rng| {
             let text: String = (0..random.usize(..8))
                 .map(|_| pieces[random.usize(..pieces.len())])
                 .collect();
@@ -245,7 +245,7 @@ fn garbage_is_an_error_and_never_a_panic() {
 
 #[test]
 fn the_example_uses_every_instruction() {
-    let text = include_str!("../../../Modelfile.example");
+    let text = include_str!("../../Modelfile.example");
     let (modelfile, warnings) = Modelfile::parse_with_warnings(text.as_bytes()).unwrap();
     assert_eq!(warnings, []);
     let Modelfile {
