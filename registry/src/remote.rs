@@ -42,3 +42,7 @@ pub async fn pull(
 ) -> Result<(), Error> {
     todo!()
 }
+
+/// Downloads in progress in this process.
+#[derive(Default)]
+pub(crate) struct Downloads {}
