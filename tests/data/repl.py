@@ -2,9 +2,10 @@
 
 usage: repl.py STEPS PROGRAM [ARGUMENT]...
 
-STEPS is a JSON list of [wait, type] pairs: wait until the text `wait` shows up in what came since the last step, then
-type `type` (no newline is added). The last pair's `type` may be null: then wait for the program's end. Prints what the
-terminal showed; exits 0 when every step was met and the program ended with 0.
+STEPS is a JSON list of [wait, type] pairs: wait until the text `wait` shows up after what the last step waited for,
+then type `type` (no newline is added, and it may be empty). A line editor draws its prompt again at every key: wait for
+the answer to a line before waiting for the next prompt. Prints what the terminal showed; exits 0 when every step was
+met and the program ended with 0.
 """
 import json
 import os
@@ -51,9 +52,8 @@ for wait, keys in steps:
         if not read(until):
             sys.stdout.buffer.write(everything)
             sys.exit(f"\nthe program ended before {wait!r} showed up")
-    seen = b""
-    if keys is not None:
-        os.write(terminal, keys.encode())
+    seen = seen.split(wait.encode(), 1)[1]
+    os.write(terminal, keys.encode())
 
 wait = "the end of the program"
 until = time.monotonic() + PATIENCE_S

@@ -280,31 +280,40 @@ fn a_chat_at_a_terminal() {
         [">>> ", "What is the capital of France?\r"],
         ["Paris", ""],
         [">>> ", "/set parameter num_predict 5\r"],
-        ["num_predict", ""],
+        ["Set parameter 'num_predict' to '5'", ""],
         [">>> ", "/show info\r"],
         ["llama", ""],
         [">>> ", "/clear\r"],
-        ["ession", ""],
+        ["Cleared", ""],
         [">>> ", "/nonsense\r"],
-        ["nonsense", ""],
+        ["Unknown command '/nonsense'", ""],
         [">>> ", "/bye\r"],
     ]);
     at_a_terminal(&home, &["run", MODEL], &steps).ok();
 }
 
-/// Ctrl-C stops the answer and not the program.
+/// Ctrl-C stops the answer and not the program. The answer is so hot that it would not end by itself.
 #[test]
 fn ctrl_c_in_a_chat() {
     let (home, _daemon) = with_starter();
     let steps = json!([
-        [
-            ">>> ",
-            "Count from one to one thousand, in words, one per line, and then explain it all.\r"
-        ],
+        [">>> ", "/set parameter temperature 50\r"],
+        ["Set parameter", ""],
+        [">>> ", "/set parameter top_k 0\r"],
+        ["Set parameter", ""],
+        [">>> ", "/set parameter top_p 1\r"],
+        ["Set parameter", ""],
+        [">>> ", "/set parameter num_ctx 8192\r"],
+        ["Set parameter", ""],
+        [">>> ", "Tell me everything.\r"],
         ["\n", ""],
-        ["o", "\u{3}"],
-        [">>> ", "/set parameter num_predict 8\r"],
-        [">>> ", "Say hello.\r"],
+        ["e", "\u{3}"],
+        [">>> ", "/set parameter temperature 0\r"],
+        ["Set parameter", ""],
+        [">>> ", "/clear\r"],
+        ["Cleared", ""],
+        [">>> ", "What is the capital of France?\r"],
+        ["Paris", ""],
         [">>> ", "\u{4}"],
     ]);
     at_a_terminal(&home, &["run", MODEL], &steps).ok();

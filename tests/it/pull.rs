@@ -272,3 +272,25 @@ fn unknown_models_and_hosts_are_named() {
         .complains(&["name"]);
     is_whole(&home);
 }
+
+#[test]
+fn a_full_disk_is_named_and_the_store_stays_whole() {
+    let registry = Registry::start();
+    let model = TestModel::tiny(12 * MB);
+    registry.push("library/tiny", "latest", &model);
+    let mut home = Home::new();
+    let name = name_at(registry.address());
+    let daemon = Daemon::start_on_a_small_disk(&mut home);
+    home.slm(&["pull", "--insecure", &name])
+        .refused()
+        .complains(&["cannot write"]);
+    assert!(stored_manifest(&home, registry.address()).is_none());
+    is_whole(&home);
+    assert!(daemon.http().is_up());
+    // what fits still works, and with room again the pull goes on
+    home.create("boats", &slm_tests::golden_model("llama"));
+    daemon.kill();
+    let _daemon = Daemon::start(&mut home);
+    home.slm(&["pull", "--insecure", &name]).ok();
+    is_whole(&home);
+}

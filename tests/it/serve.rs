@@ -18,11 +18,11 @@ fn with_starter() -> (Home, Daemon) {
     (home, daemon)
 }
 
-/// A generation that would take very long, streamed.
+/// A generation that would take very long, streamed: so hot that the token which ends an answer is one of fifty thousand.
 fn endless() -> Request {
     Request::new("POST", "/api/generate").json(&json!({
         "model": MODEL, "prompt": "Count:", "raw": true,
-        "options": { "num_predict": 100_000, "num_ctx": 8192, "temperature": 1.0, "seed": 1, "stop": [] }
+        "options": { "num_predict": 100_000, "num_ctx": 8192, "temperature": 50, "top_k": 0, "top_p": 1, "min_p": 0, "seed": 1 }
     }))
 }
 

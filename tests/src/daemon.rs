@@ -24,22 +24,33 @@ impl Daemon {
     /// Starts the daemon of `home` and waits until it answers.
     #[track_caller]
     pub fn start(home: &mut Home) -> Self {
-        Self::start_with(home, |_| {})
+        Self::start_as(home, |home| home.slmd_command(&["serve"]))
     }
 
-    /// Like [`Daemon::start`], with a chance to change the command.
+    /// Like [`Daemon::start`], but no file may grow beyond some MB: every write of more fails, as on a full disk.
+    #[track_caller]
+    pub fn start_on_a_small_disk(home: &mut Home) -> Self {
+        Self::start_as(home, |home| {
+            let slmd = home.slmd_command(&["serve"]);
+            let mut limited = home.command("sh");
+            // the unit is 512 or 1024 bytes; without the trap the first such write would end the process
+            limited.args(["-c", "trap '' XFSZ; ulimit -f 8192; exec \"$0\" \"$@\""]);
+            limited.arg(slmd.get_program()).args(slmd.get_args());
+            limited
+        })
+    }
+
+    /// Starts the daemon as `command` says.
     ///
     /// # Panics
     /// With its log, when the daemon ends or stays silent.
     #[track_caller]
-    pub fn start_with(home: &mut Home, change: impl Fn(&mut Command)) -> Self {
+    fn start_as(home: &mut Home, command: impl Fn(&Home) -> Command) -> Self {
         let mut last_log = String::new();
         for _ in 0..3 {
             let log = home.path().join("slmd.log");
             let file = File::create(&log).expect("a temporary home is writable");
-            let mut command = home.slmd_command(&["serve"]);
-            change(&mut command);
-            let child = command
+            let child = command(home)
                 .stdin(Stdio::null())
                 .stdout(file.try_clone().expect("a file can be shared"))
                 .stderr(file)

@@ -5,12 +5,15 @@ use std::{
     fmt::Debug,
     io::{Read, Write},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver},
     thread,
     time::{Duration, Instant},
 };
 
 /// Longer than anything here takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long after a program's end its output may stay open: only a child that inherited it can hold it.
+const OUTPUT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A program that came to its end.
 #[derive(Debug)]
@@ -68,8 +71,8 @@ impl Finished {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    stdout: Option<thread::JoinHandle<Vec<u8>>>,
-    stderr: Option<thread::JoinHandle<Vec<u8>>>,
+    stdout: Receiver<Vec<u8>>,
+    stderr: Receiver<Vec<u8>>,
 }
 
 impl Running {
@@ -86,8 +89,8 @@ impl Running {
         thread::spawn(move || {
             let _ = stdin.write_all(&input); // a program need not read what it is given
         });
-        let stdout = child.stdout.take().map(drain);
-        let stderr = child.stderr.take().map(drain);
+        let stdout = drain(child.stdout.take().expect("stdout is piped"));
+        let stderr = drain(child.stderr.take().expect("stderr is piped"));
         Self {
             child,
             stdout,
@@ -120,8 +123,8 @@ impl Running {
         };
         let finished = Finished {
             status,
-            stdout: text(self.stdout.take()),
-            stderr: text(self.stderr.take()),
+            stdout: text(&self.stdout),
+            stderr: text(&self.stderr),
         };
         assert!(!timed_out, "hangs: {finished:#?}");
         finished
@@ -135,15 +138,20 @@ impl Drop for Running {
     }
 }
 
-fn drain(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+fn drain(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
         let _ = pipe.read_to_end(&mut bytes);
-        bytes
-    })
+        let _ = sender.send(bytes); // nobody asks when the program was dropped
+    });
+    receiver
 }
 
-fn text(reader: Option<thread::JoinHandle<Vec<u8>>>) -> String {
-    let bytes = reader.and_then(|thread| thread.join().ok());
-    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+#[track_caller]
+fn text(output: &Receiver<Vec<u8>>) -> String {
+    let bytes = output
+        .recv_timeout(OUTPUT_PATIENCE)
+        .expect("a program that ended leaves its output to nobody else");
+    String::from_utf8_lossy(&bytes).into_owned()
 }
