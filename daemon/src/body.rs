@@ -106,7 +106,10 @@ mod tests {
             br#"{"Model":"m","PROMPT":"p","options":null,"system":null,"unknown":1,"Keep_Alive":-1}"#,
         )
         .unwrap();
-        assert_eq!((request.model.as_str(), request.prompt.as_str()), ("m", "p"));
+        assert_eq!(
+            (request.model.as_str(), request.prompt.as_str()),
+            ("m", "p")
+        );
         assert_eq!(request.options, None);
         assert_eq!(request.keep_alive, Some(KeepAlive::Seconds(-1.0)));
     }
@@ -119,7 +122,10 @@ mod tests {
         )
         .unwrap();
         let message = &request.messages[0];
-        assert_eq!((message.role.as_str(), message.content.as_str()), ("user", ""));
+        assert_eq!(
+            (message.role.as_str(), message.content.as_str()),
+            ("user", "")
+        );
         assert_eq!(
             message.tool_calls.as_ref().unwrap()[0].to_string(),
             r#"{"function":{"name":"f","arguments":{"Key":null}}}"#

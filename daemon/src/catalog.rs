@@ -287,7 +287,12 @@ fn capabilities(gguf: &GgufFacts, template: &Template) -> Vec<Capability> {
 /// What a config blob says about capabilities, for lists that do not read the model.
 pub(crate) fn config_capabilities(config: &Value) -> Option<Vec<String>> {
     let names = config["capabilities"].as_array()?;
-    Some(names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect())
+    Some(
+        names
+            .iter()
+            .filter_map(|n| n.as_str().map(str::to_owned))
+            .collect(),
+    )
 }
 
 /// A config blob for a new model: what the file says on top of what an older config said.
@@ -298,7 +303,10 @@ pub(crate) fn new_config(
 ) -> Map<String, Value> {
     gguf.complete_config(&mut base);
     let template = choose_template(template.map(str::to_owned), gguf.chat_template.as_deref());
-    let names: Vec<&str> = capabilities(gguf, &template).into_iter().map(Capability::name).collect();
+    let names: Vec<&str> = capabilities(gguf, &template)
+        .into_iter()
+        .map(Capability::name)
+        .collect();
     base.insert("capabilities".into(), json!(names));
     base
 }
@@ -335,7 +343,13 @@ mod tests {
         let chosen = choose_template(Some("{{ .Prompt }}".into()), Some(jinja));
         assert_eq!(chosen.source, jinja);
         let chosen = choose_template(Some("{{ .Prompt }}".into()), None);
-        assert!(chosen.ready().unwrap_err().message().contains("Go's template language"));
+        assert!(
+            chosen
+                .ready()
+                .unwrap_err()
+                .message()
+                .contains("Go's template language")
+        );
         let chosen = choose_template(Some(jinja.into()), Some("other"));
         assert_eq!(chosen.source, jinja);
         assert_eq!(choose_template(None, None).source, "");

@@ -101,7 +101,12 @@ pub(crate) struct Flags(BTreeMap<&'static str, String>);
 
 impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let typed = |setting: &Setting| Some((setting.flag, matches.get_one::<String>(setting.flag)?.clone()));
+        let typed = |setting: &Setting| {
+            Some((
+                setting.flag,
+                matches.get_one::<String>(setting.flag)?.clone(),
+            ))
+        };
         Ok(Self(SETTINGS.iter().filter_map(typed).collect()))
     }
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -167,7 +172,9 @@ impl Config {
         };
         let positive = |n: usize| (n > 0).then_some(n);
         let filter_check = |text: &str| tracing_subscriber::EnvFilter::try_new(text).map(|_| ());
-        values.parse_with("log", "a log level or filter", |text| filter_check(text).ok())?;
+        values.parse_with("log", "a log level or filter", |text| {
+            filter_check(text).ok()
+        })?;
         let origins = values.text("origins").split(',').map(str::trim);
         Ok(Self {
             host: Host::parse(values.text("host")),
@@ -183,7 +190,10 @@ impl Config {
             max_queue: values.number("max-queue")?,
             n_threads: positive(values.number("num-threads")?),
             cpu: Some(values.text("cpu").to_owned()).filter(|tier| !tier.is_empty()),
-            origins: origins.filter(|o| !o.is_empty()).map(str::to_owned).collect(),
+            origins: origins
+                .filter(|o| !o.is_empty())
+                .map(str::to_owned)
+                .collect(),
             log: values.text("log").to_owned(),
             set: values.set(),
         })
@@ -249,7 +259,10 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn resolve(flags: &[(&'static str, &str)], env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    fn resolve(
+        flags: &[(&'static str, &str)],
+        env: &[(&str, &str)],
+    ) -> Result<Config, ConfigError> {
         let flags = Flags(flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect());
         Config::resolve(&flags, |name| {
             let found = env.iter().find(|(n, _)| *n == name);
@@ -263,9 +276,16 @@ mod tests {
         assert_eq!(default.host.port, 11434);
         assert_eq!(default.keep_alive, KeepFor::Span(Duration::from_secs(300)));
         assert_eq!(default.context_length, None);
-        let env = [("SLM_HOST", "h:1"), ("OLLAMA_HOST", "h:2"), ("OLLAMA_MODELS", " '/o' ")];
+        let env = [
+            ("SLM_HOST", "h:1"),
+            ("OLLAMA_HOST", "h:2"),
+            ("OLLAMA_MODELS", " '/o' "),
+        ];
         let config = resolve(&[], &env).unwrap();
-        assert_eq!((config.host.port, config.models_dir), (1, PathBuf::from("/o")));
+        assert_eq!(
+            (config.host.port, config.models_dir),
+            (1, PathBuf::from("/o"))
+        );
         let config = resolve(&[("host", "h:3")], &env).unwrap();
         assert_eq!(config.host.port, 3);
         assert_eq!(

@@ -30,6 +30,8 @@ pub(crate) struct Recipe {
     licenses: Vec<String>,
     parameters: Map<String, Value>,
     messages: Option<Vec<Message>>,
+    /// What goes into the config as it is: `renderer`, `parser`, `requires`.
+    config: Vec<(&'static str, String)>,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,10 @@ impl Recipe {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let name = given(request.name).filter(|_| request.model.is_empty());
         let name = model_name(&name.unwrap_or(request.model))?;
-        if request.adapters.is_some_and(|adapters| !adapters.is_empty()) {
+        if request
+            .adapters
+            .is_some_and(|adapters| !adapters.is_empty())
+        {
             return Err(ApiError::bad_request(
                 "adapters are not supported yet; merge the adapter into the weights, and create the model from the result",
             ));
@@ -95,6 +100,14 @@ impl Recipe {
             licenses: licenses(request.license)?,
             parameters,
             messages: request.messages.filter(|messages| !messages.is_empty()),
+            config: [
+                ("renderer", request.renderer),
+                ("parser", request.parser),
+                ("requires", request.requires),
+            ]
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, given(value)?)))
+            .collect(),
         })
     }
 
@@ -125,7 +138,10 @@ impl Recipe {
             layers: draft.layers,
         };
         for layer in &layers.layers {
-            tell(reports, status(format!("using existing layer {}", layer.digest)))?;
+            tell(
+                reports,
+                status(format!("using existing layer {}", layer.digest)),
+            )?;
         }
         if let Some(template) = &self.template {
             layers.replace(MediaType::Template, template.as_bytes())?;
@@ -145,6 +161,8 @@ impl Recipe {
             layers.add(MediaType::License, license.as_bytes())?;
         }
         let mut config = draft.config;
+        let own = self.config.iter();
+        config.extend(own.map(|(key, value)| ((*key).to_owned(), json!(value))));
         let diff_ids: Vec<String> = layers.layers.iter().map(|l| l.digest.to_string()).collect();
         config.insert("architecture".into(), json!("amd64"));
         config.insert("os".into(), json!("linux"));
@@ -152,7 +170,10 @@ impl Recipe {
             "rootfs".into(),
             json!({"type": "layers", "diff_ids": diff_ids}),
         );
-        let weights = layers.layers.iter().find(|l| l.media_type == MediaType::Model);
+        let weights = layers
+            .layers
+            .iter()
+            .find(|l| l.media_type == MediaType::Model);
         if let Some(weights) = weights {
             let facts = GgufFacts::read(&store.blob_path(&weights.digest))?;
             let template = layers.text(&MediaType::Template)?;
@@ -321,9 +342,12 @@ fn only_file(files: &Map<String, Value>) -> Result<Digest, ApiError> {
     let mut digests = Vec::new();
     for (path, digest) in files {
         let relative = std::path::Path::new(path);
-        let escapes = relative
-            .components()
-            .any(|part| !matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir));
+        let escapes = relative.components().any(|part| {
+            !matches!(
+                part,
+                std::path::Component::Normal(_) | std::path::Component::CurDir
+            )
+        });
         if path.is_empty() || escapes {
             return Err(ApiError::bad_request("file path must be relative"));
         }
@@ -333,7 +357,9 @@ fn only_file(files: &Map<String, Value>) -> Result<Digest, ApiError> {
     match digests.as_slice() {
         [(_, digest)] => Ok(*digest),
         several => {
-            let is_safetensors = several.iter().any(|(path, _)| path.ends_with(".safetensors"));
+            let is_safetensors = several
+                .iter()
+                .any(|(path, _)| path.ends_with(".safetensors"));
             Err(ApiError::bad_request(if is_safetensors {
                 "safetensors models are not supported yet; convert the model to GGUF first"
             } else {

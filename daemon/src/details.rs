@@ -19,12 +19,41 @@ const DEFAULT_CONTEXT: usize = 2048;
 
 /// `general.file_type` to the label that people know; gaps are types that were withdrawn.
 const FILE_TYPES: &[(u32, &str)] = &[
-    (0, "F32"), (1, "F16"), (2, "Q4_0"), (3, "Q4_1"), (7, "Q8_0"), (8, "Q5_0"), (9, "Q5_1"),
-    (10, "Q2_K"), (11, "Q3_K_S"), (12, "Q3_K_M"), (13, "Q3_K_L"), (14, "Q4_K_S"), (15, "Q4_K_M"),
-    (16, "Q5_K_S"), (17, "Q5_K_M"), (18, "Q6_K"), (19, "IQ2_XXS"), (20, "IQ2_XS"), (21, "Q2_K_S"),
-    (22, "IQ3_XS"), (23, "IQ3_XXS"), (24, "IQ1_S"), (25, "IQ4_NL"), (26, "IQ3_S"), (27, "IQ3_M"),
-    (28, "IQ2_S"), (29, "IQ2_M"), (30, "IQ4_XS"), (31, "IQ1_M"), (32, "BF16"), (36, "TQ1_0"),
-    (37, "TQ2_0"), (38, "MXFP4_MOE"), (39, "NVFP4"), (40, "Q1_0"),
+    (0, "F32"),
+    (1, "F16"),
+    (2, "Q4_0"),
+    (3, "Q4_1"),
+    (7, "Q8_0"),
+    (8, "Q5_0"),
+    (9, "Q5_1"),
+    (10, "Q2_K"),
+    (11, "Q3_K_S"),
+    (12, "Q3_K_M"),
+    (13, "Q3_K_L"),
+    (14, "Q4_K_S"),
+    (15, "Q4_K_M"),
+    (16, "Q5_K_S"),
+    (17, "Q5_K_M"),
+    (18, "Q6_K"),
+    (19, "IQ2_XXS"),
+    (20, "IQ2_XS"),
+    (21, "Q2_K_S"),
+    (22, "IQ3_XS"),
+    (23, "IQ3_XXS"),
+    (24, "IQ1_S"),
+    (25, "IQ4_NL"),
+    (26, "IQ3_S"),
+    (27, "IQ3_M"),
+    (28, "IQ2_S"),
+    (29, "IQ2_M"),
+    (30, "IQ4_XS"),
+    (31, "IQ1_M"),
+    (32, "BF16"),
+    (36, "TQ1_0"),
+    (37, "TQ2_0"),
+    (38, "MXFP4_MOE"),
+    (39, "NVFP4"),
+    (40, "Q1_0"),
 ];
 
 /// What is needed of a model file without loading it.
@@ -177,10 +206,7 @@ fn file_type(gguf: &Gguf<'_>) -> Result<String, slm_gguf::Error> {
 }
 
 /// Keys and values of every layer for one token.
-fn kv_bytes_per_token(
-    metadata: &Metadata<'_>,
-    architecture: &str,
-) -> Result<u64, slm_gguf::Error> {
+fn kv_bytes_per_token(metadata: &Metadata<'_>, architecture: &str) -> Result<u64, slm_gguf::Error> {
     let count = |name: &str| metadata.opt_u32(&format!("{architecture}.{name}"));
     let n_layers = u64::from(count("block_count")?.unwrap_or(0));
     let n_heads = u64::from(count("attention.head_count").ok().flatten().unwrap_or(1)).max(1);
@@ -189,7 +215,9 @@ fn kv_bytes_per_token(
     let n_kv_heads = match metadata.get(&kv_key) {
         Some(GgufValue::Array(counts)) => {
             let largest = counts.integers().unwrap_or_default().into_iter().max();
-            largest.and_then(|n| u64::try_from(n).ok()).unwrap_or(n_heads)
+            largest
+                .and_then(|n| u64::try_from(n).ok())
+                .unwrap_or(n_heads)
         }
         _ => metadata.opt_u32(&kv_key)?.map_or(n_heads, u64::from),
     };
@@ -229,7 +257,10 @@ fn to_json(value: &GgufValue<'_>, verbose: bool) -> Value {
         GgufValue::U64(n) => json!(n),
         GgufValue::I64(n) => json!(n),
         // the shortest decimal that means this f32: 1e-05, not 9.999999747378752e-06
-        GgufValue::F32(n) => n.to_string().parse::<f64>().map_or(Value::Null, |n| json!(n)),
+        GgufValue::F32(n) => n
+            .to_string()
+            .parse::<f64>()
+            .map_or(Value::Null, |n| json!(n)),
         GgufValue::F64(n) => json!(n),
         GgufValue::Bool(b) => json!(b),
         GgufValue::String(bytes) => json!(String::from_utf8_lossy(bytes)),

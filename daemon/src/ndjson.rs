@@ -40,10 +40,7 @@ pub(crate) fn lines<T: Serialize + Send + 'static>(
 
 /// Answers with one object, in one line.
 pub(crate) fn object<T: Serialize>(item: &T) -> Response {
-    with_type(
-        Body::from(line(item)),
-        "application/json; charset=utf-8",
-    )
+    with_type(Body::from(line(item)), "application/json; charset=utf-8")
 }
 
 /// The items of a channel; dropping the stream closes it.

@@ -122,10 +122,7 @@ impl Pulls {
         let (sender, state) = watch::channel(State::default());
         let store = self.store.clone();
         let task = tokio::spawn(async move {
-            let options = PullOptions {
-                insecure,
-                ..PullOptions::default()
-            };
+            let options = PullOptions { insecure };
             let report = |event| sender.send_modify(|state| state.apply(event));
             let ended = remote::pull(&store, &name, &options, report).await;
             sender.send_modify(|state| state.ended = Some(ended.map_err(ApiError::from)));
@@ -194,15 +191,9 @@ impl Lines {
     /// What is new in `state`.
     fn fresh(&mut self, state: &State) -> Result<Vec<Progress>, ApiError> {
         let mut lines = Vec::new();
-        let mut status = |text: &str| {
-            lines.push(Progress {
-                status: text.to_owned(),
-                ..Progress::default()
-            });
-        };
         if !self.knows_manifest {
             self.knows_manifest = true;
-            status("pulling manifest");
+            lines.push(status("pulling manifest"));
         }
         for (idx, (digest, total, completed)) in state.blobs.iter().enumerate() {
             if self.told.get(idx) == Some(completed) {
@@ -216,17 +207,11 @@ impl Lines {
             });
         }
         self.told = state.blobs.iter().map(|blob| blob.2).collect();
-        let mut status = |text: &str| {
-            lines.push(Progress {
-                status: text.to_owned(),
-                ..Progress::default()
-            });
-        };
         for (phase, text) in LATER_PHASES {
             let happened = phase != Phase::RemovingUnused || state.removed_unused;
             if self.phase < phase && phase <= state.phase && happened {
                 self.phase = phase;
-                status(text);
+                lines.push(status(text));
             }
         }
         match &state.ended {
@@ -236,11 +221,18 @@ impl Lines {
             }
             Some(Ok(())) => {
                 self.is_done = true;
-                status("success");
+                lines.push(status("success"));
             }
             _ => {}
         }
         Ok(lines)
+    }
+}
+
+fn status(text: &str) -> Progress {
+    Progress {
+        status: text.to_owned(),
+        ..Progress::default()
     }
 }
 
@@ -249,7 +241,9 @@ mod tests {
     use super::*;
 
     fn statuses(lines: &[Progress]) -> Vec<(String, Option<u64>)> {
-        let pairs = lines.iter().map(|line| (line.status.clone(), line.completed));
+        let pairs = lines
+            .iter()
+            .map(|line| (line.status.clone(), line.completed));
         pairs.collect()
     }
 
@@ -264,13 +258,22 @@ mod tests {
         let mut state = State::default();
         let mut lines = Lines::default();
         state.apply(PullEvent::Manifest);
-        assert_eq!(statuses(&lines.fresh(&state).unwrap()), [("pulling manifest".into(), None)]);
+        assert_eq!(
+            statuses(&lines.fresh(&state).unwrap()),
+            [("pulling manifest".into(), None)]
+        );
         state.apply(blob(0));
         state.apply(blob(4));
         let name = format!("pulling {}", &digest.hex()[..12]);
-        assert_eq!(statuses(&lines.fresh(&state).unwrap()), [(name.clone(), Some(4))]);
+        assert_eq!(
+            statuses(&lines.fresh(&state).unwrap()),
+            [(name.clone(), Some(4))]
+        );
         state.apply(blob(3));
-        assert!(lines.fresh(&state).unwrap().is_empty(), "progress never shrinks");
+        assert!(
+            lines.fresh(&state).unwrap().is_empty(),
+            "progress never shrinks"
+        );
         state.apply(blob(10));
         state.apply(PullEvent::Verifying);
         state.apply(PullEvent::WritingManifest);

@@ -1,6 +1,11 @@
 //! What `slmd` can do: one file per command.
 
+#[expect(
+    unreachable_pub,
+    reason = "the module of a program, written as if for a library"
+)]
 mod debug;
+mod occupant;
 mod progress;
 mod pull;
 mod serve;
@@ -49,7 +54,7 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Serve { flags } => serve::run(resolve(&flags)?),
         Command::Pull(args) => pull::run(args),
-        Command::Debug(command) => debug::run(command),
+        Command::Debug(command) => debug::run(&command),
     }
 }
 
@@ -58,9 +63,22 @@ fn resolve(flags: &Flags) -> anyhow::Result<Config> {
     Ok(Config::resolve(flags, |name| std::env::var(name).ok())?)
 }
 
-#[expect(clippy::print_stderr, reason = "the last words of a command go to stderr")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the last words of a command go to stderr"
+)]
 fn report(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
+}
+
+/// An error of the store, with what to do about it.
+fn with_hint(error: slm_registry::Error) -> anyhow::Error {
+    let hint = error.hint();
+    let error = anyhow::Error::new(error);
+    match hint {
+        Some(hint) => anyhow::anyhow!("{error:#}; {hint}"),
+        None => error,
+    }
 }
 
 /// Logs go to stderr, with colours on a terminal.

@@ -9,7 +9,7 @@ mod generation;
 mod options;
 mod prompt;
 
-pub(crate) use generation::{Event, Generation, Outcome};
+pub(crate) use generation::{Event, Generation};
 pub(crate) use options::RunOptions;
 pub(crate) use prompt::{PromptSource, conversation, from_wire};
 
@@ -83,10 +83,16 @@ pub(crate) async fn start(
     lease = back;
     let trained = job.record.gguf.context_length;
     let n_prompt = prompt.tokens.len();
-    if n_prompt >= lease.engine().context_length() && n_prompt < trained && matches!(window, Window::Auto { .. }) {
+    if n_prompt >= lease.engine().context_length()
+        && n_prompt < trained
+        && matches!(window, Window::Auto { .. })
+    {
         drop(lease);
         let at_least = (n_prompt + ANSWER_ROOM).min(trained);
-        lease = app.models.acquire(job.demand(Window::Auto { at_least })).await?;
+        lease = app
+            .models
+            .acquire(job.demand(Window::Auto { at_least }))
+            .await?;
     }
     let loaded = lease.engine().context_length();
     let context_length = match window {
@@ -103,7 +109,13 @@ pub(crate) async fn start(
         max_tokens: job.options.max_tokens,
         context_length,
     };
-    Generation::start(lease, prompt, request, job.began, app.shutdown.abort.clone())
+    Generation::start(
+        lease,
+        prompt,
+        request,
+        job.began,
+        app.shutdown.abort.clone(),
+    )
 }
 
 async fn prepare(lease: Lease, source: PromptSource) -> Result<(Lease, Prompt), ApiError> {

@@ -107,7 +107,10 @@ fn count(number: i64) -> Option<usize> {
 fn strings(key: &str, value: &Value) -> Result<Vec<String>, ApiError> {
     let texts: Option<Vec<String>> = match value {
         Value::String(text) => Some(vec![text.clone()]),
-        Value::Array(items) => items.iter().map(|i| i.as_str().map(str::to_owned)).collect(),
+        Value::Array(items) => items
+            .iter()
+            .map(|i| i.as_str().map(str::to_owned))
+            .collect(),
         _ => None,
     };
     let mut texts = texts.ok_or_else(|| wrong_type(key, "array"))?;
@@ -132,7 +135,8 @@ mod tests {
     #[test]
     fn the_request_beats_the_model_and_the_rest_is_default() {
         let model = json!({"temperature": 0.5, "top_k": 10, "stop": ["a"], "num_ctx": 512});
-        let request = json!({"temperature": 0, "stop": "b", "seed": 42.0, "top_p": null, "bogus": 1});
+        let request =
+            json!({"temperature": 0, "stop": "b", "seed": 42.0, "top_p": null, "bogus": 1});
         let options = merge(&[model, request]).unwrap();
         assert_eq!(options.sampling.temperature, 0.0);
         assert_eq!((options.sampling.top_k, options.sampling.top_p), (10, 0.9));
@@ -150,7 +154,10 @@ mod tests {
         assert_eq!((options.max_tokens, options.sampling.seed), (None, None));
         assert_eq!(options.sampling.repeat_last_n, usize::MAX);
         assert_eq!((options.sampling.top_k, options.num_ctx), (0, Some(0)));
-        assert_eq!(merge(&[json!({"num_predict": 0})]).unwrap().max_tokens, Some(0));
+        assert_eq!(
+            merge(&[json!({"num_predict": 0})]).unwrap().max_tokens,
+            Some(0)
+        );
     }
 
     #[test]
@@ -159,10 +166,22 @@ mod tests {
         fn check(options: Value, expected: &str) {
             assert_eq!(merge(&[options]).unwrap_err().message(), expected);
         }
-        check(json!({"num_ctx": "big"}), "option \"num_ctx\" must be of type integer");
-        check(json!({"num_ctx": 1.5}), "option \"num_ctx\" must be of type integer");
-        check(json!({"temperature": "hot"}), "option \"temperature\" must be of type float32");
-        check(json!({"stop": [1]}), "option \"stop\" must be of type array");
+        check(
+            json!({"num_ctx": "big"}),
+            "option \"num_ctx\" must be of type integer",
+        );
+        check(
+            json!({"num_ctx": 1.5}),
+            "option \"num_ctx\" must be of type integer",
+        );
+        check(
+            json!({"temperature": "hot"}),
+            "option \"temperature\" must be of type float32",
+        );
+        check(
+            json!({"stop": [1]}),
+            "option \"stop\" must be of type array",
+        );
         assert!(merge(&[json!({"stop": vec!["x"; 65]})]).is_err());
     }
 }

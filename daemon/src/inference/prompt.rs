@@ -52,7 +52,9 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
             enable_thinking,
             context,
         } => {
-            let text_of = |token: Option<TokenId>| token.map_or_else(String::new, |t| tokenizer.token_text(t));
+            let text_of = |token: Option<TokenId>| {
+                token.map_or_else(String::new, |t| tokenizer.token_text(t))
+            };
             let text = template.render(&PromptInput {
                 messages,
                 tools: tools.as_ref(),
@@ -84,14 +86,19 @@ fn encode_after(
     if context.is_empty() {
         return Ok(tokenizer.encode_prompt(text));
     }
-    if let Some(foreign) = context.iter().find(|t| **t as usize >= tokenizer.vocab_size()) {
+    if let Some(foreign) = context
+        .iter()
+        .find(|t| **t as usize >= tokenizer.vocab_size())
+    {
         return Err(ApiError::bad_request(format!(
             "`context` holds token {foreign}, which this model does not have; send what an answer of the same model returned"
         )));
     }
     let mut tokens = context.to_vec();
     let fresh = tokenizer.encode(text, Special::Recognise);
-    let has_second_bos = fresh.first().is_some_and(|first| Some(*first) == tokenizer.bos());
+    let has_second_bos = fresh
+        .first()
+        .is_some_and(|first| Some(*first) == tokenizer.bos());
     tokens.extend_from_slice(&fresh[usize::from(has_second_bos)..]);
     Ok(tokens)
 }
@@ -143,7 +150,9 @@ mod tests {
     use super::*;
 
     fn roles(messages: &[Message]) -> Vec<(&str, &str)> {
-        let pairs = messages.iter().map(|m| (m.role.as_str(), m.content.as_str()));
+        let pairs = messages
+            .iter()
+            .map(|m| (m.role.as_str(), m.content.as_str()));
         pairs.collect()
     }
 

@@ -18,7 +18,13 @@ x-stainless-runtime-version,x-stainless-timeout";
 const MAX_AGE: &str = "43200";
 /// Origins that may always: the machine itself and applications that bring their own scheme.
 const LOCAL_HOSTS: &[&str] = &["localhost", "127.0.0.1", "0.0.0.0"];
-const APP_SCHEMES: &[&str] = &["app://", "file://", "tauri://", "vscode-webview://", "vscode-file://"];
+const APP_SCHEMES: &[&str] = &[
+    "app://",
+    "file://",
+    "tauri://",
+    "vscode-webview://",
+    "vscode-file://",
+];
 
 /// Refuses foreign origins with 403, answers preflights, and lets browsers read the rest.
 pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {

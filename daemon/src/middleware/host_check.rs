@@ -44,7 +44,9 @@ fn without_port(text: &str) -> &str {
         return bracketed.split(']').next().unwrap_or_default();
     }
     match text.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') && port.chars().all(|c| c.is_ascii_digit()) => host,
+        Some((host, port)) if !host.contains(':') && port.chars().all(|c| c.is_ascii_digit()) => {
+            host
+        }
         _ => text,
     }
 }
@@ -91,12 +93,28 @@ mod tests {
     #[test]
     fn names_of_this_machine_pass_and_others_do_not() {
         for own in [
-            "", "localhost", "LOCALHOST", "127.0.0.1", "127.8.8.8", "::1", "0.0.0.0", "10.1.2.3",
-            "192.168.0.1", "box.local", "host.docker.internal", "app.localhost",
+            "",
+            "localhost",
+            "LOCALHOST",
+            "127.0.0.1",
+            "127.8.8.8",
+            "::1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "192.168.0.1",
+            "box.local",
+            "host.docker.internal",
+            "app.localhost",
         ] {
             assert!(is_own_name(own), "{own}");
         }
-        for foreign in ["example.com", "localhost.example.com", "8.8.8.8", "evillocalhost", "?"] {
+        for foreign in [
+            "example.com",
+            "localhost.example.com",
+            "8.8.8.8",
+            "evillocalhost",
+            "?",
+        ] {
             assert!(!is_own_name(foreign), "{foreign}");
         }
     }

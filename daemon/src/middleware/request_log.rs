@@ -7,7 +7,9 @@ use tracing::Instrument;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Who answers, for whoever finds the port taken.
-pub(crate) const SERVER_NAME: &str = concat!("slmd/", env!("CARGO_PKG_VERSION"));
+const SERVER_NAME: &str = concat!("slmd/", env!("CARGO_PKG_VERSION"));
+/// What [`SERVER_NAME`] begins with.
+pub(crate) const SERVER_PREFIX: &str = "slmd/";
 /// Ids of others are taken over up to this length.
 const MAX_ID_BYTES: usize = 64;
 

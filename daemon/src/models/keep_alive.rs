@@ -132,6 +132,11 @@ mod tests {
         assert_eq!(of(-1.0), Some(KeepFor::Forever));
         assert!(of(0.0).unwrap().is_zero());
         let text = KeepAlive::Text("later".into());
-        assert!(KeepFor::from_wire(Some(&text)).unwrap_err().message().contains("`later`"));
+        assert!(
+            KeepFor::from_wire(Some(&text))
+                .unwrap_err()
+                .message()
+                .contains("`later`")
+        );
     }
 }

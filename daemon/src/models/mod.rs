@@ -67,7 +67,9 @@ impl Lease {
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Lease")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -468,7 +470,9 @@ impl From<LoadFailure> for ApiError {
 async fn expire(shared: Weak<Shared>, mut changes: watch::Receiver<u64>) {
     loop {
         let next = {
-            let Some(shared) = shared.upgrade() else { return };
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
             let now = Instant::now();
             let mut slots = shared.slots();
             let over: Vec<Digest> = slots

@@ -37,7 +37,11 @@ impl Window {
     }
 
     /// The largest window that `fits`, from the preferred one by halves down to the least.
-    pub(crate) fn largest_that(self, trained: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
+    pub(crate) fn largest_that(
+        self,
+        trained: usize,
+        fits: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         let least = self.least(trained);
         let mut window = self.preferred(trained);
         loop {

@@ -28,8 +28,14 @@ pub(super) async fn exists(
     Path(digest): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let digest: Digest = digest.parse()?;
-    let is_there = app.blocking(move |app| Ok(app.store.has_blob(&digest))).await?;
-    Ok(if is_there { StatusCode::OK } else { StatusCode::NOT_FOUND })
+    let is_there = app
+        .blocking(move |app| Ok(app.store.has_blob(&digest)))
+        .await?;
+    Ok(if is_there {
+        StatusCode::OK
+    } else {
+        StatusCode::NOT_FOUND
+    })
 }
 
 /// `POST`: 201 for a new blob, 200 for one that is there.
@@ -39,7 +45,10 @@ pub(super) async fn upload(
     body: Body,
 ) -> Result<StatusCode, ApiError> {
     let digest: Digest = digest.parse()?;
-    if app.blocking(move |app| Ok(app.store.has_blob(&digest))).await? {
+    if app
+        .blocking(move |app| Ok(app.store.has_blob(&digest)))
+        .await?
+    {
         return Ok(StatusCode::OK);
     }
     let (chunks, received) = mpsc::channel(CHUNKS_AHEAD);

@@ -5,9 +5,7 @@ use crate::{
     body::{LenientJson, non_empty},
     catalog::{Capability, Record},
     error::ApiError,
-    inference::{
-        self, Event, Generation, Job, PromptSource, RunOptions, conversation, from_wire,
-    },
+    inference::{self, Event, Generation, Job, PromptSource, RunOptions, conversation, from_wire},
     models::KeepFor,
     ndjson,
     state::App,
@@ -195,7 +193,9 @@ impl<'a> Wishes<'a> {
     /// The check that comes before all others.
     pub(super) fn check_numbers(&self) -> Result<(), ApiError> {
         if !(0..=20).contains(&self.top_logprobs) {
-            return Err(ApiError::bad_request("top_logprobs must be between 0 and 20"));
+            return Err(ApiError::bad_request(
+                "top_logprobs must be between 0 and 20",
+            ));
         }
         Ok(())
     }
@@ -207,7 +207,10 @@ impl<'a> Wishes<'a> {
                 "\"{model}\" does not support images"
             )));
         }
-        if self.format.is_some_and(|format| format.as_str() != Some("")) {
+        if self
+            .format
+            .is_some_and(|format| format.as_str() != Some(""))
+        {
             return Err(ApiError::bad_request(
                 "`format` is not supported yet; leave it out, and ask for the format in the prompt",
             ));

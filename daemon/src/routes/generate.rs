@@ -6,9 +6,7 @@ use crate::{
     catalog::{Capability, Record, Template},
     create::check_template,
     error::ApiError,
-    inference::{
-        self, Event, Generation, Job, PromptSource, RunOptions, conversation, from_wire,
-    },
+    inference::{self, Event, Generation, Job, PromptSource, RunOptions, conversation},
     models::KeepFor,
     ndjson,
     state::App,

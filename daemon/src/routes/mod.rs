@@ -14,9 +14,9 @@ mod pull;
 mod root;
 mod show;
 mod tags;
-mod version;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use crate::{
     error::ApiError,
@@ -77,7 +77,9 @@ pub(crate) fn model_name(raw: &str) -> Result<ModelName, ApiError> {
     if is_cloud {
         return Err(ApiError::new(
             StatusCode::FORBIDDEN,
-            format!("`{raw}` runs in a cloud, and slmd runs models on this machine only; choose another tag"),
+            format!(
+                "`{raw}` runs in a cloud, and slmd runs models on this machine only; choose another tag"
+            ),
         ));
     }
     Ok(rest.parse::<ModelName>()?)

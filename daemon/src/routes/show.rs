@@ -1,9 +1,7 @@
 //! `POST /api/show`: everything about one model.
 
 use super::{model_name, named, timestamp};
-use crate::{
-    body::LenientJson, catalog::Record, details, error::ApiError, state::App,
-};
+use crate::{body::LenientJson, catalog::Record, details, error::ApiError, state::App};
 use axum::{Json, extract::State};
 use serde_json::{Map, Value};
 use slm_api::ollama::{ShowRequest, ShowResponse};
@@ -64,9 +62,13 @@ fn modelfile(app: &App, record: &Record, licenses: Vec<String>) -> Result<String
     };
     let text = |key: &str| record.config[key].as_str().map(str::to_owned);
     let modelfile = Modelfile {
-        from: blobs(MediaType::Model).chain(blobs(MediaType::Projector)).collect(),
+        from: blobs(MediaType::Model)
+            .chain(blobs(MediaType::Projector))
+            .collect(),
         parameters: flat(&record.params),
-        template: app.catalog.text_layer(&record.manifest, &MediaType::Template)?,
+        template: app
+            .catalog
+            .text_layer(&record.manifest, &MediaType::Template)?,
         system: record.system.clone(),
         adapter: blobs(MediaType::Adapter).next(),
         licenses,
@@ -95,7 +97,9 @@ fn flat(params: &Map<String, Value>) -> Vec<(String, String)> {
             single => std::slice::from_ref(single),
         };
         for value in values {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
             pairs.push((name.clone(), text));
         }
     }

@@ -8,7 +8,13 @@ use slm_registry::ModelEntry;
 use std::sync::Arc;
 
 /// What a config blob must say for the model to be listed without opening its file.
-const NEEDED: &[&str] = &["model_format", "model_family", "model_type", "file_type", "context_length"];
+const NEEDED: &[&str] = &[
+    "model_format",
+    "model_family",
+    "model_type",
+    "file_type",
+    "context_length",
+];
 
 /// Answers.
 pub(super) async fn answer(State(app): State<Arc<App>>) -> Result<Json<TagsResponse>, ApiError> {
