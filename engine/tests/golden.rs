@@ -256,10 +256,7 @@ fn limits_end_a_generation_and_a_prompt_that_does_not_fit_is_refused_with_the_co
     .unwrap();
     let (tokens, finish) = collect(engine.generate(greedy(vec![5; 10], 2)).unwrap());
     assert_eq!((tokens.len(), finish.reason), (2, StopReason::Length));
-    assert_eq!(
-        collect(engine.generate(greedy(vec![5; 10], 0)).unwrap()).0,
-        []
-    );
+    assert!(collect(engine.generate(greedy(vec![5; 10], 0)).unwrap()).0.is_empty());
     let (tokens, finish) = collect(engine.generate(greedy(vec![5; 10], 100)).unwrap());
     assert!(tokens.len() <= 6);
     assert_eq!(finish.stats.n_prompt_tokens, 10);

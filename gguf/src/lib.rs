@@ -10,6 +10,8 @@ mod error;
 mod metadata;
 mod reader;
 mod tensor;
+#[cfg(test)]
+mod tests;
 mod value;
 mod writer;
 

@@ -1,7 +1,8 @@
 //! Metadata: typed key-value pairs, read lazily from the file's bytes.
 //!
 //! Getters are strict about kind and lenient about width: a count may be of any integer type, since writers disagree.
-//! The `opt_` ones take an absent key for `None` and still refuse a value of another kind.
+//! The `opt_` ones take an absent key for `None` and still refuse a value of another kind. Errors name the key, what was
+//! asked for and what the file has.
 
 use std::collections::HashMap;
 
@@ -47,7 +48,7 @@ impl<'a> Metadata<'a> {
         self.entries.iter().map(|(k, v)| (*k, v))
     }
 
-    /// A required UTF-8 string. # Errors when absent or of another type.
+    /// A required UTF-8 string.
     pub fn string(&self, key: &str) -> Result<&'a str, Error> {
         require(key, self.opt_string(key)?)
     }

@@ -246,22 +246,29 @@ impl<'a> Array<'a> {
 
     /// The elements as `i64`, any integer or bool type, or `None`. `u64` above `i64::MAX` gives `None` too.
     pub fn integers(&self) -> Option<Vec<i64>> {
-        self.iter()
-            .map(|value| match value {
-                Value::Bool(b) => Some(b.into()),
-                _ => value.as_integer().and_then(|n| i64::try_from(n).ok()),
-            })
-            .collect()
+        self.numbers(|value| match value {
+            Value::Bool(b) => Some(b.into()),
+            _ => value.as_integer().and_then(|n| i64::try_from(n).ok()),
+        })
     }
 
     /// The elements as `f32`, from f32, f64 or integers, or `None`.
     pub fn floats(&self) -> Option<Vec<f32>> {
-        self.iter()
-            .map(|value| match value {
-                Value::F32(x) => Some(x),
-                Value::F64(x) => Some(x as f32),
-                _ => value.as_integer().map(|n| n as f32),
-            })
-            .collect()
+        self.numbers(|value| match value {
+            Value::F32(x) => Some(x),
+            Value::F64(x) => Some(x as f32),
+            _ => value.as_integer().map(|n| n as f32),
+        })
+    }
+
+    fn numbers<T>(&self, convert: impl Fn(Value<'a>) -> Option<T>) -> Option<Vec<T>> {
+        if self.element_type == ValueType::String {
+            return None;
+        }
+        let mut numbers = Vec::with_capacity(self.len); // each element is there: at least one byte in the file
+        for value in self.iter() {
+            numbers.push(convert(value)?);
+        }
+        Some(numbers)
     }
 }

@@ -13,11 +13,25 @@
 pub mod format;
 
 mod activations;
+mod arch;
 mod attention;
 mod compute;
 mod dispatch;
+mod half_float;
 mod kv;
+mod layout;
+mod matmul;
 mod matrix;
+mod memory;
+mod ops;
+#[cfg(test)]
+mod oracle;
+mod pool;
+mod portable;
+#[cfg(test)]
+mod tests;
+mod tier;
+mod unpack;
 
 pub use activations::Activations;
 pub use attention::{AttentionArgs, AttentionScratch};

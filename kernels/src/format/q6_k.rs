@@ -28,12 +28,12 @@ impl Block for BlockQ6K {
 
     fn dequantize(&self, out: &mut [f32]) {
         let d = self.d.to_f32();
-        for (group, out) in out.chunks_exact_mut(32).enumerate() {
-            let (half, g) = (group / 4, group % 4);
-            let low = &self.ql[64 * half + 32 * (g % 2)..][..32];
-            let high = &self.qh[32 * half..][..32];
-            for (l, ((x, low), high)) in out.iter_mut().zip(low).zip(high).enumerate() {
-                let scale = d * f32::from(self.scales[2 * group + l / 16]);
+        for (k, out) in out.chunks_exact_mut(16).enumerate() {
+            let (half, g, first) = (k / 8, k / 2 % 4, 16 * (k % 2));
+            let scale = d * f32::from(self.scales[k]);
+            let low = &self.ql[64 * half + 32 * (g % 2) + first..][..16];
+            let high = &self.qh[32 * half + first..][..16];
+            for ((x, low), high) in out.iter_mut().zip(low).zip(high) {
                 let q = (low >> (4 * (g / 2)) & 15) | (high >> (2 * g) & 3) << 4;
                 *x = scale * (i32::from(q) - 32) as f32;
             }
