@@ -354,7 +354,7 @@ impl Shared {
     /// The length of the blob, if it is there.
     pub(crate) fn blob_size(&self, digest: &Digest) -> Option<u64> {
         let metadata = fs::metadata(self.blob_path(digest)).ok()?;
-        metadata.is_file().then(|| metadata.len())
+        metadata.is_file().then_some(metadata.len())
     }
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
