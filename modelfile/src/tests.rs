@@ -245,7 +245,7 @@ fn garbage_is_an_error_and_never_a_panic() {
 
 #[test]
 fn the_example_uses_every_instruction() {
-    let text = include_str!("../../../Modelfile.example");
+    let text = include_str!("../../Modelfile.example");
     let (modelfile, warnings) = Modelfile::parse_with_warnings(text.as_bytes()).unwrap();
     assert_eq!(warnings, []);
     let Modelfile {
