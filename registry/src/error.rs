@@ -1,8 +1,10 @@
 //! What can go wrong with the store and the registry.
+//!
+//! A variant names what was being done, with the values a person needs; [`Error::hint`] says what to do about it.
 use crate::{Digest, ModelName};
-use std::{io, path::PathBuf};
+use std::{io, path::Path, path::PathBuf};
 
-/// Any failure of this crate; the owner adds variants.
+/// Any failure of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -36,17 +38,83 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The source of an ingest failed.
+    #[error("cannot read the bytes to store")]
+    Source {
+        /// Why.
+        source: io::Error,
+    },
     /// A manifest is not understood.
     #[error("the manifest is not valid: {reason}")]
     Manifest {
         /// What is wrong.
         reason: String,
     },
+    /// A manifest refers to a blob that is not in the store, or is there with another size.
+    #[error("blob {digest} of the model is not in the store or has not {size} bytes")]
+    MissingBlob {
+        /// Which.
+        digest: Digest,
+        /// Its size by the manifest.
+        size: u64,
+    },
+    /// A blob that should be small is not.
+    #[error("blob {digest} has {size} bytes, at most {limit} are read into memory")]
+    BlobTooLarge {
+        /// Which.
+        digest: Digest,
+        /// Its size.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Another process keeps the index.
+    #[error("the models directory `{}` is in use by another process", path.display())]
+    IndexLocked {
+        /// The models directory.
+        path: PathBuf,
+    },
+    /// The disk has less room than the model needs.
+    #[error("the model needs {needed} more bytes and `{}` has {available} left", path.display())]
+    NoSpace {
+        /// Bytes to download.
+        needed: u64,
+        /// Bytes free.
+        available: u64,
+        /// The models directory.
+        path: PathBuf,
+    },
     /// The registry has no such model.
     #[error("pull model manifest: file does not exist")]
     RemoteNotFound {
         /// What was asked for.
         name: ModelName,
+    },
+    /// The registry wants to know who asks.
+    #[error("pull model manifest: unauthorized: `{host}` gives `{name}` only to those who log in")]
+    Unauthorized {
+        /// Host.
+        host: String,
+        /// What was asked for.
+        name: ModelName,
+    },
+    /// The registry refuses or fails with a status.
+    #[error("{doing}: {status}: {body}")]
+    RemoteStatus {
+        /// What was being done: `pull model manifest`, `pull blob …`.
+        doing: String,
+        /// HTTP status.
+        status: u16,
+        /// What the registry says about it, shortened.
+        body: String,
+    },
+    /// The registry answers with something that is not the protocol.
+    #[error("the answer of `{host}` is not understood: {reason}")]
+    Protocol {
+        /// Host.
+        host: String,
+        /// What is wrong.
+        reason: String,
     },
     /// The registry cannot be reached.
     #[error("cannot reach the model registry `{host}`: {reason}")]
@@ -56,11 +124,167 @@ pub enum Error {
         /// Innermost cause.
         reason: String,
     },
+    /// A download failed again and again.
+    #[error("max retries exceeded: {reason}")]
+    RetriesExhausted {
+        /// What happened the last time.
+        reason: String,
+    },
+    /// A download is complete and wrong.
+    #[error("digest mismatch, file must be downloaded again: want {want}, got {got}")]
+    DownloadCorrupted {
+        /// Asked for.
+        want: Digest,
+        /// Got.
+        got: Digest,
+    },
+    /// The HTTP client cannot be made.
+    #[error("cannot set up the HTTP client: {reason}")]
+    Client {
+        /// Innermost cause.
+        reason: String,
+    },
 }
 
 impl Error {
+    /// Makes the closure that `map_err` wants: a read of `path` failed.
+    pub(crate) fn read(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Read {
+            path: path.as_ref().to_owned(),
+            source,
+        }
+    }
+    /// Makes the closure that `map_err` wants: a write of `path` failed.
+    pub(crate) fn write(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Write {
+            path: path.as_ref().to_owned(),
+            source,
+        }
+    }
+
     /// What the user can do now, as one imperative sentence.
     pub fn hint(&self) -> Option<String> {
-        todo!()
+        const FREE_SPACE: &str = "free disk space, remove a model with `slm rm`, or choose \
+                                  another models directory with `SLM_MODELS`";
+        let hint = match self {
+            Self::NotFound { name } => {
+                format!("pull it with `slm pull {name}`, or see what is there with `slm list`")
+            }
+            Self::DigestMismatch { .. } => {
+                "send the bytes again, and check that the source is what it should be".into()
+            }
+            Self::Write { source, .. } if is_disk_full(source) => FREE_SPACE.into(),
+            Self::Read { path, source } | Self::Write { path, source }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                format!(
+                    "check who owns `{}`, or choose another models directory with `SLM_MODELS`",
+                    path.display()
+                )
+            }
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                "choose a models directory on a writable disk with `SLM_MODELS`".into()
+            }
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "check the path; if it is a blob, pull or create the model again".into()
+            }
+            Self::Read { .. } | Self::Write { .. } => "check the disk, and try again".into(),
+            Self::Source { .. } => "send the bytes again".into(),
+            Self::Manifest { .. } => {
+                "check that the name means a model, and pull or create it again".into()
+            }
+            Self::MissingBlob { .. } => "pull or create the model again".into(),
+            Self::BlobTooLarge { .. } => {
+                "check the model: templates, parameters, licences and configs are small".into()
+            }
+            Self::IndexLocked { .. } => {
+                "use the running daemon, stop it first, or choose another models directory with \
+                 `SLM_MODELS`"
+                    .into()
+            }
+            Self::NoSpace { .. } => FREE_SPACE.into(),
+            Self::RemoteNotFound { name } => format!(
+                "check the spelling of name and tag: `{}` has no `{}/{}:{}`",
+                name.host(),
+                name.namespace(),
+                name.model(),
+                name.tag()
+            ),
+            Self::Unauthorized { .. } => {
+                "check the spelling of the name; models behind a login cannot be pulled".into()
+            }
+            Self::RemoteStatus { status: 412, .. } => {
+                "update slm: the registry asks for a newer client".into()
+            }
+            Self::RemoteStatus { status: 429, .. } => {
+                "wait a few minutes: the registry limits how often it is asked".into()
+            }
+            Self::RemoteStatus {
+                status: 500..=599, ..
+            } => "try again later: the registry has a problem of its own".into(),
+            Self::RemoteStatus { .. } => "check the name and what the registry says".into(),
+            Self::Protocol { host, .. } => {
+                format!("check that `{host}` is a model registry, and no proxy answers for it")
+            }
+            Self::Unreachable { host, reason } => unreachable_hint(host, reason),
+            Self::RetriesExhausted { .. } => {
+                "check the network and pull again: finished bytes are kept".into()
+            }
+            Self::DownloadCorrupted { .. } => {
+                "pull again: the damaged file was discarded; if it happens again, something \
+                 between here and the registry changes the bytes"
+                    .into()
+            }
+            Self::Client { .. } => "check the proxy and certificate settings".into(),
+        };
+        Some(hint)
+    }
+}
+
+/// Whether the disk, or this user's share of it, is full.
+fn is_disk_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    [StorageFull, QuotaExceeded].contains(&error.kind())
+}
+
+fn unreachable_hint(host: &str, reason: &str) -> String {
+    if reason.contains("certificate") {
+        return format!(
+            "check the clock and the proxy; for a private registry set `SSL_CERT_FILE` to the \
+             certificate of the authority that signed `{host}`"
+        );
+    }
+    if reason.contains("InvalidContentType") || reason.contains("corrupt message") {
+        return format!(
+            "write `http://{host}/…` or pass `--insecure`: the registry seems to speak plain HTTP"
+        );
+    }
+    "check the network connection; behind a proxy, set `HTTPS_PROXY` for the process that pulls"
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_says_what_to_free() {
+        let full = |kind: io::ErrorKind| Error::write("/m/blobs/x")(kind.into());
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            assert!(full(kind).hint().unwrap().contains("slm rm"));
+        }
+        let denied = full(io::ErrorKind::PermissionDenied).hint().unwrap();
+        assert!(denied.contains("who owns `/m/blobs/x`"), "{denied}");
+    }
+
+    #[test]
+    fn an_unreachable_registry_says_why_and_what_to_try() {
+        let hint = |reason: &str| {
+            let (host, reason) = ("h:5".to_owned(), reason.to_owned());
+            Error::Unreachable { host, reason }.hint().unwrap()
+        };
+        assert!(hint("connection refused").contains("network"));
+        assert!(hint("invalid peer certificate: UnknownIssuer").contains("SSL_CERT_FILE"));
+        assert!(hint("received corrupt message of type InvalidContentType").contains("http://h:5"));
     }
 }

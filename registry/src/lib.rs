@@ -6,16 +6,17 @@
 
 mod digest;
 mod error;
+mod index;
 mod manifest;
-pub mod modelfile;
 mod name;
 pub mod paths;
 pub mod remote;
 mod store;
 
-pub use digest::{Digest, DigestError};
+pub use digest::{Digest, DigestError, Hasher};
 pub use error::Error;
 pub use manifest::{Descriptor, Manifest, MediaType};
-pub use modelfile::Modelfile;
 pub use name::{ModelName, NameError};
-pub use store::{ModelEntry, Store};
+pub use slm_modelfile as modelfile;
+pub use slm_modelfile::{Modelfile, ModelfileError};
+pub use store::{ModelEntry, Pin, Store};

@@ -4,5 +4,7 @@ use std::path::PathBuf;
 /// The models directory when nothing else is said: `models` under the platform's data directory for `slm`.
 /// Creates nothing. `None` when the platform gives no home directory.
 pub fn default_models_dir() -> Option<PathBuf> {
-    todo!()
+    // The local one: on Windows the other would roam, and models are large.
+    let dirs = directories::ProjectDirs::from("", "", "slm")?;
+    Some(dirs.data_local_dir().join("models"))
 }

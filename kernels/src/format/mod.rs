@@ -23,6 +23,8 @@ mod q5_k;
 mod q6_k;
 mod q8_0;
 mod scale_search;
+#[cfg(test)]
+mod tests;
 
 pub use bfloat16::Bf16;
 pub use float16::F16;
@@ -151,8 +153,8 @@ pub fn dequantize(quant_type: QuantType, bytes: &[u8], out: &mut [f32]) {
 
 /// Quantises whole blocks by the reference's method without an importance matrix.
 ///
-/// Formats with fixed rules (all up to `Q8_0`) give the very bytes of the reference; the K formats search for scales
-/// as it does and may differ where two choices tie. Values that are not finite give some block, never a panic.
+/// The bytes are those of the reference, also for the K formats, which search for scales: the tests hold whole matrices
+/// against it. Values that are not finite give some block, never a panic.
 ///
 /// # Panics
 /// When `values.len()` is not a multiple of the block length, or `out` is not exactly its blocks' size.

@@ -4,7 +4,7 @@
 //! values has four groups `g` of 32: the code of group `g`, value `l` is bit pair `g` of byte `l` of the half's 32.
 //! Source: ggml, `block_q2_K`.
 
-use super::scale_search::{MinSearch, WithMin, code, nearest, with_min};
+use super::scale_search::{MinSearch, WithMin, code, largest, nearest, with_min};
 use super::{Block, F16};
 
 /// 256 values of `Q2_K`.
@@ -59,8 +59,8 @@ impl Block for BlockQ2K {
         let found: [WithMin<16>; 16] = std::array::from_fn(|k| {
             with_min(&sub_blocks[k], &sub_blocks[k].map(f32::abs), &search)
         });
-        let max_scale = found.iter().fold(0.0f32, |max, sub| max.max(sub.scale));
-        let max_min = found.iter().fold(0.0f32, |max, sub| max.max(sub.min));
+        let max_scale = largest(found.iter().map(|sub| sub.scale));
+        let max_min = largest(found.iter().map(|sub| sub.min));
         let four_bits = |value: f32, max: f32| {
             let steps_per_unit = if max > 0.0 { 15.0 / max } else { 0.0 };
             nearest(steps_per_unit * value).clamp(0.0, 15.0) as u8

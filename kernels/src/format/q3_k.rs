@@ -5,7 +5,7 @@
 //! `k` are nibble `k / 8` of byte `k mod 8`, the upper two are pair `k / 4` of byte `8 + k mod 4`.
 //! Source: ggml, `block_q3_K`.
 
-use super::scale_search::{code, largest_magnitude, symmetric_by_sweeps};
+use super::scale_search::{Symmetric, code, largest_magnitude, symmetric_by_sweeps};
 use super::{Block, F16};
 
 /// 256 values of `Q3_K`.
@@ -67,19 +67,20 @@ impl Block for BlockQ3K {
 
     fn quantize(values: &[f32]) -> Self {
         let sub_blocks = values.as_chunks::<16>().0;
-        let found: [f32; 16] = std::array::from_fn(|k| symmetric_by_sweeps(&sub_blocks[k], 4.0));
-        let largest = largest_magnitude(&found);
-        let (d, scales) = if largest == 0.0 {
-            (F16::default(), [0; 16])
-        } else {
-            let steps_per_unit = -32.0 / largest;
-            let scales = found.map(|scale| code(steps_per_unit * scale, -32.0, 31.0) as i8);
-            (F16::from_f32(1.0 / steps_per_unit), scales)
-        };
+        let found: [Symmetric<16>; 16] =
+            std::array::from_fn(|k| symmetric_by_sweeps(&sub_blocks[k], 4.0));
+        let largest = largest_magnitude(&found.each_ref().map(|sub| sub.scale));
+        if largest == 0.0 {
+            return bytemuck::Zeroable::zeroed(); // d = 0: codes do not matter
+        }
+        let steps_per_unit = -32.0 / largest;
+        let d = F16::from_f32(1.0 / steps_per_unit);
+        let scales: [i8; 16] =
+            std::array::from_fn(|k| code(steps_per_unit * found[k].scale, -32.0, 31.0) as i8);
         let codes: [[u8; 16]; 16] = std::array::from_fn(|k| {
             let scale = d.to_f32() * f32::from(scales[k]);
             if scale == 0.0 {
-                return [4; 16]; // whatever the codes, the values are 0
+                return found[k].codes.map(|q| q as u8);
             }
             sub_blocks[k].map(|x| (code(x / scale, -4.0, 3.0) + 4.0) as u8)
         });

@@ -3,7 +3,7 @@
 //! Bytes: `d` f16, `dmin` f16, 12 bytes of [`KScales`], then four runs of 32 bytes; run `c` holds sub-block `2c` in
 //! its low nibbles and `2c + 1` in its high ones. Source: ggml, `block_q4_K`.
 
-use super::scale_search::{MinSearch, WithMin, code, nearest, with_min};
+use super::scale_search::{MinSearch, WithMin, code, largest, nearest, with_min};
 use super::{Block, F16, KScales};
 
 /// 256 values of `Q4_K`.
@@ -94,8 +94,8 @@ pub(super) fn encode_sub_blocks(values: &[f32], search: &MinSearch) -> EncodedSu
         let rms = (sum_squares / 32.0).sqrt();
         with_min(x, &x.map(|x| rms + x.abs()), search)
     });
-    let max_scale = found.iter().fold(0.0f32, |max, sub| max.max(sub.scale));
-    let max_min = found.iter().fold(0.0f32, |max, sub| max.max(sub.min));
+    let max_scale = largest(found.iter().map(|sub| sub.scale));
+    let max_min = largest(found.iter().map(|sub| sub.min));
     let six_bits = |value: f32, max: f32| {
         let steps_per_unit = if max > 0.0 { 63.0 / max } else { 0.0 };
         nearest(steps_per_unit * value).clamp(0.0, 63.0) as u8

@@ -4,7 +4,7 @@
 //! groups `g` of 32: the low bits of group `g`, value `l` are nibble `g / 2` of byte `32·(g mod 2) + l` of the half's
 //! 64 low bytes, the upper bits are pair `g` of byte `l` of its 32 upper bytes. Source: ggml, `block_q6_K`.
 
-use super::scale_search::{code, largest_magnitude, symmetric};
+use super::scale_search::{Symmetric, code, largest_magnitude, symmetric};
 use super::{Block, F16};
 
 /// 256 values of `Q6_K`.
@@ -28,12 +28,12 @@ impl Block for BlockQ6K {
 
     fn dequantize(&self, out: &mut [f32]) {
         let d = self.d.to_f32();
-        for (group, out) in out.chunks_exact_mut(32).enumerate() {
-            let (half, g) = (group / 4, group % 4);
-            let low = &self.ql[64 * half + 32 * (g % 2)..][..32];
-            let high = &self.qh[32 * half..][..32];
-            for (l, ((x, low), high)) in out.iter_mut().zip(low).zip(high).enumerate() {
-                let scale = d * f32::from(self.scales[2 * group + l / 16]);
+        for (k, out) in out.chunks_exact_mut(16).enumerate() {
+            let (half, g, first) = (k / 8, k / 2 % 4, 16 * (k % 2));
+            let scale = d * f32::from(self.scales[k]);
+            let low = &self.ql[64 * half + 32 * (g % 2) + first..][..16];
+            let high = &self.qh[32 * half + first..][..16];
+            for ((x, low), high) in out.iter_mut().zip(low).zip(high) {
                 let q = (low >> (4 * (g / 2)) & 15) | (high >> (2 * g) & 3) << 4;
                 *x = scale * (i32::from(q) - 32) as f32;
             }
@@ -42,24 +42,21 @@ impl Block for BlockQ6K {
 
     fn quantize(values: &[f32]) -> Self {
         let sub_blocks = values.as_chunks::<16>().0;
-        let found: [(f32, [f32; 16]); 16] =
-            std::array::from_fn(|k| symmetric(&sub_blocks[k], 32.0));
-        let largest = largest_magnitude(&found.map(|(scale, _)| scale));
+        let found: [Symmetric<16>; 16] = std::array::from_fn(|k| symmetric(&sub_blocks[k], 32.0));
+        let largest = largest_magnitude(&found.each_ref().map(|sub| sub.scale));
         if largest.abs() < 1e-15 {
             return bytemuck::Zeroable::zeroed(); // d = 0: codes do not matter
         }
         let steps_per_unit = -128.0 / largest;
         let d = F16::from_f32(1.0 / steps_per_unit);
         let scales: [i8; 16] =
-            std::array::from_fn(|k| code(steps_per_unit * found[k].0, -128.0, 127.0) as i8);
+            std::array::from_fn(|k| code(steps_per_unit * found[k].scale, -128.0, 127.0) as i8);
         let codes: [[u8; 16]; 16] = std::array::from_fn(|k| {
             let scale = d.to_f32() * f32::from(scales[k]);
-            let signed = if scale == 0.0 {
-                found[k].1
-            } else {
-                sub_blocks[k].map(|x| code(x / scale, -32.0, 31.0))
-            };
-            signed.map(|q| (q + 32.0) as u8)
+            if scale == 0.0 {
+                return found[k].codes.map(|q| q as u8);
+            }
+            sub_blocks[k].map(|x| (code(x / scale, -32.0, 31.0) + 32.0) as u8)
         });
         let code_of = |group: usize, l: usize| codes[2 * group + l / 16][l % 16];
         Self {

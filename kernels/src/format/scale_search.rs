@@ -7,6 +7,19 @@
 /// Below this magnitude a group counts as all zero.
 const NEGLIGIBLE: f32 = 1e-15;
 
+/// A group's `x ≈ scale·(q − n)` with codes from 0 to `2n − 1`; all 0 for a group without a scale.
+pub(super) struct Symmetric<const N: usize> {
+    pub scale: f32,
+    pub codes: [f32; N],
+}
+
+impl<const N: usize> Symmetric<N> {
+    const ZERO: Self = Self {
+        scale: 0.0,
+        codes: [0.0; N],
+    };
+}
+
 /// The value with the largest magnitude, with its sign; the first of several, 0 for none.
 pub(super) fn largest_magnitude(values: &[f32]) -> f32 {
     let mut largest = 0.0f32;
@@ -25,6 +38,11 @@ pub(super) fn range(values: &[f32]) -> (f32, f32) {
         .fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), &x| {
             (min.min(x), max.max(x))
         })
+}
+
+/// The largest of numbers that are not below 0; 0, not −0, for none.
+pub(super) fn largest(values: impl Iterator<Item = f32>) -> f32 {
+    values.fold(0.0, |largest, x| if x > largest { x } else { largest })
 }
 
 /// `1 / scale`, or 0 for a scale of 0, whose codes do not matter.
@@ -57,11 +75,11 @@ fn code_sums<const N: usize>(values: &[f32; N], codes: &[f32; N]) -> (f32, f32) 
     (sum_xq, sum_qq)
 }
 
-/// Best scale for codes from `-n` to `n - 1` around zero, each value weighted by its square. Returns scale and codes.
-pub(super) fn symmetric<const N: usize>(values: &[f32; N], n: f32) -> (f32, [f32; N]) {
+/// Best scale for codes from `-n` to `n - 1` around zero, each value weighted by its square.
+pub(super) fn symmetric<const N: usize>(values: &[f32; N], n: f32) -> Symmetric<N> {
     let extreme = largest_magnitude(values);
     if extreme.abs() < NEGLIGIBLE {
-        return (0.0, [0.0; N]);
+        return Symmetric::ZERO;
     }
     let encode = |inverse_scale: f32| values.map(|x| code(inverse_scale * x, -n, n - 1.0));
 
@@ -78,14 +96,17 @@ pub(super) fn symmetric<const N: usize>(values: &[f32; N], n: f32) -> (f32, [f32
             best = scale * sum_xq;
         }
     }
-    (scale, codes)
+    Symmetric {
+        scale,
+        codes: codes.map(|q| q + n),
+    }
 }
 
 /// Best scale for few codes from `-n` to `n - 1`: starts from the extreme, then moves single codes while that helps.
-pub(super) fn symmetric_by_sweeps<const N: usize>(values: &[f32; N], n: f32) -> f32 {
+pub(super) fn symmetric_by_sweeps<const N: usize>(values: &[f32; N], n: f32) -> Symmetric<N> {
     let extreme = largest_magnitude(values);
     if extreme.abs() < NEGLIGIBLE {
-        return 0.0;
+        return Symmetric::ZERO;
     }
     let inverse_scale = -n / extreme;
     let mut codes = values.map(|x| code(inverse_scale * x, -n, n - 1.0));
@@ -114,7 +135,10 @@ pub(super) fn symmetric_by_sweeps<const N: usize>(values: &[f32; N], n: f32) -> 
             break;
         }
     }
-    if sum_qq > 0.0 { sum_xq / sum_qq } else { 0.0 }
+    Symmetric {
+        scale: if sum_qq > 0.0 { sum_xq / sum_qq } else { 0.0 },
+        codes: codes.map(|q| q + n),
+    }
 }
 
 /// How [`with_min`] searches.

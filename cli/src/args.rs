@@ -1,0 +1,132 @@
+//! The command line as it is typed.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{cp, create, list, ps, pull, rm, run, serve, show, stop};
+
+/// Run language models on this machine
+#[derive(Debug, Parser)]
+#[command(name = "slm", version, arg_required_else_help = true)]
+#[command(after_help = "\
+Environment:
+  SLM_HOST, OLLAMA_HOST  where the daemon is (default 127.0.0.1:11434)
+  SLM_NO_AUTOSTART=1     do not start a daemon when none answers
+  SLM_NOHISTORY=1        keep no history of the lines typed in a chat
+  NO_COLOR=1             no colours")]
+pub(crate) struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One variant per file in `commands/`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Chat with a model, or have it answer one prompt
+    Run(run::Args),
+    /// List the models on this machine
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    /// List the models that are loaded
+    Ps(ps::Args),
+    /// Show what a model is made of
+    Show(show::Args),
+    /// Fetch a model from a registry
+    Pull(pull::Args),
+    /// Make a model from a Modelfile
+    Create(create::Args),
+    /// Give a model a second name
+    Cp(cp::Args),
+    /// Remove models
+    Rm(rm::Args),
+    /// Unload a model
+    Stop(stop::Args),
+    /// Run the daemon in the foreground
+    #[command(visible_alias = "start")]
+    Serve(serve::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[track_caller]
+    fn parse(line: &str) -> Command {
+        let words = line.split_whitespace();
+        Args::try_parse_from(words).expect(line).command
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_a_prompt_of_many_words() {
+        let Command::Run(args) = parse("slm run m --verbose why is the sky --keepalive 5m") else {
+            panic!("another command");
+        };
+        assert_eq!(args.model, "m");
+        assert_eq!(args.prompt.join(" "), "why is the sky");
+        assert!(args.verbose);
+        assert_eq!(args.keepalive.as_deref(), Some("5m"));
+        assert_eq!(args.think, None);
+    }
+
+    #[test]
+    fn think_takes_a_level_only_after_an_equals_sign() {
+        let think = |line| match parse(line) {
+            Command::Run(args) => (args.think, args.prompt.join(" ")),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            think("slm run m --think hello"),
+            (Some("true".into()), "hello".into())
+        );
+        assert_eq!(
+            think("slm run m --think=high hi"),
+            (Some("high".into()), "hi".into())
+        );
+        assert_eq!(
+            think("slm run m --think=false"),
+            (Some("false".into()), String::new())
+        );
+        assert!(Args::try_parse_from(["slm", "run", "m", "--think=loud"]).is_err());
+    }
+
+    #[test]
+    fn aliases_and_lists() {
+        assert!(matches!(parse("slm ls"), Command::List(_)));
+        assert!(matches!(parse("slm start"), Command::Serve(_)));
+        let Command::Rm(args) = parse("slm rm a b:1") else {
+            panic!("another command");
+        };
+        assert_eq!(args.models, ["a", "b:1"]);
+        let Command::Create(args) = parse("slm create m") else {
+            panic!("another command");
+        };
+        assert_eq!(args.file, None);
+    }
+
+    #[test]
+    fn wrong_usage_has_code_2() {
+        for line in [
+            &["slm"][..],
+            &["slm", "rm"],
+            &["slm", "cp", "a"],
+            &["slm", "frobnicate"],
+            &["slm", "show", "m", "--license", "--system"],
+        ] {
+            let error = Args::try_parse_from(line).expect_err("wrong usage");
+            assert_eq!(error.exit_code(), 2, "{line:?}");
+        }
+        let version = Args::try_parse_from(["slm", "--version"]).expect_err("not a command");
+        assert_eq!(version.exit_code(), 0);
+        assert_eq!(
+            version.to_string(),
+            format!("slm {}\n", env!("CARGO_PKG_VERSION"))
+        );
+    }
+}

@@ -1,0 +1,41 @@
+//! One file per command: its `Args`, whose comments are the help, and `run`.
+
+pub(crate) mod cp;
+pub(crate) mod create;
+pub(crate) mod list;
+pub(crate) mod ps;
+pub(crate) mod pull;
+pub(crate) mod rm;
+pub(crate) mod run;
+pub(crate) mod serve;
+pub(crate) mod show;
+pub(crate) mod stop;
+
+use crate::args::Command;
+use crate::daemon;
+use crate::failure::Exit;
+use crate::settings::Settings;
+use crate::ui::Ui;
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// What `main` prints.
+pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow::Result<Exit> {
+    if let Command::Serve(args) = command {
+        return serve::run(args);
+    }
+    let client = daemon::connect(settings, ui).await?;
+    match command {
+        Command::Run(args) => run::run(args, &client, settings, ui).await,
+        Command::List(args) => list::run(args, &client, ui).await,
+        Command::Ps(args) => ps::run(args, &client, ui).await,
+        Command::Show(args) => show::run(args, &client, ui).await,
+        Command::Pull(args) => pull::run(args, &client, ui).await,
+        Command::Create(args) => create::run(args, &client, settings, ui).await,
+        Command::Cp(args) => cp::run(args, &client, ui).await,
+        Command::Rm(args) => rm::run(args, &client, ui).await,
+        Command::Stop(args) => stop::run(args, &client, ui).await,
+        Command::Serve(args) => serve::run(args),
+    }
+}

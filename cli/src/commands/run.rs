@@ -1,0 +1,245 @@
+//! `slm run`: one prompt and its answer, or a chat.
+
+use serde_json::Value;
+use slm_api::Client;
+use slm_api::ollama::{GenerateRequest, KeepAlive, ShowResponse, Think};
+
+use crate::answer::{Ended, Printer, Style};
+use crate::failure::{Advice, Exit};
+use crate::models;
+use crate::repl;
+use crate::settings::Settings;
+use crate::ui::{self, Ui};
+
+/// Arguments of `slm run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Name of a model; it is pulled when it is not here yet
+    pub model: String,
+    /// Prompt; what is piped in is put before it
+    pub prompt: Vec<String>,
+    /// Keep the model loaded for so long afterwards (5m, 1h30m, -1 for ever)
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub keepalive: Option<String>,
+    /// Print counts and times after each answer
+    #[arg(long)]
+    pub verbose: bool,
+    /// Allow a registry without TLS when the model is pulled
+    #[arg(long)]
+    pub insecure: bool,
+    /// Do not break lines between words
+    #[arg(long)]
+    pub nowordwrap: bool,
+    /// Form of the answer: `json`, a JSON schema or a file that holds one
+    #[arg(long)]
+    pub format: Option<String>,
+    /// System message in place of the model's own
+    #[arg(long)]
+    pub system: Option<String>,
+    /// Have the model think before it answers, or not
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = ["true", "false", "low", "medium", "high", "max"]
+    )]
+    pub think: Option<String>,
+    /// Do not show what the model thinks
+    #[arg(long)]
+    pub hidethinking: bool,
+}
+
+/// What all requests of a run share.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Common {
+    /// Model name.
+    pub model: String,
+    /// How long it stays loaded.
+    pub keep_alive: Option<KeepAlive>,
+    /// Form of the answer.
+    pub format: Option<Value>,
+    /// System message.
+    pub system: Option<String>,
+    /// Thinking.
+    pub think: Option<Think>,
+}
+
+/// Answers the prompt, or opens a chat when there is none and a person is there.
+///
+/// # Errors
+/// When the model is not to be had or the daemon gives up.
+pub(crate) async fn run(
+    args: Args,
+    client: &Client,
+    settings: &Settings,
+    ui: Ui,
+) -> anyhow::Result<Exit> {
+    let format = args.format.as_deref().map(read_format).transpose()?;
+    let found = tokio::select! {
+        found = models::find_or_pull(client, &args.model, args.insecure, ui) => found?,
+        _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+    };
+    let common = Common {
+        think: choose_think(args.think.as_deref(), &args.model, &found, ui),
+        keep_alive: args.keepalive.as_deref().map(read_keep_alive),
+        model: args.model,
+        format,
+        system: args.system,
+    };
+    let style = Style {
+        wrap: ui.stdout_is_terminal() && !args.nowordwrap,
+        hide_thinking: args.hidethinking,
+        verbose: args.verbose,
+    };
+    if args.prompt.is_empty() && ui.is_interactive() {
+        return repl::run(common, found, style, client, settings, ui).await;
+    }
+    let piped = if ui.stdin_is_terminal() {
+        String::new()
+    } else {
+        let reading = tokio::task::spawn_blocking(ui::read_stdin);
+        tokio::select! {
+            text = reading => text??,
+            _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+        }
+    };
+    let prompt = join_prompt(&piped, &args.prompt);
+    answer_once(common, prompt, style, client, ui).await
+}
+
+async fn answer_once(
+    common: Common,
+    prompt: String,
+    style: Style,
+    client: &Client,
+    ui: Ui,
+) -> anyhow::Result<Exit> {
+    let request = GenerateRequest {
+        model: common.model,
+        prompt,
+        system: common.system,
+        format: common.format,
+        keep_alive: common.keep_alive,
+        think: common.think,
+        ..GenerateRequest::default()
+    };
+    let mut printer = Printer::new(style, ui);
+    let ended = printer.follow(client.generate(&request)).await?;
+    Ok(match ended {
+        Ended::Complete => Exit::Done,
+        Ended::Interrupted => Exit::Interrupted,
+    })
+}
+
+/// Piped text, a space, the arguments; either may be missing.
+fn join_prompt(piped: &str, words: &[String]) -> String {
+    let typed = words.join(" ");
+    match (piped.is_empty(), typed.is_empty()) {
+        (false, false) => format!("{piped} {typed}"),
+        (false, true) => piped.to_owned(),
+        _ => typed,
+    }
+}
+
+/// A bare number is seconds, anything else a duration for the daemon to judge.
+pub(crate) fn read_keep_alive(text: &str) -> KeepAlive {
+    match text.trim().parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() => KeepAlive::Seconds(seconds),
+        _ => KeepAlive::Text(text.trim().to_owned()),
+    }
+}
+
+/// `json`, JSON itself, or the name of a file with JSON in it.
+///
+/// # Errors
+/// When it is none of these.
+pub(crate) fn read_format(text: &str) -> anyhow::Result<Value> {
+    let text = text.trim();
+    if text == "json" {
+        return Ok(Value::from("json"));
+    }
+    if text.starts_with('{') {
+        return serde_json::from_str(text)
+            .map_err(|error| anyhow::Error::new(error).context("the format is no valid JSON"));
+    }
+    let schema = std::fs::read_to_string(text).map_err(|error| {
+        Advice::new(
+            format!(
+                "the format `{text}` is neither `json`, nor a schema, nor a file that can be read"
+            ),
+            "give `--format json`, a JSON schema, or the name of a file that holds one",
+        )
+        .because(error)
+    })?;
+    serde_json::from_str(&schema).map_err(|error| {
+        anyhow::Error::new(error).context(format!("the format in `{text}` is no valid JSON"))
+    })
+}
+
+fn choose_think(wanted: Option<&str>, model: &str, info: &ShowResponse, ui: Ui) -> Option<Think> {
+    let can_think = info.capabilities.iter().any(|name| name == "thinking");
+    match wanted {
+        None => can_think.then_some(Think::Switch(true)),
+        Some("false") => Some(Think::Switch(false)),
+        Some(_) if !can_think => {
+            ui.warn(&format!(
+                "model \"{model}\" does not support thinking output"
+            ));
+            None
+        }
+        Some(level) => Some(read_think(level)),
+    }
+}
+
+/// `true`, `false` or a level.
+pub(crate) fn read_think(text: &str) -> Think {
+    match text {
+        "true" => Think::Switch(true),
+        "false" => Think::Switch(false),
+        level => Think::Level(level.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn piped_text_comes_first() {
+        let words = ["and".to_owned(), "typed".to_owned()];
+        assert_eq!(join_prompt("piped\n", &words), "piped\n and typed");
+        assert_eq!(join_prompt("piped", &[]), "piped");
+        assert_eq!(join_prompt("", &words), "and typed");
+        assert_eq!(join_prompt("", &[]), "");
+    }
+
+    #[test]
+    fn keep_alive_is_seconds_or_a_duration() {
+        assert_eq!(read_keep_alive("300"), KeepAlive::Seconds(300.0));
+        assert_eq!(read_keep_alive("-1"), KeepAlive::Seconds(-1.0));
+        assert_eq!(read_keep_alive("1h30m"), KeepAlive::Text("1h30m".into()));
+        assert_eq!(read_keep_alive("inf"), KeepAlive::Text("inf".into()));
+    }
+
+    #[test]
+    fn a_format_is_a_word_a_schema_or_a_file() {
+        assert_eq!(read_format("json").expect("word"), Value::from("json"));
+        let schema = serde_json::json!({"type": "object"});
+        assert_eq!(read_format(r#"{"type":"object"}"#).expect("schema"), schema);
+        let file = tempfile::NamedTempFile::new().expect("file");
+        std::fs::write(file.path(), schema.to_string()).expect("write");
+        let path = file.path().to_str().expect("UTF-8");
+        assert_eq!(read_format(path).expect("file"), schema);
+        assert!(read_format("{oops").is_err());
+        let error = read_format("yaml").expect_err("no such file");
+        let (_, hint) = crate::failure::describe(&error);
+        assert!(hint.is_some_and(|hint| hint.contains("--format json")));
+    }
+
+    #[test]
+    fn think_is_a_switch_or_a_level() {
+        assert_eq!(read_think("true"), Think::Switch(true));
+        assert_eq!(read_think("high"), Think::Level("high".into()));
+    }
+}

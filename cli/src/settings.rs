@@ -1,0 +1,77 @@
+//! What the environment says, read once in `main`, and where this program keeps its own files.
+//!
+//! Ollama's names are accepted as they are. Booleans follow its rule: a text that is no boolean counts as true.
+
+use std::path::PathBuf;
+
+use slm_api::Host;
+
+/// Settings from the environment and the platform's folders.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Where the daemon is, or is to be started.
+    pub host: Host,
+    /// Whether a daemon may be started when none answers.
+    pub autostart: bool,
+    /// Whether the chat keeps a history of lines.
+    pub history: bool,
+    /// Folder for the history of lines and the like.
+    pub data_dir: Option<PathBuf>,
+    /// Folder for logs.
+    pub state_dir: Option<PathBuf>,
+    /// The user's home.
+    pub home_dir: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Resolves the settings; `variable` looks one up.
+    pub(crate) fn from_env(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let is_set = |name| variable(name).is_some_and(|text| is_true(&text));
+        let dirs = directories::ProjectDirs::from("", "", "slm");
+        let data_dir = dirs.as_ref().map(|dirs| dirs.data_local_dir().to_owned());
+        let state_dir = dirs.as_ref().and_then(directories::ProjectDirs::state_dir);
+        Self {
+            host: Host::from_env(&variable),
+            autostart: !is_set("SLM_NO_AUTOSTART"),
+            history: !is_set("SLM_NOHISTORY") && !is_set("OLLAMA_NOHISTORY"),
+            state_dir: state_dir.map(PathBuf::from).or_else(|| data_dir.clone()),
+            data_dir,
+            home_dir: directories::BaseDirs::new().map(|dirs| dirs.home_dir().to_owned()),
+        }
+    }
+}
+
+fn is_true(text: &str) -> bool {
+    let text = text.trim().trim_matches(['"', '\'']);
+    !matches!(text, "" | "0" | "f" | "F" | "false" | "FALSE" | "False")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switches_follow_ollamas_rule() {
+        for text in ["1", "t", "true", "yes", "\"1\""] {
+            assert!(is_true(text), "{text}");
+        }
+        for text in ["", " ", "0", "f", "false", "'0'"] {
+            assert!(!is_true(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_environment_decides() {
+        let settings = Settings::from_env(|name| match name {
+            "SLM_HOST" => Some("127.0.0.1:9".into()),
+            "SLM_NO_AUTOSTART" | "OLLAMA_NOHISTORY" => Some("1".into()),
+            _ => None,
+        });
+        assert_eq!(settings.host.port, 9);
+        assert!(!settings.autostart);
+        assert!(!settings.history);
+        let settings = Settings::from_env(|_| None);
+        assert!(settings.autostart && settings.history);
+        assert_eq!(settings.host, Host::default());
+    }
+}

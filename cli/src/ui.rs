@@ -1,0 +1,189 @@
+//! The only printer: data to stdout, everything else to stderr.
+//!
+//! A reader of stdout that has gone away is no failure: [`StdoutClosed`] travels up as an error and `main` ends with
+//! success. Trouble with stderr is ignored, since there is nobody left to tell. Styles appear only where a terminal
+//! shows them and `NO_COLOR` does not forbid it.
+
+use std::io::{IsTerminal, Read, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::failure;
+
+/// Whoever read stdout has gone.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads the output any more")]
+pub(crate) struct StdoutClosed;
+
+/// The longest text that is read from stdin.
+const MAX_STDIN_BYTES: u64 = 64 * 1024 * 1024;
+/// Columns when the terminal does not say.
+const DEFAULT_WIDTH: usize = 80;
+
+/// What is known about the three standard streams.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ui {
+    stdin_is_terminal: bool,
+    stdout_is_terminal: bool,
+    stderr_is_terminal: bool,
+    stdout_has_style: bool,
+    stderr_has_style: bool,
+}
+
+impl Ui {
+    /// Looks at the streams of this process.
+    pub(crate) fn of_process() -> Self {
+        let has_style = |choice| choice != anstream::ColorChoice::Never;
+        Self {
+            stdin_is_terminal: std::io::stdin().is_terminal(),
+            stdout_is_terminal: std::io::stdout().is_terminal(),
+            stderr_is_terminal: std::io::stderr().is_terminal(),
+            stdout_has_style: has_style(anstream::AutoStream::choice(&std::io::stdout())),
+            stderr_has_style: has_style(anstream::AutoStream::choice(&std::io::stderr())),
+        }
+    }
+
+    /// Whether a person can be talked with: both input and output are a terminal.
+    pub(crate) fn is_interactive(self) -> bool {
+        self.stdin_is_terminal && self.stdout_is_terminal
+    }
+
+    /// Whether input is typed rather than piped.
+    pub(crate) fn stdin_is_terminal(self) -> bool {
+        self.stdin_is_terminal
+    }
+
+    /// Whether data goes to a terminal.
+    pub(crate) fn stdout_is_terminal(self) -> bool {
+        self.stdout_is_terminal
+    }
+
+    /// Whether progress may be drawn rather than listed.
+    pub(crate) fn stderr_is_terminal(self) -> bool {
+        self.stderr_is_terminal
+    }
+
+    /// Columns of the terminal.
+    pub(crate) fn width(self) -> usize {
+        terminal_size::terminal_size().map_or(DEFAULT_WIDTH, |(terminal_size::Width(width), _)| {
+            width.into()
+        })
+    }
+
+    /// Writes data to stdout as it is and flushes it.
+    ///
+    /// # Errors
+    /// [`StdoutClosed`], or why it cannot be written.
+    pub(crate) fn data(self, text: &str) -> anyhow::Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        let written = stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush());
+        match written {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                Err(StdoutClosed.into())
+            }
+            Err(error) => Err(anyhow::Error::new(error).context("cannot write to stdout")),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Writes text of a model to stdout. On a terminal, control characters in it are dropped: a model must not be able
+    /// to steer the terminal.
+    ///
+    /// # Errors
+    /// As [`Ui::data`].
+    pub(crate) fn model_text(self, text: &str) -> anyhow::Result<()> {
+        if self.stdout_is_terminal && text.contains(is_unwelcome) {
+            return self.data(&text.replace(is_unwelcome, ""));
+        }
+        self.data(text)
+    }
+
+    /// Writes the thoughts of a model: grey on the terminal of the answer, and beside the answer where that is data.
+    ///
+    /// # Errors
+    /// As [`Ui::data`].
+    pub(crate) fn thought(self, text: &str) -> anyhow::Result<()> {
+        let text = text.replace(is_unwelcome, "");
+        if self.stdout_is_terminal {
+            return self.data(&styled(self.stdout_has_style, grey(), &text));
+        }
+        self.note_raw(&styled(self.stderr_has_style, grey(), &text));
+        Ok(())
+    }
+
+    /// Says something beside the data: a line to stderr.
+    pub(crate) fn note(self, line: &str) {
+        self.note_raw(&format!("{line}\n"));
+    }
+
+    /// Says that something is not as wished, though the work goes on.
+    pub(crate) fn warn(self, line: &str) {
+        let label = styled(self.stderr_has_style, label(AnsiColor::Yellow), "warning:");
+        self.note(&format!("{label} {line}"));
+    }
+
+    /// Says why the work ended, and what can be done.
+    pub(crate) fn error(self, error: &anyhow::Error) {
+        let (message, hint) = failure::describe(error);
+        let label_error = styled(self.stderr_has_style, label(AnsiColor::Red), "error:");
+        self.note(&format!("{label_error} {message}"));
+        if let Some(hint) = hint {
+            let label_hint = styled(self.stderr_has_style, label(AnsiColor::Cyan), "hint:");
+            self.note(&format!("{label_hint} {hint}"));
+        }
+    }
+
+    /// Text in grey, for a line editor that draws to stdout.
+    pub(crate) fn grey(self, text: &str) -> String {
+        styled(self.stdout_has_style, grey(), text)
+    }
+
+    fn note_raw(self, text: &str) {
+        let mut stderr = std::io::stderr().lock();
+        // Nobody is left to be told that stderr cannot be written.
+        let _ = stderr.write_all(text.as_bytes());
+        let _ = stderr.flush();
+    }
+}
+
+/// All of stdin as text.
+///
+/// # Errors
+/// When it cannot be read, is no UTF-8 or is larger than anyone's prompt.
+pub(crate) fn read_stdin() -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    let stdin = std::io::stdin().lock();
+    let n_bytes = stdin
+        .take(MAX_STDIN_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| anyhow::Error::new(error).context("cannot read stdin"))?;
+    anyhow::ensure!(
+        n_bytes as u64 <= MAX_STDIN_BYTES,
+        "the text on stdin is longer than {MAX_STDIN_BYTES} bytes"
+    );
+    String::from_utf8(bytes)
+        .map_err(|error| anyhow::Error::new(error).context("the text on stdin is not UTF-8"))
+}
+
+fn grey() -> Style {
+    AnsiColor::BrightBlack.on_default()
+}
+
+fn label(color: AnsiColor) -> Style {
+    color.on_default().bold()
+}
+
+fn styled(is_on: bool, style: Style, text: &str) -> String {
+    if is_on {
+        format!("{style}{text}{style:#}")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Control characters other than newline and tab.
+fn is_unwelcome(c: char) -> bool {
+    c.is_control() && c != '\n' && c != '\t'
+}

@@ -1,0 +1,118 @@
+//! Modelfiles: text in, [`Modelfile`] out, errors with their line.
+//!
+//! The lexer cuts the text into instructions, the parser gives them meaning, [`parameter`] knows the type of each
+//! `PARAMETER`. Printing a Modelfile gives text that parses back to the same value.
+mod lexer;
+mod parameter;
+mod parser;
+mod print;
+#[cfg(test)]
+mod tests;
+
+pub use parameter::{ParameterError, ParameterKind, parameter_kind};
+
+/// A parsed Modelfile.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Modelfile {
+    /// `FROM`: a model name or a path; the first is the base, more are extra GGUFs.
+    pub from: Vec<String>,
+    /// `PARAMETER`: name and value in order; typed by [`Modelfile::params_json`].
+    pub parameters: Vec<(String, String)>,
+    /// `TEMPLATE`.
+    pub template: Option<String>,
+    /// `SYSTEM`.
+    pub system: Option<String>,
+    /// `ADAPTER`.
+    pub adapter: Option<String>,
+    /// `LICENSE`, each.
+    pub licenses: Vec<String>,
+    /// `MESSAGE`: role and text.
+    pub messages: Vec<(String, String)>,
+    /// `RENDERER`.
+    pub renderer: Option<String>,
+    /// `PARSER`.
+    pub parser: Option<String>,
+    /// `REQUIRES`.
+    pub requires: Option<String>,
+    /// `DRAFT`.
+    pub draft: Option<String>,
+}
+
+/// Where and why a Modelfile is wrong.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ModelfileError {
+    /// 1-based; 0 when it is no single line.
+    pub line: usize,
+    /// What is wrong and what would be right.
+    pub problem: String,
+}
+
+impl std::fmt::Display for ModelfileError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.problem),
+            line => write!(f, "(line {line}): {}", self.problem),
+        }
+    }
+}
+
+impl std::error::Error for ModelfileError {}
+
+/// Something that was skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelfileWarning {
+    /// 1-based.
+    pub line: usize,
+    /// What was skipped and why.
+    pub message: String,
+}
+
+impl std::fmt::Display for ModelfileWarning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "(line {}): {}", self.line, self.message)
+    }
+}
+
+impl Modelfile {
+    /// Parses a Modelfile (UTF-8, or UTF-16 with BOM). Retired parameters are skipped with a warning in the log.
+    ///
+    /// # Errors
+    /// The first wrong line.
+    pub fn parse(text: &[u8]) -> Result<Self, ModelfileError> {
+        let (modelfile, warnings) = Self::parse_with_warnings(text)?;
+        for warning in warnings {
+            tracing::warn!(%warning, "Modelfile");
+        }
+        Ok(modelfile)
+    }
+    /// As [`Modelfile::parse`], for callers who show the warnings to a person.
+    ///
+    /// # Errors
+    /// The first wrong line.
+    pub fn parse_with_warnings(
+        text: &[u8],
+    ) -> Result<(Self, Vec<ModelfileWarning>), ModelfileError> {
+        parser::parse(&lexer::decode(text)?)
+    }
+    /// The parameters as the typed JSON object that the params layer holds (`stop` always a list). Parameters that are
+    /// unknown or do not fit their type are left out; a parsed Modelfile has none.
+    pub fn params_json(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut params = serde_json::Map::new();
+        for (name, text) in &self.parameters {
+            let Ok(value) = parameter::typed(name, text) else {
+                continue;
+            };
+            if parameter_kind(name) == Some(ParameterKind::Strings) {
+                let list = params
+                    .entry(name.clone())
+                    .or_insert_with(|| serde_json::Value::Array(Vec::new()));
+                if let serde_json::Value::Array(list) = list {
+                    list.push(value);
+                }
+            } else {
+                params.insert(name.clone(), value);
+            }
+        }
+        params
+    }
+}

@@ -1,0 +1,192 @@
+//! Bytes become blobs: temporary file → hash while writing → sync → read-only → rename → sync the folder.
+use super::{Shared, temporary};
+use crate::{Digest, Error, digest::Hasher};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::Path,
+};
+use tempfile::TempPath;
+
+/// Bytes per read and write.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Permissions of a blob.
+const BLOB_MODE: u32 = 0o444;
+
+/// See [`super::Store::ingest`].
+pub(super) fn from_reader(
+    shared: &Shared,
+    reader: &mut dyn Read,
+    expected: Option<&Digest>,
+) -> Result<Digest, Error> {
+    let mut file = {
+        let _guard = shared.locks.lock()?;
+        temporary::create(&shared.blobs())?
+    };
+    let mut hasher = Hasher::default();
+    for_each_chunk(reader, |chunk| {
+        hasher.update(chunk);
+        file.write_all(chunk).map_err(Error::write(shared.blobs()))
+    })?;
+    let (file, path) = file.into_parts();
+    commit(shared, &file, path, hasher.digest(), expected)
+}
+
+/// See [`super::Store::ingest_file`].
+pub(super) fn from_file(
+    shared: &Shared,
+    path: &Path,
+    expected: Option<&Digest>,
+) -> Result<Digest, Error> {
+    let path = &fs::canonicalize(path).map_err(Error::read(path))?;
+    let metadata = fs::metadata(path).map_err(Error::read(path))?;
+    if !metadata.is_file() {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+        return Err(Error::read(path)(error));
+    }
+    let mut source = File::open(path).map_err(Error::read(path))?;
+    if let Some(digest) = by_reflink(shared, &source, expected)? {
+        return Ok(digest);
+    }
+    if let Some(digest) = by_hard_link(shared, path, expected)? {
+        return Ok(digest);
+    }
+    from_reader(shared, &mut source, expected).map_err(|error| match error {
+        Error::Source { source } => Error::read(path)(source),
+        other => other,
+    })
+}
+
+/// A copy that shares the extents of `source` until one of both is written; `None` where the filesystem cannot.
+fn by_reflink(
+    shared: &Shared,
+    source: &File,
+    expected: Option<&Digest>,
+) -> Result<Option<Digest>, Error> {
+    #[cfg(target_os = "linux")]
+    {
+        let file = {
+            let _guard = shared.locks.lock()?;
+            temporary::create(&shared.blobs())?
+        };
+        if rustix::fs::ioctl_ficlone(file.as_file(), source).is_err() {
+            return Ok(None);
+        }
+        let (file, path) = file.into_parts();
+        let digest = hash(&file, &path)?;
+        return commit(shared, &file, path, digest, expected).map(Some);
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (shared, source, expected);
+        Ok(None)
+    }
+}
+
+/// A second name of the file at `path`; `None` where the filesystem or its owner forbids, or the file changes while it is
+/// hashed.
+fn by_hard_link(
+    shared: &Shared,
+    path: &Path,
+    expected: Option<&Digest>,
+) -> Result<Option<Digest>, Error> {
+    let linked = {
+        let _guard = shared.locks.lock()?;
+        temporary::link(path, &shared.blobs())
+    };
+    let Some((file, link)) = linked else {
+        return Ok(None);
+    };
+    let version = |file: &File| {
+        let metadata = file.metadata().ok()?;
+        Some((metadata.len(), metadata.modified().ok()?))
+    };
+    let before = version(&file);
+    let digest = hash(&file, &link)?;
+    check_expected(digest, expected)?;
+    if keep_existing(shared, digest, &file)? {
+        return Ok(Some(digest));
+    }
+    // Both names mean one file, and a blob is read-only: writing it through the other name would change it.
+    if temporary::set_mode(&file, BLOB_MODE).is_err() || version(&file) != before {
+        return Ok(None);
+    }
+    commit(shared, &file, link, digest, expected).map(Some)
+}
+
+/// The digest of the whole of `file`, read from where it stands.
+pub(crate) fn hash(mut file: &File, path: &Path) -> Result<Digest, Error> {
+    let mut hasher = Hasher::default();
+    let read = for_each_chunk(&mut file, |chunk| {
+        hasher.update(chunk);
+        Ok(())
+    });
+    read.map_err(|error| match error {
+        Error::Source { source } => Error::read(path)(source),
+        other => other,
+    })?;
+    Ok(hasher.digest())
+}
+
+fn for_each_chunk(
+    reader: &mut dyn Read,
+    mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n_bytes) => take(&buffer[..n_bytes])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(Error::Source { source }),
+        }
+    }
+}
+
+fn check_expected(actual: Digest, expected: Option<&Digest>) -> Result<(), Error> {
+    match expected {
+        Some(&expected) if expected != actual => Err(Error::DigestMismatch { expected, actual }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the blob `digest` is there already, as long as `file`; from now on it stays, also if it comes later.
+fn keep_existing(shared: &Shared, digest: Digest, file: &File) -> Result<bool, Error> {
+    let blob = shared.blob_path(&digest);
+    let n_bytes = file.metadata().map_err(Error::read(&blob))?.len();
+    let guard = shared.locks.lock()?;
+    shared.locks.pin_fresh(&guard, digest)?;
+    Ok(shared.blob_size(&digest) == Some(n_bytes))
+}
+
+/// Makes the finished `file` at `path` visible as the blob `digest`, if that is what was expected.
+fn commit(
+    shared: &Shared,
+    file: &File,
+    path: TempPath,
+    digest: Digest,
+    expected: Option<&Digest>,
+) -> Result<Digest, Error> {
+    check_expected(digest, expected)?;
+    if !keep_existing(shared, digest, file)? {
+        reveal(shared, file, &path, digest)?;
+        // Its name is another now: there is nothing left to remove.
+        let _ = path.keep();
+    }
+    Ok(digest)
+}
+
+/// Syncs the verified `file` at `path` and gives it the name of the blob `digest`.
+pub(crate) fn reveal(
+    shared: &Shared,
+    file: &File,
+    path: &Path,
+    digest: Digest,
+) -> Result<(), Error> {
+    let blob = shared.blob_path(&digest);
+    let synced = temporary::set_mode(file, BLOB_MODE).and_then(|()| file.sync_all());
+    synced.map_err(Error::write(&blob))?;
+    let _guard = shared.locks.lock()?;
+    fs::rename(path, &blob).map_err(Error::write(&blob))?;
+    temporary::sync_folder(&shared.blobs())
+}

@@ -1,0 +1,142 @@
+//! The manifest files: finding, reading, writing, removing. Who may, and what follows, is the store's matter.
+use super::temporary;
+use crate::{Error, ModelName, index::Stamp, manifest::MAX_MANIFEST_BYTES};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// A store with more models is not walked to the end.
+const MAX_MANIFESTS: usize = 100_000;
+
+/// One manifest file.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// Name with the spelling of the path.
+    pub(super) name: ModelName,
+    /// The file.
+    pub(super) path: PathBuf,
+    /// Which version of it.
+    pub(super) stamp: Stamp,
+    /// When it was written.
+    pub(super) modified: SystemTime,
+}
+
+/// All manifest files under `folder`; what is no valid name is passed over.
+pub(super) fn walk(folder: &Path) -> Result<Vec<Found>, Error> {
+    walk_matching(folder, |_, _| true)
+}
+
+/// The manifest that `name` means: the one spelled like it, else one that differs in case only.
+pub(super) fn resolve(folder: &Path, name: &ModelName) -> Result<Option<Found>, Error> {
+    let parts = name.parts();
+    let mut found = walk_matching(folder, |depth, part| {
+        part.eq_ignore_ascii_case(parts[depth])
+    })?;
+    let exact = found.iter().position(|found| found.name == *name);
+    Ok(match exact {
+        Some(at) => Some(found.swap_remove(at)),
+        None => found.into_iter().min_by(|a, b| a.name.cmp(&b.name)),
+    })
+}
+
+/// All manifests whose every part passes `matches(depth, part)`.
+fn walk_matching(
+    folder: &Path,
+    matches: impl Fn(usize, &str) -> bool,
+) -> Result<Vec<Found>, Error> {
+    let mut found = Vec::new();
+    let mut open: Vec<(PathBuf, Vec<String>)> = vec![(folder.to_owned(), Vec::new())];
+    while let Some((path, parts)) = open.pop() {
+        if let [host, namespace, model, tag] = parts.as_slice() {
+            let Some(name) = ModelName::from_parts([host, namespace, model, tag]) else {
+                continue;
+            };
+            // Gone in the meantime, or no file: no manifest.
+            let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file);
+            let Some(metadata) = metadata else { continue };
+            found.push(Found {
+                name,
+                path,
+                stamp: Stamp::of(&metadata),
+                modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            });
+            if found.len() >= MAX_MANIFESTS {
+                tracing::warn!(MAX_MANIFESTS, "too many models: not all are seen");
+                break;
+            }
+            continue;
+        }
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if is_no_folder(&error) => continue,
+            Err(error) => return Err(Error::read(&path)(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(Error::read(&path))?;
+            let Ok(part) = entry.file_name().into_string() else {
+                continue;
+            };
+            if !part.starts_with('.') && matches(parts.len(), &part) {
+                let mut parts = parts.clone();
+                parts.push(part);
+                open.push((entry.path(), parts));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn is_no_folder(error: &io::Error) -> bool {
+    [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind())
+}
+
+/// The bytes of a manifest file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let file = File::open(path).map_err(Error::read(path))?;
+    let mut bytes = Vec::new();
+    // One more than allowed, so that the parser sees that it is too much.
+    let mut limited = file.take(MAX_MANIFEST_BYTES as u64 + 1);
+    limited.read_to_end(&mut bytes).map_err(Error::read(path))?;
+    Ok(bytes)
+}
+
+/// Writes `bytes` to `path` below `folder`: all or nothing. The caller holds the store's lock.
+pub(super) fn write(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut file = temporary::create(folder)?;
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| temporary::set_mode(file.as_file(), 0o644))
+        .and_then(|()| file.as_file().sync_all());
+    written.map_err(Error::write(path))?;
+    let parent = path.parent().expect("a manifest is in a folder");
+    fs::create_dir_all(parent).map_err(Error::write(parent))?;
+    if let Err(error) = file.persist(path) {
+        remove_empty_parents(folder, path);
+        return Err(Error::write(path)(error.error));
+    }
+    for folder in parent.ancestors().take(4) {
+        temporary::sync_folder(folder)?;
+    }
+    Ok(())
+}
+
+/// Removes the manifest at `path` below `folder`, and the folders that it leaves empty.
+pub(super) fn remove(folder: &Path, path: &Path) -> Result<(), Error> {
+    fs::remove_file(path).map_err(Error::write(path))?;
+    let parent = path.parent().expect("a manifest is in a folder");
+    temporary::sync_folder(parent)?;
+    remove_empty_parents(folder, path);
+    Ok(())
+}
+
+fn remove_empty_parents(folder: &Path, path: &Path) {
+    for parent in path.ancestors().skip(1) {
+        // `remove_dir` refuses a folder with something in it.
+        if parent == folder || fs::remove_dir(parent).is_err() {
+            return;
+        }
+    }
+}

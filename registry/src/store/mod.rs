@@ -1,0 +1,511 @@
+//! The facade over blobs, manifests and index.
+//!
+//! ```text
+//! <root>/manifests/<host>/<namespace>/<model>/<tag>   manifest JSON, verbatim
+//! <root>/blobs/sha256-<hex>                           a blob: complete, verified, read-only
+//! <root>/blobs/sha256-<hex>-partial                   a download to go on with
+//! <root>/{blobs,manifests}/.slm-tmp-*                 being written
+//! <root>/.slm/{lock,pins/,index/,index.lock}          this crate's own
+//! ```
+//!
+//! This is the layout of Ollama's store, which may be read and filled in place. What is read-only for this process can
+//! be listed and run.
+pub(crate) mod ingest;
+mod lock;
+mod manifests;
+mod prune;
+pub(crate) mod temporary;
+#[cfg(test)]
+mod tests;
+
+pub use lock::Pin;
+
+use crate::{
+    Descriptor, Digest, Error, Manifest, ModelName,
+    index::{Index, Row, Stamp},
+    remote::Downloads,
+};
+use lock::{Guard, Locks};
+use manifests::Found;
+use std::{
+    collections::HashSet,
+    fmt,
+    fs::{self, File, TryLockError},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+/// Larger blobs are not read into memory.
+const MAX_SMALL_BLOB_BYTES: u64 = 16 << 20;
+
+/// One model as `list` shows it.
+#[derive(Clone, Debug)]
+pub struct ModelEntry {
+    /// Name with the spelling that is stored.
+    pub name: ModelName,
+    /// SHA-256 of the manifest's bytes.
+    pub digest: Digest,
+    /// Sum of config and layers in bytes.
+    pub size: u64,
+    /// When the manifest was written.
+    pub modified: SystemTime,
+    /// The config blob as JSON (`model_family`, `model_type`, `file_type`, …); `Null` when unreadable.
+    pub config: serde_json::Value,
+    /// When it was last used, if ever (from the index).
+    pub last_used: Option<SystemTime>,
+}
+
+/// A models directory. Clones share it. All methods block on the disk: call them on a blocking thread.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.shared.root).finish()
+    }
+}
+
+pub(crate) struct Shared {
+    root: PathBuf,
+    locks: Arc<Locks>,
+    index: Mutex<Index>,
+    pub(crate) downloads: Downloads,
+    /// Held while this process keeps the index.
+    _index_lock: Option<File>,
+}
+
+impl Store {
+    /// Opens or creates the store under `root` for this process alone to keep its index (the daemon).
+    /// A missing, stale or damaged index is rebuilt from the files.
+    ///
+    /// # Errors
+    /// When the directory cannot be created or another process holds the index.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        let own = prepare(root)?;
+        let path = own.join("index.lock");
+        let lock = match File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+        {
+            Ok(lock) => lock,
+            Err(error) if is_read_only(&error) => return Self::new(root, Index::in_memory(), None),
+            Err(error) => return Err(Error::write(&path)(error)),
+        };
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::IndexLocked {
+                    path: root.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(Error::write(&path)(error)),
+        }
+        Self::new(root, Index::open(&own.join("index")), Some(lock))
+    }
+
+    /// Opens the store without an index, for one-off commands while no daemon runs.
+    ///
+    /// # Errors
+    /// When the directory cannot be created.
+    pub fn open_without_index(root: &Path) -> Result<Self, Error> {
+        prepare(root)?;
+        Self::new(root, Index::in_memory(), None)
+    }
+
+    fn new(root: &Path, index: Index, index_lock: Option<File>) -> Result<Self, Error> {
+        let shared = Shared {
+            root: root.to_owned(),
+            locks: Arc::new(Locks::new(&root.join(".slm"))),
+            index: Mutex::new(index),
+            downloads: Downloads::default(),
+            _index_lock: index_lock,
+        };
+        // Housekeeping may fail (a store of another user): what is stale then stays.
+        if let Ok(_guard) = shared.locks.lock() {
+            for folder in [shared.blobs(), shared.manifests()] {
+                if let Err(error) = temporary::remove_stale(&folder) {
+                    tracing::debug!(%error, "cannot remove unfinished files");
+                }
+            }
+        }
+        let shared = Arc::new(shared);
+        Ok(Self { shared })
+    }
+
+    /// The models directory.
+    pub fn root(&self) -> &Path {
+        &self.shared.root
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// All models, newest first.
+    ///
+    /// # Errors
+    /// When the manifests cannot be listed.
+    pub fn list(&self) -> Result<Vec<ModelEntry>, Error> {
+        let all = manifests::walk(&self.shared.manifests())?;
+        let names: HashSet<&ModelName> = all.iter().map(|found| &found.name).collect();
+        let mut index = self.shared.index();
+        index.retain(|name| names.contains(name));
+        let mut entries: Vec<ModelEntry> = Vec::with_capacity(all.len());
+        for found in &all {
+            match self.shared.entry(&mut index, found) {
+                Ok(entry) => entries.push(entry),
+                // Removed in the meantime, or damaged: no model.
+                Err(error) => {
+                    tracing::warn!(name = %found.name, %error, "passing over a damaged model");
+                }
+            }
+        }
+        index.save(true);
+        entries.sort_by(|a, b| b.modified.cmp(&a.modified).then(a.name.cmp(&b.name)));
+        Ok(entries)
+    }
+
+    /// The entry of `name`, whatever the case of its letters.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn find(&self, name: &ModelName) -> Result<ModelEntry, Error> {
+        let found = self.shared.resolve(name)?;
+        let mut index = self.shared.index();
+        let entry = self.shared.entry(&mut index, &found)?;
+        index.save(true);
+        Ok(entry)
+    }
+
+    /// The manifest of `name`, whatever the case of its letters.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or a manifest that does not parse.
+    pub fn manifest(&self, name: &ModelName) -> Result<Manifest, Error> {
+        Manifest::parse(&self.manifest_json(name)?)
+    }
+
+    /// The bytes of the manifest of `name`, as they were received or written.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the disk.
+    pub fn manifest_json(&self, name: &ModelName) -> Result<Vec<u8>, Error> {
+        let found = self.shared.resolve(name)?;
+        manifests::read(&found.path)
+    }
+
+    /// Where the blob is or would be.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.shared.blob_path(digest)
+    }
+
+    /// Whether the blob is there, complete.
+    pub fn has_blob(&self, digest: &Digest) -> bool {
+        self.shared.blob_size(digest).is_some()
+    }
+
+    /// Reads a small blob (template, params, licence, config) into memory; refuses more than 16 MiB.
+    ///
+    /// # Errors
+    /// When it is missing, too large or unreadable.
+    pub fn read_small_blob(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
+        self.shared.read_small_blob(digest)
+    }
+
+    /// Reads the blob again and compares it with its name. A blob that is a hard link to a file which was later changed
+    /// in place shows here.
+    ///
+    /// # Errors
+    /// [`Error::DigestMismatch`], or the disk.
+    pub fn verify_blob(&self, digest: &Digest) -> Result<(), Error> {
+        let path = self.blob_path(digest);
+        let file = File::open(&path).map_err(Error::read(&path))?;
+        let actual = ingest::hash(&file, &path)?;
+        if actual == *digest {
+            return Ok(());
+        }
+        let expected = *digest;
+        Err(Error::DigestMismatch { expected, actual })
+    }
+
+    /// Keeps the blobs `digests`, there or to come, from being removed until the pin is dropped. Ingested blobs are kept
+    /// for an hour without one, or until a manifest refers to them.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn pin(&self, digests: &[Digest]) -> Result<Pin, Error> {
+        let guard = self.shared.locks.lock()?;
+        self.shared.locks.pin(&guard, digests.to_vec())
+    }
+
+    /// Stores everything from `reader` as a blob; `expected` makes a mismatch an error. Nothing is visible before it is
+    /// complete, synced and verified.
+    ///
+    /// # Errors
+    /// [`Error::DigestMismatch`], or the disk.
+    pub fn ingest(
+        &self,
+        reader: &mut dyn Read,
+        expected: Option<&Digest>,
+    ) -> Result<Digest, Error> {
+        ingest::from_reader(&self.shared, reader, expected)
+    }
+
+    /// Stores the file at `path` as a blob by reflink or hard link where the filesystem allows, else by copy.
+    ///
+    /// A hard link and the file are one: the file becomes read-only with the blob, because changing it in place would
+    /// change the blob ([`Store::verify_blob`] would tell). Replacing or removing the file does the blob no harm.
+    ///
+    /// # Errors
+    /// [`Error::DigestMismatch`], or the disk.
+    pub fn ingest_file(&self, path: &Path, expected: Option<&Digest>) -> Result<Digest, Error> {
+        ingest::from_file(&self.shared, path, expected)
+    }
+
+    /// Writes the manifest of `name`, replacing an older one. All blobs must be there. Layers that only the older
+    /// manifest used are removed.
+    ///
+    /// # Errors
+    /// A missing blob, or the disk.
+    pub fn write_manifest(&self, name: &ModelName, manifest_json: &[u8]) -> Result<(), Error> {
+        let guard = self.shared.locks.lock()?;
+        let old = self.shared.write_manifest(&guard, name, manifest_json)?;
+        self.shared.remove_replaced(&guard, old);
+        Ok(())
+    }
+
+    /// Gives `source` a second name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the disk.
+    pub fn copy(&self, source: &ModelName, destination: &ModelName) -> Result<(), Error> {
+        let guard = self.shared.locks.lock()?;
+        let found = self.shared.resolve(source)?;
+        if found.name.is_same_model(destination) {
+            return Ok(());
+        }
+        let json = manifests::read(&found.path)?;
+        let old = self.shared.write_manifest(&guard, destination, &json)?;
+        self.shared.remove_replaced(&guard, old);
+        Ok(())
+    }
+
+    /// Removes `name` and the blobs that no other manifest uses.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the disk.
+    pub fn remove(&self, name: &ModelName) -> Result<(), Error> {
+        let guard = self.shared.locks.lock()?;
+        let found = self.shared.resolve(name)?;
+        let blobs = self.shared.blobs_of(&found);
+        manifests::remove(&self.shared.manifests(), &found.path)?;
+        let mut index = self.shared.index();
+        index.retain(|name| *name != found.name);
+        index.save(true);
+        drop(index);
+        prune::remove_unused(&self.shared, &guard, blobs)?;
+        Ok(())
+    }
+
+    /// Removes every blob that no manifest refers to, that nobody needs and that was last written before `min_age` ago
+    /// (what creates and pulls that were given up have left), and downloads untouched for two weeks. Gives the number
+    /// of blobs.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn prune(&self, min_age: Duration) -> Result<usize, Error> {
+        let guard = self.shared.locks.lock()?;
+        prune::remove_all_unused(&self.shared, &guard, min_age)
+    }
+
+    /// Notes that `name` was used now (index only; never fails the caller).
+    pub fn touch(&self, name: &ModelName) {
+        let Ok(found) = self.shared.resolve(name) else {
+            return;
+        };
+        let mut index = self.shared.index();
+        if self.shared.entry(&mut index, &found).is_ok() {
+            index.touch(&found.name, SystemTime::now());
+            index.save(false);
+        }
+    }
+}
+
+impl Shared {
+    /// Waits for the right to change the store.
+    pub(crate) fn lock(&self) -> Result<Guard<'_>, Error> {
+        self.locks.lock()
+    }
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+    fn manifests(&self) -> PathBuf {
+        self.root.join("manifests")
+    }
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(digest.file_name())
+    }
+    /// The length of the blob, if it is there.
+    pub(crate) fn blob_size(&self, digest: &Digest) -> Option<u64> {
+        let metadata = fs::metadata(self.blob_path(digest)).ok()?;
+        metadata.is_file().then(|| metadata.len())
+    }
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn resolve(&self, name: &ModelName) -> Result<Found, Error> {
+        manifests::resolve(&self.manifests(), name)?
+            .ok_or_else(|| Error::NotFound { name: name.clone() })
+    }
+
+    fn read_small_blob(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
+        let path = self.blob_path(digest);
+        let file = File::open(&path).map_err(Error::read(&path))?;
+        let size = file.metadata().map_err(Error::read(&path))?.len();
+        if size > MAX_SMALL_BLOB_BYTES {
+            return Err(Error::BlobTooLarge {
+                digest: *digest,
+                size,
+                limit: MAX_SMALL_BLOB_BYTES,
+            });
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_SMALL_BLOB_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(Error::read(&path))?;
+        Ok(bytes)
+    }
+
+    /// The entry of a manifest file: from the index while its files are unchanged, else from the files.
+    fn entry(&self, index: &mut Index, found: &Found) -> Result<ModelEntry, Error> {
+        let known = index.get(&found.name);
+        let row = match known.filter(|row| self.is_current(row, found)) {
+            Some(row) => row.clone(),
+            None => {
+                let last_used = known.and_then(|row| row.last_used);
+                let row = self.read_row(found, last_used)?;
+                index.put(found.name.clone(), row.clone());
+                row
+            }
+        };
+        Ok(ModelEntry {
+            name: found.name.clone(),
+            digest: row.digest,
+            size: row.size,
+            modified: found.modified,
+            config: row.config,
+            last_used: row.last_used,
+        })
+    }
+
+    fn is_current(&self, row: &Row, found: &Found) -> bool {
+        let config = row.blobs.last();
+        row.manifest == found.stamp
+            && config.is_some_and(|config| self.stamp(config) == row.config_file)
+    }
+
+    fn stamp(&self, digest: &Digest) -> Option<Stamp> {
+        let metadata = fs::metadata(self.blob_path(digest)).ok()?;
+        Some(Stamp::of(&metadata))
+    }
+
+    fn read_row(&self, found: &Found, last_used: Option<SystemTime>) -> Result<Row, Error> {
+        let json = manifests::read(&found.path)?;
+        let manifest = Manifest::parse(&json)?;
+        let config_file = self.stamp(&manifest.config.digest);
+        let config = self.read_small_blob(&manifest.config.digest).ok();
+        let config = config.and_then(|json| serde_json::from_slice(&json).ok());
+        Ok(Row {
+            manifest: found.stamp,
+            config_file,
+            digest: Digest::of(&json),
+            size: manifest.size(),
+            // Layers, then the config.
+            blobs: manifest.blobs().map(|blob| blob.digest).collect(),
+            config: config.unwrap_or_default(),
+            last_used,
+        })
+    }
+
+    /// What the manifest refers to, if the index knows it.
+    fn known_blobs(&self, found: &Found) -> Option<Vec<Digest>> {
+        let index = self.index();
+        let row = index.get(&found.name)?;
+        (row.manifest == found.stamp).then(|| row.blobs.clone())
+    }
+
+    /// What the manifest refers to; nothing if it cannot be understood.
+    fn blobs_of(&self, found: &Found) -> Vec<Digest> {
+        let manifest = manifests::read(&found.path).and_then(|json| Manifest::parse(&json));
+        manifest.map_or_else(
+            |_| Vec::new(),
+            |manifest| manifest.blobs().map(|blob| blob.digest).collect(),
+        )
+    }
+
+    /// Removes what a replaced manifest has left. The new one is there, so a failure is no failure of its writing.
+    pub(crate) fn remove_replaced(&self, guard: &Guard<'_>, old: Vec<Digest>) {
+        if let Err(error) = prune::remove_unused(self, guard, old) {
+            tracing::warn!(%error, "cannot remove the layers of the replaced model");
+        }
+    }
+
+    /// Writes a manifest; gives the blobs of the one that it replaces and that it does not use itself.
+    pub(crate) fn write_manifest(
+        &self,
+        guard: &Guard<'_>,
+        name: &ModelName,
+        json: &[u8],
+    ) -> Result<Vec<Digest>, Error> {
+        let manifest = Manifest::parse(json)?;
+        let is_here = |blob: &&Descriptor| self.blob_size(&blob.digest) == Some(blob.size);
+        if let Some(missing) = manifest.blobs().find(|blob| !is_here(blob)) {
+            return Err(Error::MissingBlob {
+                digest: missing.digest,
+                size: missing.size,
+            });
+        }
+        let digests: Vec<Digest> = manifest.blobs().map(|blob| blob.digest).collect();
+        let folder = self.manifests();
+        let (path, mut old) = match manifests::resolve(&folder, name)? {
+            Some(found) => (found.path.clone(), self.blobs_of(&found)),
+            None => (folder.join(name.relative_path()), Vec::new()),
+        };
+        manifests::write(&folder, &path, json)?;
+        old.retain(|digest| !digests.contains(digest));
+        // The model is there; that its blobs stay protected for longer than needed is no failure.
+        if let Err(error) = self.locks.unpin_fresh(guard, &digests) {
+            tracing::debug!(%error, "cannot update the pins");
+        }
+        let found = self.resolve(name)?;
+        let mut index = self.index();
+        let _ = self.entry(&mut index, &found);
+        index.save(true);
+        Ok(old)
+    }
+}
+
+/// Makes the folders of a store; gives the one for this crate's own files.
+fn prepare(root: &Path) -> Result<PathBuf, Error> {
+    let own = root.join(".slm");
+    for folder in [root.join("blobs"), root.join("manifests"), own.join("pins")] {
+        match fs::create_dir_all(&folder) {
+            Ok(()) => {}
+            Err(error) if is_read_only(&error) && root.is_dir() => {}
+            Err(error) => return Err(Error::write(&folder)(error)),
+        }
+    }
+    Ok(own)
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+    [NotFound, PermissionDenied, ReadOnlyFilesystem].contains(&error.kind())
+}
