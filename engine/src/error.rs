@@ -46,9 +46,7 @@ pub enum LoadError {
         problem: String,
     },
     /// It would not fit.
-    #[error(
-        "model requires more system memory ({needed_bytes} bytes) than is available ({available_bytes} bytes)"
-    )]
+    #[error("model requires more system memory ({}) than is available ({})", gib(*needed_bytes), gib(*available_bytes))]
     OutOfMemory {
         /// Weights, KV cache and scratch.
         needed_bytes: u64,
@@ -58,4 +56,8 @@ pub enum LoadError {
     /// The requested CPU tier cannot run here.
     #[error("{0}")]
     Cpu(String),
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }

@@ -5,16 +5,23 @@
 //! tokens and parameters in, tokens and timings out.
 
 mod error;
-pub mod mapped_file;
-pub mod runtime;
+mod kv_cache;
+mod mapped_file;
+pub mod memory;
+pub mod model;
+mod runtime;
 pub mod sampler;
 pub mod text_stream;
 pub mod tokenizer;
 
 pub use error::LoadError;
+pub use kv_cache::KvCache;
 pub use mapped_file::MappedFile;
+pub use model::Model;
 pub use runtime::{
-    Engine, Finish, GenerateRequest, LoadOptions, QueueFull, Stats, StepResult, StopReason,
+    Engine, Finish, GenerateRequest, LoadOptions, MemoryUse, QueueFull, Stats, StepResult,
+    StopReason,
 };
 pub use sampler::SamplingParams;
+pub use slm_kernels::KvType;
 pub use tokenizer::{Special, TokenId, Tokenizer};

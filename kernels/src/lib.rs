@@ -1,5 +1,8 @@
 //! Weight formats, their bytes and their arithmetic on every CPU tier, and the thread pool that runs it.
 //!
+//! [`Compute`] is one CPU tier and one thread pool; weights are packed once into a [`Matrix`] and multiplied with
+//! [`Compute::matmul`]; [`KvLayer`] and [`Compute::attention`] are the other heavy half of a transformer layer.
+//!
 //! Knows no model, file, environment or log. Results do not depend on the number of threads or on how many columns
 //! are computed together.
 #![allow(
@@ -8,3 +11,31 @@
 )]
 
 pub mod format;
+
+mod activations;
+mod arch;
+mod attention;
+mod compute;
+mod dispatch;
+mod half_float;
+mod kv;
+mod layout;
+mod matmul;
+mod matrix;
+mod memory;
+mod ops;
+#[cfg(test)]
+mod oracle;
+mod pool;
+mod portable;
+#[cfg(test)]
+mod tests;
+mod tier;
+mod unpack;
+
+pub use activations::Activations;
+pub use attention::{AttentionArgs, AttentionScratch};
+pub use compute::{Compute, RopeStyle, available_threads};
+pub use dispatch::{Isa, UnknownIsa, UnsupportedCpu};
+pub use kv::{KvLayer, KvType};
+pub use matrix::{Matrix, PackError};

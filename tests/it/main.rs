@@ -1,1 +1,16 @@
-//! placeholder
+//! End-to-end tests, one module per subject. They need the fixtures that `cargo xtask test` fetches.
+#![expect(
+    clippy::print_stdout,
+    reason = "figures and seeds, which the test runner shows when a test fails"
+)]
+
+mod cli;
+mod crash;
+mod hostile;
+mod larger_models;
+mod parity;
+mod pull;
+mod python;
+mod registry_harness;
+mod serve;
+mod store;

@@ -1,1 +1,27 @@
-//! placeholder
+//! The harness of the end-to-end tests: real programs, real sockets, temporary homes.
+//!
+//! [`Home`] is one user's world: a models directory, an address for the daemon and nothing of the machine's own
+//! settings. [`Daemon`] is a running `slmd` in it, [`Home::slm`] the command line. [`Registry`] is Debian's
+//! `docker-registry`, [`FlakyProxy`] the bad network before it, [`Http`] a client that can also misbehave, and
+//! [`store_problems`] the judge of what is left on the disk.
+//!
+//! A harness that cannot do its part panics with a sentence that says what to do: a test must never pass because
+//! something was missing. Every wait is bounded. Processes are ended by their own id.
+
+mod daemon;
+mod fixtures;
+mod home;
+mod http;
+mod program;
+mod proxy;
+mod registry;
+mod store;
+
+pub use daemon::Daemon;
+pub use fixtures::{data, fixture, golden_json, golden_model, python, starter_model};
+pub use home::{Home, free_port};
+pub use http::{Answer, AnswerStream, Http, Request};
+pub use program::{Finished, Running};
+pub use proxy::FlakyProxy;
+pub use registry::{Registry, TestModel};
+pub use store::{sha256_hex, store_problems};

@@ -1,2 +1,65 @@
-//! placeholder
-fn main() {}
+//! Housekeeping, in Rust so that it runs wherever the project builds: `cargo xtask COMMAND`.
+//!
+//! - `quickstart [PROMPT]`: from a fresh clone to an answer (also `cargo quickstart`).
+//! - `test [--full] [FILTER]`: fetches what the tests need, builds, runs every test.
+//! - `fixtures [--full]`: only fetches.
+//! - `tidy`: checks what the compiler cannot: who may depend on whom, module heads, links, stray marks.
+//!
+//! Nothing that ships depends on this crate.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program that speaks to the terminal"
+)]
+
+mod fixtures;
+mod process;
+mod quickstart;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+commands:
+  quickstart [PROMPT]      build, get the starter model, answer PROMPT or open the chat
+  test [--full] [FILTER]   fetch the fixtures, build, run all tests (or those that match FILTER)
+  fixtures [--full]        fetch the fixtures only
+  tidy                     check crate arrows, module heads, links and stray marks
+
+--full adds the larger real models (about 1.4 GB) and the tests that need them.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let Some((command, rest)) = arguments.split_first() else {
+        eprintln!("{USAGE}");
+        return Ok(ExitCode::from(2));
+    };
+    match command.as_str() {
+        "quickstart" => quickstart::run(rest),
+        "test" => test::run(rest),
+        "fixtures" => test::fetch_only(rest),
+        "tidy" => tidy::run(),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => {
+            eprintln!("error: `{other}` is no xtask command\n\n{USAGE}");
+            Ok(ExitCode::from(2))
+        }
+    }
+}

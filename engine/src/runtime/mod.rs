@@ -1,10 +1,36 @@
-//! The engine thread: one per loaded model. Requests come in over a bounded inbox, results leave over bounded channels.
-use crate::{LoadError, SamplingParams, TokenId, Tokenizer};
-use std::{path::Path, time::Duration};
+//! A loaded model in use: requests in over a bounded inbox, results out over bounded channels, one engine thread.
+//!
+//! [`Engine`] is the handle that the async side holds. Behind it, `thread` runs `scheduler`, which steps every active
+//! `sequence` in turn. The engine thread never waits for a client: a sequence whose channel is full sits out its turn, and
+//! one whose receiver is gone is dropped before its next step.
+
+mod request;
+mod scheduler;
+mod sequence;
+mod thread;
+
+pub use request::{Finish, GenerateRequest, QueueFull, Stats, StepResult, StopReason};
+
+use crate::{LoadError, Tokenizer, model::Model};
+use request::Entry;
+use slm_kernels::KvType;
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, mpsc as inbox},
+    time::Instant,
+};
 use tokio::sync::mpsc;
 
+/// Generations that are stepped in turn when nothing else is said.
+const DEFAULT_PARALLEL: usize = 4;
+/// Generations that wait when nothing else is said.
+const DEFAULT_QUEUE: usize = 512;
+/// Results that a client may lag behind before its sequence sits out.
+const RESULTS_AHEAD: usize = 256;
+
 /// How to load a model. Everything has a sensible default.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct LoadOptions {
     /// Compute threads; `None` takes what affinity and cgroup allow.
     pub n_threads: Option<usize>,
@@ -12,94 +38,54 @@ pub struct LoadOptions {
     pub cpu: Option<String>,
     /// Largest context of a sequence in tokens; `None` takes the model's own. Capped at the model's own.
     pub context_length: Option<usize>,
+    /// Element type of the KV cache.
+    pub kv_type: KvType,
+    /// Generations that run at once, at least 1.
+    pub n_parallel: usize,
+    /// Generations that may wait.
+    pub max_queue: usize,
 }
 
-/// One generation.
-#[derive(Clone, Debug)]
-pub struct GenerateRequest {
-    /// The prompt; must not be empty.
-    pub prompt: Vec<TokenId>,
-    /// How to choose tokens.
-    pub sampling: SamplingParams,
-    /// Texts that end the answer and are not part of it.
-    pub stop: Vec<String>,
-    /// Most tokens to generate; `None` is until the context is full.
-    pub max_tokens: Option<usize>,
-    /// Most tokens of prompt and answer together; capped at [`Engine::context_length`].
-    pub context_length: usize,
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            n_threads: None,
+            cpu: None,
+            context_length: None,
+            kv_type: KvType::F16,
+            n_parallel: DEFAULT_PARALLEL,
+            max_queue: DEFAULT_QUEUE,
+        }
+    }
 }
-
-/// What comes back, in order; the last is always `Finished` or `Failed`.
-#[derive(Clone, Debug)]
-pub enum StepResult {
-    /// A generated token and the text that is now certain (often empty inside a character).
-    Token {
-        /// The token.
-        token: TokenId,
-        /// Text delta.
-        text: String,
-    },
-    /// The end.
-    Finished(Finish),
-    /// The sequence cannot go on; one sentence.
-    Failed(String),
-}
-
-/// How a generation ended.
-#[derive(Clone, Debug)]
-pub struct Finish {
-    /// Text that was held back until now.
-    pub text: String,
-    /// Why it ended.
-    pub reason: StopReason,
-    /// Counts and times.
-    pub stats: Stats,
-}
-
-/// Why a generation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopReason {
-    /// The model ended it, or a stop string appeared.
-    Stop,
-    /// `max_tokens` or the context is used up.
-    Length,
-}
-
-/// Counts and times of one generation.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Stats {
-    /// Tokens of the prompt, cached ones included.
-    pub n_prompt_tokens: usize,
-    /// Of them, tokens whose KV state was still there.
-    pub n_cached_tokens: usize,
-    /// Generated tokens.
-    pub n_generated_tokens: usize,
-    /// Time waiting for the engine thread.
-    pub queued: Duration,
-    /// Time for the prompt.
-    pub prefill: Duration,
-    /// Time for the answer.
-    pub decode: Duration,
-}
-
-/// The inbox is full: too many generations wait.
-#[derive(Debug, thiserror::Error)]
-#[error("server busy, please try again.  maximum pending requests exceeded")]
-pub struct QueueFull;
 
 /// A loaded model and its engine thread. Clones share it; when the last is dropped the thread ends and memory is freed.
-#[derive(Clone, Debug)]
-pub struct Engine {}
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
 
-/// Facts about a loaded model.
-#[derive(Clone, Debug)]
+struct Shared {
+    model: Arc<Model>,
+    context_length: usize,
+    thread: thread::EngineThread,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("context_length", &self.shared.context_length)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes that a loaded model takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryUse {
     /// Packed weights.
     pub weights_bytes: u64,
-    /// KV cache at the full context of one sequence.
+    /// KV cache of one sequence at the full context.
     pub kv_bytes: u64,
-    /// Scratch buffers.
-    pub scratch_bytes: u64,
 }
 
 impl Engine {
@@ -107,37 +93,91 @@ impl Engine {
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub fn load(_path: &Path, _options: &LoadOptions) -> Result<Self, LoadError> {
-        todo!()
+    pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+        let model = Arc::new(Model::load(path, options)?);
+        let trained = model.decoder().spec().context_length;
+        let context_length = options
+            .context_length
+            .map_or(trained, |n| n.clamp(1, trained));
+        let thread = thread::EngineThread::spawn(
+            Arc::clone(&model),
+            options.n_parallel.max(1),
+            options.max_queue.max(1),
+        )?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                model,
+                context_length,
+                thread,
+            }),
+        })
     }
+
     /// Queues a generation. Dropping the receiver cancels it before the next step.
+    ///
+    /// The context of the request is capped at [`Engine::context_length`], and the prompt must leave room for at least
+    /// one token in it; else the only result is [`StepResult::Failed`].
     ///
     /// # Errors
     /// [`QueueFull`] at once when the bounded inbox is full.
     pub fn generate(
         &self,
-        _request: GenerateRequest,
+        mut request: GenerateRequest,
     ) -> Result<mpsc::Receiver<StepResult>, QueueFull> {
-        todo!()
+        request.context_length = request.context_length.min(self.shared.context_length);
+        let (results, receiver) = mpsc::channel(RESULTS_AHEAD);
+        let entry = Entry {
+            request,
+            results,
+            queued_at: Instant::now(),
+        };
+        match self.shared.thread.inbox().try_send(entry) {
+            Ok(()) => Ok(receiver),
+            Err(inbox::TrySendError::Full(_)) => Err(QueueFull),
+            Err(inbox::TrySendError::Disconnected(entry)) => {
+                entry.fail("the engine thread has stopped after an internal error; the model must be loaded again");
+                Ok(receiver)
+            }
+        }
     }
+
+    /// Whether the engine thread still runs. It stops only by a bug: then the model has to be loaded again.
+    pub fn is_running(&self) -> bool {
+        self.shared.thread.is_running()
+    }
+
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        todo!()
+        self.shared.model.tokenizer()
     }
+
     /// The model's own Jinja chat template.
     pub fn chat_template(&self) -> Option<&str> {
-        todo!()
+        self.shared.model.chat_template()
     }
+
     /// Largest context of a sequence in tokens.
     pub fn context_length(&self) -> usize {
-        todo!()
+        self.shared.context_length
     }
+
     /// Bytes in use.
     pub fn memory(&self) -> MemoryUse {
-        todo!()
+        let decoder = self.shared.model.decoder();
+        let per_position = decoder.new_cache().bytes_per_position();
+        MemoryUse {
+            weights_bytes: decoder.weights_bytes() as u64,
+            kv_bytes: (per_position * self.shared.context_length) as u64,
+        }
     }
+
     /// The CPU tier in use, such as `avx512-vnni`.
-    pub fn cpu(&self) -> &'static str {
-        todo!()
+    pub fn cpu(&self) -> String {
+        self.shared.model.decoder().compute().isa().to_string()
+    }
+
+    /// Compute threads in use.
+    pub fn n_threads(&self) -> usize {
+        self.shared.model.decoder().compute().n_threads()
     }
 }

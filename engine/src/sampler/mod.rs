@@ -1,5 +1,29 @@
-//! Logits to the next token: penalties, temperature, top-k, top-p, min-p, seed.
+//! Logits to the next token: penalties, then what to keep, then temperature and a draw.
+//!
+//! The order is llama.cpp's default chain, which Ollama runs too (`common_params_sampling::samplers`: penalties, DRY,
+//! top-n-sigma, top-k, typical-p, top-p, min-p, XTC, temperature; those named here in that order, the others do not
+//! exist here): every filter sees the probabilities at temperature 1, and temperature only shapes the final draw. One
+//! file per stage. A stage never removes the last candidate, and a logit that is no number is never a candidate.
+//!
+//! A seed gives the same tokens for the same logits in every version: the generator and the draw are our own, and the
+//! candidates reach the draw in a settled order (by likelihood, or by id where nothing was sorted).
+
+mod candidates;
+mod min_p;
+mod penalties;
+mod random;
+mod temperature;
+mod top_k;
+mod top_p;
+mod typical_p;
+
+#[cfg(test)]
+mod tests;
+
 use crate::tokenizer::TokenId;
+use candidates::Candidate;
+use penalties::Penalties;
+use random::Random;
 
 /// How to choose the next token. The neutral value of each switches it off.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,18 +70,75 @@ impl Default for SamplingParams {
 
 /// The state of one sequence's sampling: parameters, recent tokens, random stream.
 #[derive(Debug)]
-pub struct Sampler {}
+pub struct Sampler {
+    params: SamplingParams,
+    penalties: Penalties,
+    random: Random,
+    /// Kept to spare an allocation per token.
+    candidates: Vec<Candidate>,
+}
 
 impl Sampler {
     /// A sampler whose penalties see the end of `prompt`.
-    pub fn new(_params: &SamplingParams, _prompt: &[TokenId]) -> Self {
-        todo!()
+    pub fn new(params: &SamplingParams, prompt: &[TokenId]) -> Self {
+        let seed = params.seed.unwrap_or_else(|| fastrand::u64(..));
+        Self {
+            params: params.clone(),
+            penalties: Penalties::new(params, prompt),
+            random: Random::new(seed),
+            candidates: Vec::new(),
+        }
     }
-    /// Chooses the next token and remembers it. `logits` is scratch afterwards.
+    /// Chooses the next token and remembers it. `logits` is scratch afterwards. Where no logit is a finite number or
+    /// +∞, the first token is chosen.
     ///
     /// # Panics
     /// When `logits` is empty.
-    pub fn sample(&mut self, _logits: &mut [f32]) -> TokenId {
-        todo!()
+    pub fn sample(&mut self, logits: &mut [f32]) -> TokenId {
+        assert!(!logits.is_empty(), "there is nothing to choose from");
+        self.penalties.apply(logits);
+        let token = if self.params.temperature > 0.0 {
+            self.draw(logits)
+        } else {
+            greedy(logits)
+        };
+        self.penalties.accept(token);
+        token
     }
+
+    fn draw(&mut self, logits: &[f32]) -> TokenId {
+        let params = &self.params;
+        let candidates = &mut self.candidates;
+        top_k::select(logits, params.top_k, candidates);
+        if candidates.is_empty() {
+            return 0;
+        }
+        typical_p::keep(candidates, params.typical_p);
+        top_p::keep(candidates, params.top_p);
+        min_p::keep(candidates, params.min_p);
+        temperature::draw(candidates, params.temperature, &mut self.random)
+    }
+}
+
+/// The first of the greatest logits; 0 when all are −∞ or no number.
+fn greedy(logits: &[f32]) -> TokenId {
+    // lanes that do not wait for each other, then a search for the value found
+    const LANES: usize = 16;
+    let greater = |best: f32, logit: f32| if logit > best { logit } else { best };
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    let mut best = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        for (best, &logit) in best.iter_mut().zip(chunk) {
+            *best = greater(*best, logit);
+        }
+    }
+    let max = best
+        .iter()
+        .chain(rest)
+        .copied()
+        .fold(f32::NEG_INFINITY, greater);
+    let place = logits
+        .iter()
+        .position(|&logit| logit == max && max > f32::NEG_INFINITY);
+    place.map_or(0, |place| place as TokenId)
 }

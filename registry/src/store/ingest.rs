@@ -169,7 +169,9 @@ fn commit(
 ) -> Result<Digest, Error> {
     check_expected(digest, expected)?;
     if !keep_existing(shared, digest, file)? {
-        reveal(shared, file, path, digest)?;
+        reveal(shared, file, &path, digest)?;
+        // Its name is another now: there is nothing left to remove.
+        let _ = path.keep();
     }
     Ok(digest)
 }
@@ -178,14 +180,13 @@ fn commit(
 pub(crate) fn reveal(
     shared: &Shared,
     file: &File,
-    path: TempPath,
+    path: &Path,
     digest: Digest,
 ) -> Result<(), Error> {
     let blob = shared.blob_path(&digest);
     let synced = temporary::set_mode(file, BLOB_MODE).and_then(|()| file.sync_all());
     synced.map_err(Error::write(&blob))?;
     let _guard = shared.locks.lock()?;
-    path.persist(&blob)
-        .map_err(|error| Error::write(&blob)(error.error))?;
+    fs::rename(path, &blob).map_err(Error::write(&blob))?;
     temporary::sync_folder(&shared.blobs())
 }

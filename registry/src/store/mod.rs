@@ -338,6 +338,10 @@ impl Store {
 }
 
 impl Shared {
+    /// Waits for the right to change the store.
+    pub(crate) fn lock(&self) -> Result<Guard<'_>, Error> {
+        self.locks.lock()
+    }
     pub(crate) fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
     }

@@ -308,11 +308,12 @@ fn pruning_removes_orphans_of_that_age_only() {
     let used = home.model("a", &["one"]);
     let (old, young) = (Digest::of(b"old"), Digest::of(b"young"));
     for (digest, age) in [(old, 7200), (young, 10), (used[0], 7200)] {
-        let file = File::options()
-            .append(true)
-            .create(true)
-            .open(home.store.blob_path(&digest));
-        file.unwrap()
+        let path = home.store.blob_path(&digest);
+        if digest != used[0] {
+            fs::write(&path, b"orphan").unwrap();
+        }
+        File::open(&path)
+            .unwrap()
             .set_modified(SystemTime::now() - Duration::from_secs(age))
             .unwrap();
     }

@@ -1,0 +1,262 @@
+//! The forward pass that all decoder families share.
+//!
+//! `x = E[tokens]; per block: x += Wo·attention(rope(Wq·n), rope(Wk·n), Wv·n), n = norm(x); x += Wd·(silu(Wg·m) ⊙ Wu·m),
+//! m = norm(x); logits = head·norm(x)` (Llama 2, arXiv 2307.09288). Tensors are row-major `[n_tokens, width]`.
+
+use super::{
+    DecoderSpec,
+    rope::Rope,
+    weights::{LayerWeights, Linear, Weights},
+};
+use crate::{KvCache, LoadError, TokenId};
+use slm_gguf::Gguf;
+use slm_kernels::{Activations, AttentionArgs, AttentionScratch, Compute, KvType, Matrix};
+
+/// Which positions to turn into logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogitsFor {
+    /// None: more of the prompt follows.
+    Nothing,
+    /// The last token only.
+    Last,
+    /// Every token.
+    All,
+}
+
+/// A decoder: its shape, its packed weights, and the CPU tier and threads it runs on.
+pub struct Decoder {
+    spec: DecoderSpec,
+    weights: Weights,
+    rope: Rope,
+    compute: Compute,
+    kv_type: KvType,
+}
+
+/// Buffers of a forward pass, reused from step to step. Grow to the largest batch seen.
+#[derive(Default)]
+pub struct Scratch {
+    /// Residual stream.
+    x: Vec<f32>,
+    /// What a norm gives, then what a projection back to the stream gives.
+    h: Vec<f32>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    attention: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    activations: Activations,
+    attention_scratch: AttentionScratch,
+}
+
+impl Decoder {
+    pub(super) fn load(
+        gguf: &Gguf<'_>,
+        spec: DecoderSpec,
+        compute: Compute,
+        kv_type: KvType,
+    ) -> Result<Self, LoadError> {
+        let weights = Weights::load(gguf, &spec, &compute)?;
+        let rope = Rope::new(&spec.rope, weights.rope_factors.as_deref());
+        Ok(Self {
+            spec,
+            weights,
+            rope,
+            compute,
+            kv_type,
+        })
+    }
+
+    /// The shape.
+    pub fn spec(&self) -> &DecoderSpec {
+        &self.spec
+    }
+
+    /// The CPU tier and threads.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// Bytes of the packed weights.
+    pub fn weights_bytes(&self) -> usize {
+        self.weights.size_bytes()
+    }
+
+    /// An empty cache for one sequence.
+    pub fn new_cache(&self) -> KvCache {
+        KvCache::new(&self.spec, self.kv_type)
+    }
+
+    /// Runs `tokens` at the positions after those in `cache`, adds their state to it and writes the logits asked for,
+    /// `[n, vocab_size]`, to `logits`.
+    ///
+    /// # Panics
+    /// When `tokens` is empty or has an id outside the vocabulary.
+    pub fn forward(
+        &self,
+        cache: &mut KvCache,
+        scratch: &mut Scratch,
+        tokens: &[TokenId],
+        wanted: LogitsFor,
+        logits: &mut Vec<f32>,
+    ) {
+        assert!(!tokens.is_empty(), "a step needs at least one token");
+        let n_tokens = tokens.len();
+        self.embed(tokens, &mut scratch.x);
+        self.rope
+            .angles(cache.len(), n_tokens, &mut scratch.cos, &mut scratch.sin);
+        for (il, layer) in self.weights.layers.iter().enumerate() {
+            self.attention_block(layer, cache, il, n_tokens, scratch);
+            self.ffn_block(layer, n_tokens, scratch);
+        }
+        cache.extend(tokens);
+        self.logits(wanted, scratch, n_tokens, logits);
+    }
+
+    fn embed(&self, tokens: &[TokenId], x: &mut Vec<f32>) {
+        let d = self.spec.hidden_size;
+        resize(x, tokens.len() * d);
+        for (row, &token) in x.chunks_exact_mut(d).zip(tokens) {
+            self.weights.token_embd.dequantize_row(token as usize, row);
+        }
+    }
+
+    /// x += Wo · attention(norm(x))
+    fn attention_block(
+        &self,
+        layer: &LayerWeights,
+        cache: &mut KvCache,
+        il: usize,
+        n_tokens: usize,
+        s: &mut Scratch,
+    ) {
+        let Self { spec, compute, .. } = self;
+        resize(&mut s.h, n_tokens * spec.hidden_size);
+        compute.rms_norm(&s.x, &layer.attn_norm, spec.rms_norm_eps, &mut s.h);
+
+        self.project(
+            &mut s.activations,
+            &s.h,
+            n_tokens,
+            &mut [
+                (&layer.q, &mut s.q),
+                (&layer.k, &mut s.k),
+                (&layer.v, &mut s.v),
+            ],
+        );
+        let rope = &spec.rope;
+        compute.rope(
+            &mut s.q,
+            spec.n_heads,
+            spec.head_dim,
+            rope.n_rot,
+            rope.style,
+            &s.cos,
+            &s.sin,
+        );
+        compute.rope(
+            &mut s.k,
+            spec.n_kv_heads,
+            spec.head_dim,
+            rope.n_rot,
+            rope.style,
+            &s.cos,
+            &s.sin,
+        );
+
+        let kv = cache.layer_mut(il);
+        kv.append(n_tokens, &s.k, &s.v);
+        resize(&mut s.attention, n_tokens * spec.n_heads * spec.v_head_dim);
+        let args = AttentionArgs {
+            n_tokens,
+            n_heads: spec.n_heads,
+            scale: spec.attention_scale,
+            window: None,
+            softcap: None,
+        };
+        compute.attention(&mut s.attention_scratch, &args, kv, &s.q, &mut s.attention);
+
+        self.project(
+            &mut s.activations,
+            &s.attention,
+            n_tokens,
+            &mut [(&layer.attn_output, &mut s.h)],
+        );
+        compute.add_assign(&mut s.x, &s.h);
+    }
+
+    /// x += Wd · (silu(Wg · norm(x)) ⊙ Wu · norm(x))
+    fn ffn_block(&self, layer: &LayerWeights, n_tokens: usize, s: &mut Scratch) {
+        let Self { spec, compute, .. } = self;
+        compute.rms_norm(&s.x, &layer.ffn_norm, spec.rms_norm_eps, &mut s.h);
+        self.project(
+            &mut s.activations,
+            &s.h,
+            n_tokens,
+            &mut [(&layer.gate, &mut s.gate), (&layer.up, &mut s.up)],
+        );
+        compute.silu_mul(&mut s.gate, &s.up);
+        self.project(
+            &mut s.activations,
+            &s.gate,
+            n_tokens,
+            &mut [(&layer.down, &mut s.h)],
+        );
+        compute.add_assign(&mut s.x, &s.h);
+    }
+
+    fn logits(&self, wanted: LogitsFor, s: &mut Scratch, n_tokens: usize, logits: &mut Vec<f32>) {
+        let d = self.spec.hidden_size;
+        let n = match wanted {
+            LogitsFor::Nothing => 0,
+            LogitsFor::Last => 1,
+            LogitsFor::All => n_tokens,
+        };
+        resize(logits, n * self.spec.vocab_size);
+        if n == 0 {
+            return;
+        }
+        let last = &s.x[(n_tokens - n) * d..];
+        self.compute.rms_norm(
+            last,
+            &self.weights.output_norm,
+            self.spec.rms_norm_eps,
+            &mut s.h[..n * d],
+        );
+        self.compute.matmul(
+            &mut s.activations,
+            &s.h[..n * d],
+            n,
+            &mut [(self.weights.head(), logits)],
+        );
+    }
+
+    /// One quantisation of `x`, one parallel region, for all `outputs` that read it; biases added.
+    fn project<const N: usize>(
+        &self,
+        activations: &mut Activations,
+        x: &[f32],
+        n_tokens: usize,
+        outputs: &mut [(&Linear, &mut Vec<f32>); N],
+    ) {
+        let mut products = outputs.each_mut().map(|(linear, out)| {
+            resize(out, n_tokens * linear.matrix.n_rows());
+            (&linear.matrix as &Matrix, out.as_mut_slice())
+        });
+        self.compute.matmul(activations, x, n_tokens, &mut products);
+        for (linear, out) in outputs {
+            if let Some(bias) = &linear.bias {
+                for row in out.chunks_exact_mut(bias.len()) {
+                    row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+                }
+            }
+        }
+    }
+}
+
+/// Sets the length; what is in it is overwritten next, so shrinking keeps the memory and growing zeroes only the new part.
+fn resize(buffer: &mut Vec<f32>, len: usize) {
+    buffer.resize(len, 0.0);
+}

@@ -1,0 +1,128 @@
+//! A model as data and arithmetic: what its file says ([`DecoderSpec`]), its packed weights, and the forward pass.
+//!
+//! [`ARCHITECTURES`] is the table of what is known: one line and one file per family. All of them share one decoder
+//! ([`decoder`]) that reads the spec; there is no `match` on an architecture outside this folder.
+
+mod decoder;
+mod llama;
+mod rope;
+mod spec;
+mod weights;
+
+pub use decoder::{Decoder, LogitsFor, Scratch};
+pub use spec::{DecoderSpec, RopeSpec};
+
+use crate::{LoadError, LoadOptions, MappedFile, Tokenizer, memory};
+use slm_gguf::Gguf;
+use slm_kernels::Compute;
+use spec::Hparams;
+use std::path::Path;
+
+/// Reads what is special about one architecture.
+type ReadSpec = fn(&Hparams<'_>) -> Result<DecoderSpec, LoadError>;
+
+/// GGUF `general.architecture` → how it differs from the shared decoder. A new family is one line here.
+const ARCHITECTURES: &[(&str, ReadSpec)] = &[("llama", llama::spec)];
+
+/// A loaded model: the synchronous core that the engine thread and the diagnostics share.
+pub struct Model {
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    chat_template: Option<String>,
+}
+
+impl Model {
+    /// Maps, checks and packs a GGUF file. The map is released before this returns: packed weights replace it.
+    ///
+    /// # Errors
+    /// Whatever makes the file unusable or too large; see [`LoadError`].
+    pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+        let file = MappedFile::open(path).map_err(|source| LoadError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        let gguf = Gguf::parse(&file)?;
+        let spec = read_spec(&gguf)?;
+        let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
+        let chat_template = gguf
+            .metadata()
+            .opt_string("tokenizer.chat_template")?
+            .map(str::to_owned);
+        let weights_bytes = gguf.tensors().iter().map(|t| t.size_bytes as u64).sum();
+        memory::check(weights_bytes)?;
+        let compute = compute(options)?;
+        let decoder = Decoder::load(&gguf, spec, compute, options.kv_type)?;
+        if decoder.spec().vocab_size < tokenizer.vocab_size() {
+            return Err(LoadError::Tensor {
+                name: "token_embd.weight".into(),
+                problem: format!(
+                    "has {} rows for a vocabulary of {}",
+                    decoder.spec().vocab_size,
+                    tokenizer.vocab_size()
+                ),
+            });
+        }
+        Ok(Self {
+            decoder,
+            tokenizer,
+            chat_template,
+        })
+    }
+
+    /// The forward pass.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The Jinja chat template that the file carries.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+}
+
+/// The architectures that can be run, as people read them.
+fn supported() -> String {
+    ARCHITECTURES
+        .iter()
+        .map(|(name, _)| *name)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn read_spec(gguf: &Gguf<'_>) -> Result<DecoderSpec, LoadError> {
+    let metadata = gguf.metadata();
+    let found = metadata.string("general.architecture")?;
+    let Some((name, read)) = ARCHITECTURES.iter().find(|(name, _)| *name == found) else {
+        return Err(LoadError::UnknownArchitecture {
+            found: found.to_owned(),
+            supported: supported(),
+        });
+    };
+    if let Some(n_shards) = metadata.opt_u32("split.count")?.filter(|&n| n > 1) {
+        return Err(LoadError::Hparam {
+            key: "split.count".into(),
+            value: n_shards.to_string(),
+            problem: "models in several files cannot be loaded yet; merge them into one GGUF"
+                .into(),
+        });
+    }
+    read(&Hparams::new(name, gguf))
+}
+
+fn compute(options: &LoadOptions) -> Result<Compute, LoadError> {
+    let isa = options
+        .cpu
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|e| LoadError::Cpu(format!("{e}")))?;
+    let n_threads = options
+        .n_threads
+        .unwrap_or_else(slm_kernels::available_threads);
+    Compute::new(n_threads, isa).map_err(|e| LoadError::Cpu(e.to_string()))
+}

@@ -1,0 +1,226 @@
+//! The shape of a decoder as its GGUF states it, checked once so that nothing later needs to doubt it.
+
+use crate::LoadError;
+use slm_gguf::Gguf;
+use slm_kernels::RopeStyle;
+
+/// Bounds on hyper-parameters from untrusted files; each is far above any released small model.
+const MAX_LAYERS: usize = 512;
+const MAX_WIDTH: usize = 1 << 20;
+const MAX_HEADS: usize = 1024;
+const MAX_CONTEXT: usize = 1 << 24;
+
+/// Everything about a decoder that is not a weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecoderSpec {
+    /// Number of transformer blocks.
+    pub n_layers: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key and value heads; divides `n_heads`.
+    pub n_kv_heads: usize,
+    /// Width of a query or key head.
+    pub head_dim: usize,
+    /// Width of a value head.
+    pub v_head_dim: usize,
+    /// Width of the feed-forward layer.
+    pub ffn_size: usize,
+    /// Rows of the embedding matrix.
+    pub vocab_size: usize,
+    /// Positions the model was trained for.
+    pub context_length: usize,
+    /// Epsilon of every RMS norm.
+    pub rms_norm_eps: f32,
+    /// Factor on q·k ahead of the softmax.
+    pub attention_scale: f32,
+    /// Rotary position embedding.
+    pub rope: RopeSpec,
+}
+
+/// Rotary position embedding of one kind of layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RopeSpec {
+    /// Which dimensions form a pair.
+    pub style: RopeStyle,
+    /// Rotated dimensions of a head; even, at most `head_dim`.
+    pub n_rot: usize,
+    /// Base of the frequencies.
+    pub theta: f32,
+    /// Positions are divided by this (linear scaling; 1 is none).
+    pub linear_factor: f32,
+}
+
+/// Typed access to `{architecture}.*` keys, with bounds and errors that name the key.
+pub(super) struct Hparams<'a> {
+    architecture: &'a str,
+    gguf: &'a Gguf<'a>,
+}
+
+impl<'a> Hparams<'a> {
+    pub(super) fn new(architecture: &'a str, gguf: &'a Gguf<'a>) -> Self {
+        Self { architecture, gguf }
+    }
+
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.architecture)
+    }
+
+    pub(super) fn refuse<T>(
+        &self,
+        name: &str,
+        value: impl ToString,
+        problem: impl Into<String>,
+    ) -> Result<T, LoadError> {
+        Err(LoadError::Hparam {
+            key: self.key(name),
+            value: value.to_string(),
+            problem: problem.into(),
+        })
+    }
+
+    /// A required count in `1..=max`.
+    fn count(&self, name: &str, max: usize) -> Result<usize, LoadError> {
+        self.check_count(
+            name,
+            self.gguf.metadata().u32(&self.key(name))? as usize,
+            max,
+        )
+    }
+
+    fn opt_count(&self, name: &str, max: usize) -> Result<Option<usize>, LoadError> {
+        let value = self.gguf.metadata().opt_u32(&self.key(name))?;
+        value
+            .map(|v| self.check_count(name, v as usize, max))
+            .transpose()
+    }
+
+    fn check_count(&self, name: &str, value: usize, max: usize) -> Result<usize, LoadError> {
+        if (1..=max).contains(&value) {
+            Ok(value)
+        } else {
+            self.refuse(name, value, format!("must be between 1 and {max}"))
+        }
+    }
+
+    pub(super) fn opt_u32(&self, name: &str) -> Result<Option<u32>, LoadError> {
+        Ok(self.gguf.metadata().opt_u32(&self.key(name))?)
+    }
+
+    pub(super) fn opt_string(&self, name: &str) -> Result<Option<&'a str>, LoadError> {
+        Ok(self.gguf.metadata().opt_string(&self.key(name))?)
+    }
+
+    /// An optional finite number above zero.
+    pub(super) fn opt_positive(&self, name: &str) -> Result<Option<f32>, LoadError> {
+        match self.gguf.metadata().opt_f32(&self.key(name))? {
+            Some(v) if !(v.is_finite() && v > 0.0) => {
+                self.refuse(name, v, "must be a number above zero")
+            }
+            v => Ok(v),
+        }
+    }
+
+    /// The keys that all decoders share (`models.md` of the GGUF convention: defaults as llama.cpp's loader has them),
+    /// with this family's RoPE pairing.
+    pub(super) fn decoder(&self, style: RopeStyle) -> Result<DecoderSpec, LoadError> {
+        let hidden_size = self.count("embedding_length", MAX_WIDTH)?;
+        let n_heads = self.count("attention.head_count", MAX_HEADS)?;
+        let n_kv_heads = self
+            .opt_count("attention.head_count_kv", MAX_HEADS)?
+            .unwrap_or(n_heads);
+        if !n_heads.is_multiple_of(n_kv_heads) {
+            return self.refuse(
+                "attention.head_count_kv",
+                n_kv_heads,
+                format!("must divide the {n_heads} query heads"),
+            );
+        }
+        let head_dim = match self.opt_count("attention.key_length", MAX_WIDTH)? {
+            Some(dim) => dim,
+            None if hidden_size.is_multiple_of(n_heads) => hidden_size / n_heads,
+            None => {
+                return self.refuse(
+                    "embedding_length",
+                    hidden_size,
+                    format!("must be a multiple of the {n_heads} heads"),
+                );
+            }
+        };
+        let v_head_dim = self
+            .opt_count("attention.value_length", MAX_WIDTH)?
+            .unwrap_or(head_dim);
+        let eps = "attention.layer_norm_rms_epsilon";
+        let Some(rms_norm_eps) = self.opt_positive(eps)? else {
+            return Err(slm_gguf::Error::MissingKey { key: self.key(eps) }.into());
+        };
+        Ok(DecoderSpec {
+            n_layers: self.count("block_count", MAX_LAYERS)?,
+            hidden_size,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            v_head_dim,
+            ffn_size: self.count("feed_forward_length", MAX_WIDTH)?,
+            vocab_size: self.vocab_size()?,
+            context_length: self.count("context_length", MAX_CONTEXT)?,
+            rms_norm_eps,
+            attention_scale: 1.0 / (head_dim as f32).sqrt(),
+            rope: self.rope(style, head_dim)?,
+        })
+    }
+
+    fn rope(&self, style: RopeStyle, head_dim: usize) -> Result<RopeSpec, LoadError> {
+        let n_rot = self
+            .opt_count("rope.dimension_count", MAX_WIDTH)?
+            .unwrap_or(head_dim);
+        if n_rot > head_dim || !n_rot.is_multiple_of(2) {
+            return self.refuse(
+                "rope.dimension_count",
+                n_rot,
+                format!("must be even and at most {head_dim}"),
+            );
+        }
+        let factor = match self.opt_positive("rope.scaling.factor")? {
+            Some(factor) => Some(factor),
+            None => self.opt_positive("rope.scale_linear")?,
+        };
+        let linear_factor = match self.opt_string("rope.scaling.type")? {
+            None | Some("linear") => factor.unwrap_or(1.0),
+            Some("none") => 1.0,
+            Some(other) => {
+                return self.refuse(
+                    "rope.scaling.type",
+                    other,
+                    "only none and linear are supported",
+                );
+            }
+        };
+        Ok(RopeSpec {
+            style,
+            n_rot,
+            theta: self.opt_positive("rope.freq_base")?.unwrap_or(10_000.0),
+            linear_factor,
+        })
+    }
+
+    /// Rows of `token_embd.weight`: the truth about the vocabulary that the weights know.
+    fn vocab_size(&self) -> Result<usize, LoadError> {
+        let shape = self
+            .gguf
+            .tensor("token_embd.weight")
+            .map(|t| t.shape.as_slice());
+        match shape {
+            Some(&[_, rows]) if (1..=MAX_WIDTH as u64 * 4).contains(&rows) => Ok(rows as usize),
+            Some(shape) => Err(LoadError::Tensor {
+                name: "token_embd.weight".into(),
+                problem: format!("has shape {shape:?} instead of [hidden size, vocabulary]"),
+            }),
+            None => Err(LoadError::Tensor {
+                name: "token_embd.weight".into(),
+                problem: "is missing".into(),
+            }),
+        }
+    }
+}

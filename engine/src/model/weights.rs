@@ -1,0 +1,248 @@
+//! Tensors of a GGUF to packed weights, each checked by name, shape and type.
+//!
+//! A fused tensor (`attn_qkv`, rows q then k then v) is accepted wherever the three separate ones are: rows are
+//! contiguous, so splitting is slicing.
+
+use super::DecoderSpec;
+use crate::LoadError;
+use slm_gguf::{Gguf, TensorInfo};
+use slm_kernels::{
+    Compute, Matrix,
+    format::{QuantType, dequantize},
+};
+
+/// Weights of the whole decoder.
+pub(super) struct Weights {
+    pub(super) token_embd: Matrix,
+    /// `None`: the embedding matrix is the head (tied).
+    pub(super) output: Option<Matrix>,
+    pub(super) output_norm: Vec<f32>,
+    /// Llama 3.1's divisors of the RoPE frequencies.
+    pub(super) rope_factors: Option<Vec<f32>>,
+    pub(super) layers: Vec<LayerWeights>,
+}
+
+/// Weights of one block.
+pub(super) struct LayerWeights {
+    pub(super) attn_norm: Vec<f32>,
+    pub(super) q: Linear,
+    pub(super) k: Linear,
+    pub(super) v: Linear,
+    pub(super) attn_output: Linear,
+    pub(super) ffn_norm: Vec<f32>,
+    pub(super) gate: Linear,
+    pub(super) up: Linear,
+    pub(super) down: Linear,
+}
+
+/// `y = W x + b`.
+pub(super) struct Linear {
+    pub(super) matrix: Matrix,
+    pub(super) bias: Option<Vec<f32>>,
+}
+
+impl Weights {
+    pub(super) fn load(
+        gguf: &Gguf<'_>,
+        spec: &DecoderSpec,
+        compute: &Compute,
+    ) -> Result<Self, LoadError> {
+        let loader = Loader { gguf, compute };
+        let d = spec.hidden_size;
+        let layers = (0..spec.n_layers)
+            .map(|il| loader.layer(spec, il))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            token_embd: loader.matrix("token_embd.weight", spec.vocab_size, d)?,
+            output: match gguf.tensor("output.weight") {
+                Some(_) => Some(loader.matrix("output.weight", spec.vocab_size, d)?),
+                None => None,
+            },
+            output_norm: loader.vector("output_norm.weight", d)?,
+            rope_factors: loader.opt_vector("rope_freqs.weight", spec.rope.n_rot / 2)?,
+            layers,
+        })
+    }
+
+    /// The output head.
+    pub(super) fn head(&self) -> &Matrix {
+        self.output.as_ref().unwrap_or(&self.token_embd)
+    }
+
+    /// Bytes of all packed matrices.
+    pub(super) fn size_bytes(&self) -> usize {
+        let layers = self
+            .layers
+            .iter()
+            .flat_map(|l| [&l.q, &l.k, &l.v, &l.attn_output, &l.gate, &l.up, &l.down]);
+        let matrices = layers
+            .map(|l| &l.matrix)
+            .chain([&self.token_embd])
+            .chain(&self.output);
+        matrices.map(Matrix::size_bytes).sum()
+    }
+}
+
+struct Loader<'a> {
+    gguf: &'a Gguf<'a>,
+    compute: &'a Compute,
+}
+
+impl Loader<'_> {
+    fn layer(&self, spec: &DecoderSpec, il: usize) -> Result<LayerWeights, LoadError> {
+        let name = |tensor: &str| format!("blk.{il}.{tensor}");
+        let d = spec.hidden_size;
+        let q_rows = spec.n_heads * spec.head_dim;
+        let k_rows = spec.n_kv_heads * spec.head_dim;
+        let v_rows = spec.n_kv_heads * spec.v_head_dim;
+        let [q, k, v] = if self.gguf.tensor(&name("attn_qkv.weight")).is_some() {
+            self.fused(&name("attn_qkv"), [q_rows, k_rows, v_rows], d)?
+        } else {
+            [
+                self.linear(&name("attn_q"), q_rows, d)?,
+                self.linear(&name("attn_k"), k_rows, d)?,
+                self.linear(&name("attn_v"), v_rows, d)?,
+            ]
+        };
+        Ok(LayerWeights {
+            attn_norm: self.vector(&name("attn_norm.weight"), d)?,
+            q,
+            k,
+            v,
+            attn_output: self.linear(&name("attn_output"), d, spec.n_heads * spec.v_head_dim)?,
+            ffn_norm: self.vector(&name("ffn_norm.weight"), d)?,
+            gate: self.linear(&name("ffn_gate"), spec.ffn_size, d)?,
+            up: self.linear(&name("ffn_up"), spec.ffn_size, d)?,
+            down: self.linear(&name("ffn_down"), d, spec.ffn_size)?,
+        })
+    }
+
+    fn linear(&self, stem: &str, n_rows: usize, n_cols: usize) -> Result<Linear, LoadError> {
+        Ok(Linear {
+            matrix: self.matrix(&format!("{stem}.weight"), n_rows, n_cols)?,
+            bias: self.opt_vector(&format!("{stem}.bias"), n_rows)?,
+        })
+    }
+
+    /// Splits one tensor into consecutive groups of rows.
+    fn fused<const N: usize>(
+        &self,
+        stem: &str,
+        rows: [usize; N],
+        n_cols: usize,
+    ) -> Result<[Linear; N], LoadError> {
+        let name = format!("{stem}.weight");
+        let n_rows = rows.iter().sum();
+        let info = self.shaped(&name, &[n_cols as u64, n_rows as u64])?;
+        let quant_type = quant_type(info)?;
+        let Some(row_bytes) = quant_type.row_bytes(n_cols) else {
+            return Err(ragged(info));
+        };
+        let bias = self.opt_vector(&format!("{stem}.bias"), n_rows)?;
+        let mut first = 0;
+        let mut part = |n: usize| {
+            let bytes = &self.gguf.tensor_data(info)[first * row_bytes..][..n * row_bytes];
+            let bias = bias.as_ref().map(|b| b[first..first + n].to_vec());
+            first += n;
+            Ok(Linear {
+                matrix: self.pack(info, quant_type, n, n_cols, bytes)?,
+                bias,
+            })
+        };
+        let parts = rows
+            .map(&mut part)
+            .into_iter()
+            .collect::<Result<Vec<_>, LoadError>>()?;
+        let Ok(parts) = <[Linear; N]>::try_from(parts) else {
+            unreachable!("there is one part for each of the N rows")
+        };
+        Ok(parts)
+    }
+
+    fn matrix(&self, name: &str, n_rows: usize, n_cols: usize) -> Result<Matrix, LoadError> {
+        let info = self.shaped(name, &[n_cols as u64, n_rows as u64])?;
+        self.pack(
+            info,
+            quant_type(info)?,
+            n_rows,
+            n_cols,
+            self.gguf.tensor_data(info),
+        )
+    }
+
+    fn pack(
+        &self,
+        info: &TensorInfo<'_>,
+        quant_type: QuantType,
+        n_rows: usize,
+        n_cols: usize,
+        bytes: &[u8],
+    ) -> Result<Matrix, LoadError> {
+        let packed = Matrix::pack(self.compute, quant_type, n_rows, n_cols, bytes);
+        packed.map_err(|e| LoadError::Tensor {
+            name: info.name.to_owned(),
+            problem: e.to_string(),
+        })
+    }
+
+    /// A vector of `len` values, expanded to f32.
+    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
+        let info = self.shaped(name, &[len as u64])?;
+        let quant_type = quant_type(info)?;
+        if quant_type.row_bytes(len).is_none() {
+            return Err(ragged(info));
+        }
+        let mut values = vec![0.0; len];
+        dequantize(quant_type, self.gguf.tensor_data(info), &mut values);
+        Ok(values)
+    }
+
+    fn opt_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, LoadError> {
+        self.gguf
+            .tensor(name)
+            .map(|_| self.vector(name, len))
+            .transpose()
+    }
+
+    /// The tensor called `name`, which must have this shape (fastest dimension first; trailing ones do not count).
+    fn shaped(&self, name: &str, shape: &[u64]) -> Result<&TensorInfo<'_>, LoadError> {
+        let problem = match self.gguf.tensor(name) {
+            None => "is missing".to_owned(),
+            Some(info) => {
+                let found = info
+                    .shape
+                    .strip_suffix(&[1])
+                    .filter(|s| s.len() >= shape.len())
+                    .unwrap_or(&info.shape);
+                if found == shape {
+                    return Ok(info);
+                }
+                format!("has shape {:?} instead of {shape:?}", info.shape)
+            }
+        };
+        Err(LoadError::Tensor {
+            name: name.to_owned(),
+            problem,
+        })
+    }
+}
+
+fn quant_type(info: &TensorInfo<'_>) -> Result<QuantType, LoadError> {
+    QuantType::from_id(info.tensor_type.id()).ok_or_else(|| LoadError::Tensor {
+        name: info.name.to_owned(),
+        problem: format!(
+            "has type {}, which cannot be computed with yet",
+            info.tensor_type.name()
+        ),
+    })
+}
+
+fn ragged(info: &TensorInfo<'_>) -> LoadError {
+    LoadError::Tensor {
+        name: info.name.to_owned(),
+        problem: format!(
+            "has rows that blocks of {} do not divide",
+            info.tensor_type.name()
+        ),
+    }
+}

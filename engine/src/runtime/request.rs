@@ -1,0 +1,93 @@
+//! What goes to the engine thread and what comes back.
+
+use crate::{SamplingParams, TokenId};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// One generation.
+#[derive(Clone, Debug)]
+pub struct GenerateRequest {
+    /// The prompt; must not be empty.
+    pub prompt: Vec<TokenId>,
+    /// How to choose tokens.
+    pub sampling: SamplingParams,
+    /// Texts that end the answer and are not part of it.
+    pub stop: Vec<String>,
+    /// Most tokens to generate; `None` is until the context is full.
+    pub max_tokens: Option<usize>,
+    /// Most tokens of prompt and answer together; capped at [`super::Engine::context_length`].
+    pub context_length: usize,
+}
+
+/// What comes back, in order; the last is always `Finished` or `Failed`.
+#[derive(Clone, Debug)]
+pub enum StepResult {
+    /// A generated token and the text that is now certain (often empty inside a character).
+    Token {
+        /// The token.
+        token: TokenId,
+        /// Text delta.
+        text: String,
+    },
+    /// The end.
+    Finished(Finish),
+    /// The sequence cannot go on; one sentence.
+    Failed(String),
+}
+
+/// How a generation ended.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    /// Text that was held back until now.
+    pub text: String,
+    /// Why it ended.
+    pub reason: StopReason,
+    /// Counts and times.
+    pub stats: Stats,
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The model ended it, or a stop string appeared.
+    Stop,
+    /// `max_tokens` or the context is used up.
+    Length,
+}
+
+/// Counts and times of one generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Tokens of the prompt, cached ones included.
+    pub n_prompt_tokens: usize,
+    /// Of them, tokens whose KV state was still there.
+    pub n_cached_tokens: usize,
+    /// Generated tokens, an end-of-generation token included.
+    pub n_generated_tokens: usize,
+    /// Time waiting for the engine thread.
+    pub queued: Duration,
+    /// Time from then to the first token.
+    pub prefill: Duration,
+    /// Time from the first token to the last.
+    pub decode: Duration,
+}
+
+/// The inbox is full: too many generations wait.
+#[derive(Debug, thiserror::Error)]
+#[error("server busy, please try again.  maximum pending requests exceeded")]
+pub struct QueueFull;
+
+/// A request on its way to the engine thread.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) request: GenerateRequest,
+    pub(super) results: mpsc::Sender<StepResult>,
+    pub(super) queued_at: Instant,
+}
+
+impl Entry {
+    /// Answers with a failure. There is room: nothing was sent yet.
+    pub(super) fn fail(self, why: &str) {
+        let _receiver_may_be_gone = self.results.try_send(StepResult::Failed(why.to_owned()));
+    }
+}

@@ -1,0 +1,93 @@
+//! Byte strings in one allocation, and a hash index over them.
+//!
+//! A vocabulary has up to a quarter of a million texts of a few bytes: one arena and one table of ids load several
+//! times faster than a map of owned strings. [`PieceIndex`] stores ids only and compares against the arena.
+use rustc_hash::FxHasher;
+use std::hash::Hasher;
+
+/// Byte strings, numbered from 0 in the order in which they were pushed.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Pieces {
+    /// Room for `n_pieces` strings of `n_bytes` in total.
+    pub(super) fn with_capacity(n_pieces: usize, n_bytes: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(n_bytes),
+            ends: Vec::with_capacity(n_pieces),
+        }
+    }
+    /// Appends one string.
+    pub(super) fn push(&mut self, piece: &[u8]) {
+        self.bytes.extend_from_slice(piece);
+        self.ends.push(self.bytes.len());
+    }
+    /// The string with number `idx`; empty when there is none.
+    pub(super) fn get(&self, idx: u32) -> &[u8] {
+        let idx = idx as usize;
+        let Some(&end) = self.ends.get(idx) else {
+            return &[];
+        };
+        let start = idx.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..end]
+    }
+    /// Number of strings.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+}
+
+const EMPTY: u32 = u32::MAX;
+
+/// Byte string → id, for a chosen part of some [`Pieces`]. Open addressing, at most half full.
+#[derive(Debug)]
+pub(super) struct PieceIndex {
+    slots: Vec<u32>,
+    longest: usize,
+}
+
+impl PieceIndex {
+    /// Indexes the strings of `pieces` whose ids `wanted` yields. Of equal strings the first wins; empty ones are left out.
+    pub(super) fn new(pieces: &Pieces, wanted: impl Iterator<Item = u32>) -> Self {
+        let n_slots = (pieces.len() * 2).next_power_of_two().max(2);
+        let mut index = Self {
+            slots: vec![EMPTY; n_slots],
+            longest: 0,
+        };
+        for id in wanted {
+            let piece = pieces.get(id);
+            if piece.is_empty() {
+                continue;
+            }
+            index.longest = index.longest.max(piece.len());
+            if let Err(slot) = index.find(pieces, piece) {
+                index.slots[slot] = id;
+            }
+        }
+        index
+    }
+    /// The id of `text`.
+    pub(super) fn get(&self, pieces: &Pieces, text: &[u8]) -> Option<u32> {
+        if text.len() > self.longest {
+            return None;
+        }
+        self.find(pieces, text).ok()
+    }
+    /// The id of `text`, or the free slot where it would go. Ends because at least half of the slots are free.
+    fn find(&self, pieces: &Pieces, text: &[u8]) -> Result<u32, usize> {
+        let mut hasher = FxHasher::default();
+        hasher.write(text);
+        let mask = self.slots.len() - 1;
+        let mut slot = hasher.finish() as usize & mask;
+        loop {
+            match self.slots[slot] {
+                EMPTY => return Err(slot),
+                id if pieces.get(id) == text => return Ok(id),
+                _ => slot = (slot + 1) & mask,
+            }
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! The llama architecture against reference logits, and the engine thread's promises, on tiny models.
+//!
+//! The models and their expected values are described in `tests/data/golden/README.md`.
+
+use serde_json::Value;
+use slm_engine::{
+    Engine, GenerateRequest, KvType, LoadError, LoadOptions, Model, SamplingParams, StepResult,
+    StopReason,
+    model::{LogitsFor, Scratch},
+};
+use std::path::PathBuf;
+use tokio::sync::mpsc::Receiver;
+
+fn golden(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/data/golden")
+        .join(file)
+}
+
+fn reference(name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(golden(&format!("{name}.json"))).unwrap()).unwrap()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v.as_u64().unwrap() as u32)
+        .collect()
+}
+
+fn argmax(logits: &[f32]) -> u32 {
+    (0..logits.len())
+        .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+        .unwrap() as u32
+}
+
+/// Logits of every position, the prompt fed in steps of `chunk` tokens.
+fn all_logits(model: &Model, tokens: &[u32], chunk: usize) -> Vec<Vec<f32>> {
+    let (mut cache, mut scratch, mut logits) =
+        (model.decoder().new_cache(), Scratch::default(), vec![]);
+    let n_vocab = model.decoder().spec().vocab_size;
+    let mut rows = vec![];
+    for part in tokens.chunks(chunk) {
+        model
+            .decoder()
+            .forward(&mut cache, &mut scratch, part, LogitsFor::All, &mut logits);
+        rows.extend(logits.chunks_exact(n_vocab).map(<[f32]>::to_vec));
+    }
+    rows
+}
+
+#[track_caller]
+fn check(name: &str, kv_type: KvType, tolerance: f32) {
+    let options = LoadOptions {
+        kv_type,
+        ..LoadOptions::default()
+    };
+    let model = Model::load(&golden(&format!("{name}.gguf")), &options).unwrap();
+    let expected = reference(name);
+    let prompt = ids(&expected["prompt_tokens"]);
+
+    let rows = all_logits(&model, &prompt, prompt.len());
+    for (position, logits) in expected["logits"].as_object().unwrap() {
+        let row = &rows[position.parse::<usize>().unwrap()];
+        for (i, value) in logits.as_array().unwrap().iter().enumerate() {
+            let diff = (row[i] - value.as_f64().unwrap() as f32).abs();
+            assert!(
+                diff < tolerance,
+                "{name}: logit {i} at position {position} is off by {diff}"
+            );
+        }
+    }
+    let margins = expected["argmax_margin"].as_array().unwrap();
+    for (position, token) in ids(&expected["argmax"]).into_iter().enumerate() {
+        if margins[position].as_f64().unwrap() as f32 > 2.0 * tolerance {
+            assert_eq!(
+                argmax(&rows[position]),
+                token,
+                "{name}: position {position}"
+            );
+        }
+    }
+
+    let mut text = prompt;
+    for token in ids(&expected["greedy"]) {
+        assert_eq!(
+            argmax(all_logits(&model, &text, 7).last().unwrap()),
+            token,
+            "{name}: greedy token {}",
+            text.len()
+        );
+        text.push(token);
+    }
+}
+
+#[test]
+fn llama_matches_the_reference() {
+    check("llama", KvType::F32, 1e-3);
+    check("llama", KvType::F16, 0.15);
+}
+
+#[test]
+fn llama3_rope_factors_match_the_reference() {
+    check("llama3-rope", KvType::F32, 1e-3);
+}
+
+#[test]
+fn mistral_with_its_own_head_size_matches_the_reference() {
+    check("mistral", KvType::F32, 1e-3);
+}
+
+#[test]
+fn steps_of_any_size_and_any_number_of_threads_give_the_same_bits() {
+    let expected = reference("llama");
+    let prompt = ids(&expected["prompt_tokens"]);
+    let load = |n_threads| {
+        let options = LoadOptions {
+            n_threads: Some(n_threads),
+            ..LoadOptions::default()
+        };
+        Model::load(&golden("llama.gguf"), &options).unwrap()
+    };
+    let whole = all_logits(&load(1), &prompt, prompt.len());
+    for n_threads in [1, 2, 3] {
+        let model = load(n_threads);
+        for chunk in [1, 3, 17] {
+            assert!(
+                all_logits(&model, &prompt, chunk) == whole,
+                "{n_threads} threads, steps of {chunk}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_rewound_cache_continues_as_if_nothing_had_been_there() {
+    let model = Model::load(&golden("llama.gguf"), &LoadOptions::default()).unwrap();
+    let (mut cache, mut scratch, mut logits) =
+        (model.decoder().new_cache(), Scratch::default(), vec![]);
+    let tokens: Vec<u32> = (10..40).collect();
+    model.decoder().forward(
+        &mut cache,
+        &mut scratch,
+        &tokens,
+        LogitsFor::Last,
+        &mut logits,
+    );
+    let expected = logits.clone();
+    assert_eq!(cache.rewind(12), 12);
+    model.decoder().forward(
+        &mut cache,
+        &mut scratch,
+        &[300, 301, 302],
+        LogitsFor::Nothing,
+        &mut logits,
+    );
+    assert!(logits.is_empty());
+    assert_eq!(cache.rewind(12), 12);
+    model.decoder().forward(
+        &mut cache,
+        &mut scratch,
+        &tokens[12..],
+        LogitsFor::Last,
+        &mut logits,
+    );
+    assert!(logits == expected);
+    assert_eq!(cache.common_prefix(&tokens), tokens.len());
+}
+
+#[test]
+fn an_unknown_architecture_is_refused_by_name() {
+    let mut file = std::fs::read(golden("llama.gguf")).unwrap();
+    let at = file.windows(5).position(|w| w == b"llama").unwrap();
+    file[at..at + 5].copy_from_slice(b"lemma");
+    let temp = std::env::temp_dir().join(format!("slm-unknown-arch-{}.gguf", std::process::id()));
+    std::fs::write(&temp, file).unwrap();
+    let result = Model::load(&temp, &LoadOptions::default());
+    std::fs::remove_file(&temp).unwrap();
+    match result {
+        Err(LoadError::UnknownArchitecture { found, supported }) => {
+            assert_eq!(found, "lemma");
+            assert!(supported.contains("llama"));
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("loaded"),
+    }
+}
+
+fn greedy(prompt: Vec<u32>, max_tokens: usize) -> GenerateRequest {
+    let sampling = SamplingParams {
+        temperature: 0.0,
+        ..SamplingParams::default()
+    };
+    GenerateRequest {
+        prompt,
+        sampling,
+        stop: vec![],
+        max_tokens: Some(max_tokens),
+        context_length: usize::MAX,
+    }
+}
+
+fn collect(mut results: Receiver<StepResult>) -> (Vec<u32>, slm_engine::Finish) {
+    let mut tokens = vec![];
+    loop {
+        match results.blocking_recv().unwrap() {
+            StepResult::Token { token, .. } => tokens.push(token),
+            StepResult::Finished(finish) => return (tokens, finish),
+            StepResult::Failed(why) => panic!("{why}"),
+        }
+    }
+}
+
+#[test]
+fn generations_in_turn_give_what_each_gives_alone_and_reuse_the_prompt() {
+    let engine = Engine::load(&golden("llama.gguf"), &LoadOptions::default()).unwrap();
+    let expected = reference("llama");
+    let prompt = ids(&expected["prompt_tokens"]);
+    let continuation = ids(&expected["greedy"]);
+    let stop = continuation
+        .iter()
+        .position(|&t| engine.tokenizer().is_end_of_generation(t))
+        .unwrap_or(continuation.len());
+
+    let other: Vec<u32> = (20..50).collect();
+    let (alone, _) = collect(engine.generate(greedy(other.clone(), 12)).unwrap());
+    let first = engine
+        .generate(greedy(prompt.clone(), continuation.len()))
+        .unwrap();
+    let second = engine.generate(greedy(other, 12)).unwrap();
+    let (tokens, finish) = collect(first);
+    assert_eq!(tokens, continuation[..stop]);
+    assert_eq!(finish.stats.n_prompt_tokens, prompt.len());
+    assert_eq!(collect(second).0, alone);
+
+    let (again, finish) = collect(
+        engine
+            .generate(greedy(prompt.clone(), continuation.len()))
+            .unwrap(),
+    );
+    assert_eq!(again, tokens);
+    assert_eq!(finish.stats.n_cached_tokens, prompt.len() - 1);
+}
+
+#[test]
+fn limits_end_a_generation_and_a_prompt_that_does_not_fit_is_refused_with_the_counts() {
+    let engine = Engine::load(
+        &golden("llama.gguf"),
+        &LoadOptions {
+            context_length: Some(16),
+            ..LoadOptions::default()
+        },
+    )
+    .unwrap();
+    let (tokens, finish) = collect(engine.generate(greedy(vec![5; 10], 2)).unwrap());
+    assert_eq!((tokens.len(), finish.reason), (2, StopReason::Length));
+    assert!(collect(engine.generate(greedy(vec![5; 10], 0)).unwrap()).0.is_empty());
+    let (tokens, finish) = collect(engine.generate(greedy(vec![5; 10], 100)).unwrap());
+    assert!(tokens.len() <= 6);
+    assert_eq!(finish.stats.n_prompt_tokens, 10);
+
+    let mut results = engine.generate(greedy(vec![5; 16], 1)).unwrap();
+    match results.blocking_recv().unwrap() {
+        StepResult::Failed(why) => assert!(
+            why.contains("16 tokens exceeds the available context size of 16"),
+            "{why}"
+        ),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_dropped_receiver_frees_the_engine_and_a_slow_one_loses_nothing() {
+    let options = LoadOptions {
+        n_parallel: 1,
+        ..LoadOptions::default()
+    };
+    let engine = Engine::load(&golden("llama.gguf"), &options).unwrap();
+    let endless = |seed| GenerateRequest {
+        prompt: vec![7, 8, 9],
+        sampling: SamplingParams {
+            seed: Some(seed),
+            ..SamplingParams::default()
+        },
+        stop: vec![],
+        max_tokens: None,
+        context_length: usize::MAX,
+    };
+    drop(engine.generate(endless(1)).unwrap());
+    let (tokens, _) = collect(engine.generate(greedy(vec![5; 10], 2)).unwrap());
+    assert_eq!(tokens.len(), 2);
+
+    let slow = engine.generate(endless(2)).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let (tokens, finish) = collect(slow);
+    let ended_by_token = usize::from(finish.reason == StopReason::Stop);
+    assert_eq!(
+        tokens.len() + ended_by_token,
+        finish.stats.n_generated_tokens
+    );
+}

@@ -1,0 +1,4 @@
+//! The tiers of one CPU architecture each, chosen at run time.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86_64;

@@ -1,0 +1,637 @@
+//! Causal attention over one layer's cache, written once for all tiers.
+//!
+//! Queries that share keys (the heads of a group, then neighbouring tokens) are *rows* computed together. Positions
+//! are walked in blocks of [`BLOCK`], counted from the first position of the sequence: each block has its own softmax,
+//! and blocks are merged in order. What a row gets therefore depends on its own positions alone, not on how many rows
+//! or threads there are, and one row's blocks can be spread over threads.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use crate::KvLayer;
+use crate::kv::{Store, TILE_POSITIONS, Tiles};
+use crate::memory::{Scratch, Shared};
+use crate::pool::Pool;
+use crate::tier::Tier;
+
+/// Positions of a block.
+const BLOCK: usize = 128;
+/// Rows computed together at most.
+const MAX_ROWS: usize = 12;
+/// Rows times dimensions of a head computed together at most.
+const MAX_ROW_VALUES: usize = 3072;
+
+/// What one call of [`Compute::attention`](crate::Compute::attention) computes.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionArgs {
+    /// Queries: the last positions of the cache.
+    pub n_tokens: usize,
+    /// Query heads; a multiple of the cache's heads.
+    pub n_heads: usize,
+    /// What scores are multiplied with.
+    pub scale: f32,
+    /// How many positions a query sees, its own included; `None` for all.
+    pub window: Option<usize>,
+    /// `cap * tanh(score / cap)` after the scale.
+    pub softcap: Option<f32>,
+}
+
+/// Reusable scratch of [`Compute::attention`](crate::Compute::attention).
+#[derive(Default)]
+pub struct AttentionScratch {
+    partials: Scratch,
+}
+
+/// Rows of one key head.
+#[derive(Clone, Copy)]
+pub(crate) struct Task<'a> {
+    args: &'a AttentionArgs,
+    kv: &'a KvLayer,
+    /// `[n_tokens, n_heads, head_dim]`.
+    q: &'a [f32],
+    kv_head: usize,
+    /// Heads of the group and tokens: row `r` is head `r % n` and token `r / n` of the `n` heads.
+    first_head: usize,
+    n_heads: usize,
+    first_token: usize,
+    n_tokens: usize,
+}
+
+/// Softmax over some positions: `values / sum`, where the largest score was `max`.
+///
+/// Lies in memory as `[max; MAX_ROWS] [sum; MAX_ROWS] [row][v_stride]`.
+const PARTIAL_HEAD: usize = 2 * MAX_ROWS;
+
+/// The kernels of a tier.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernels {
+    /// Attention of a task over one block of positions, into a partial.
+    pub(crate) block: unsafe fn(&Task<'_>, usize, *mut f32),
+    /// Merges the second partial into the first: rows, floats of a row.
+    pub(crate) merge: unsafe fn(*mut f32, *const f32, usize, usize),
+}
+
+/// See [`Compute::attention`](crate::Compute::attention), which has checked the shapes.
+///
+/// # Safety
+/// The CPU has the tier of `kernels`.
+pub(crate) unsafe fn attention(
+    kernels: Kernels,
+    pool: &Pool,
+    scratch: &mut AttentionScratch,
+    args: &AttentionArgs,
+    kv: &KvLayer,
+    q: &[f32],
+    out: &mut [f32],
+) {
+    let v_stride = kv.shape().v_stride;
+    let max_rows = MAX_ROWS
+        .min(MAX_ROW_VALUES / kv.head_dim.max(v_stride))
+        .max(1);
+    let group = args.n_heads / kv.n_kv_heads;
+    let heads_of_task = group.min(max_rows);
+    let parts_of_group = group.div_ceil(heads_of_task);
+    let tokens_of_task = (max_rows / heads_of_task).min(args.n_tokens);
+    let token_runs = args.n_tokens.div_ceil(tokens_of_task);
+    let n_tasks = token_runs * kv.n_kv_heads * parts_of_group;
+    // The last tokens see most: they come first, so that no thread is left with much at the end.
+    let task = |index: usize| {
+        let (run, head) = (
+            token_runs - 1 - index / (n_tasks / token_runs),
+            index % (n_tasks / token_runs),
+        );
+        let (kv_head, part) = (head / parts_of_group, head % parts_of_group);
+        let (first_head, first_token) = (part * heads_of_task, run * tokens_of_task);
+        Task {
+            args,
+            kv,
+            q,
+            kv_head,
+            first_head: kv_head * group + first_head,
+            n_heads: heads_of_task.min(group - first_head),
+            first_token,
+            n_tokens: tokens_of_task.min(args.n_tokens - first_token),
+        }
+    };
+    let out = Shared(out.as_mut_ptr());
+
+    let partial_len = PARTIAL_HEAD + max_rows * v_stride;
+    let n_blocks = kv.len.div_ceil(BLOCK);
+    if n_tasks < 4 * pool.n_threads() && n_blocks > 1 && pool.n_threads() > 1 {
+        let bytes = scratch
+            .partials
+            .at_least(n_tasks * n_blocks * partial_len * size_of::<f32>());
+        let partials = Shared(bytes.as_mut_ptr().cast::<f32>());
+        pool.parallel_for(n_tasks * n_blocks, 1, &|indices| {
+            for index in indices {
+                let task = task(index / n_blocks);
+                if task.blocks().contains(&(index % n_blocks)) {
+                    // SAFETY: the caller's promise; every index has its own partial.
+                    unsafe {
+                        let partial = partials.get().add(index * partial_len);
+                        (kernels.block)(&task, index % n_blocks, partial);
+                    }
+                }
+            }
+        });
+        for index in 0..n_tasks {
+            let task = task(index);
+            let blocks = task.blocks();
+            let partial = |block: usize| {
+                // SAFETY: within the scratch, as above.
+                unsafe { partials.get().add((index * n_blocks + block) * partial_len) }
+            };
+            let sum = partial(blocks.start);
+            for block in blocks.start + 1..blocks.end {
+                // SAFETY: the caller's promise; two partials written above.
+                unsafe { (kernels.merge)(sum, partial(block), task.n_rows(), v_stride) };
+            }
+            // SAFETY: a task's rows are its own.
+            unsafe { task.finish(sum, out.get()) };
+        }
+    } else {
+        pool.parallel_for(n_tasks, 1, &|indices| {
+            let mut partials = [MaybeUninit::<[f32; PARTIAL_HEAD + MAX_ROW_VALUES]>::uninit(); 2];
+            let [sum, partial] = partials.each_mut().map(|p| p.as_mut_ptr().cast::<f32>());
+            for index in indices {
+                let task = task(index);
+                let blocks = task.blocks();
+                // SAFETY: the caller's promise; a block's kernel writes what the next steps read; a task's rows of
+                // `out` are its own.
+                unsafe {
+                    (kernels.block)(&task, blocks.start, sum);
+                    for block in blocks.start + 1..blocks.end {
+                        (kernels.block)(&task, block, partial);
+                        (kernels.merge)(sum, partial, task.n_rows(), v_stride);
+                    }
+                    task.finish(sum, out.get());
+                }
+            }
+        });
+    }
+}
+
+impl Task<'_> {
+    fn n_rows(&self) -> usize {
+        self.n_heads * self.n_tokens
+    }
+
+    /// Where a row's query and output are: token, head.
+    fn place(&self, row: usize) -> (usize, usize) {
+        (
+            self.first_token + row / self.n_heads,
+            self.first_head + row % self.n_heads,
+        )
+    }
+
+    /// The positions that a row sees.
+    fn positions(&self, row: usize) -> Range<usize> {
+        let end = self.kv.len - self.args.n_tokens + self.place(row).0 + 1;
+        end - self.args.window.unwrap_or(end).min(end)..end
+    }
+
+    /// The positions that some row sees.
+    fn all_positions(&self) -> Range<usize> {
+        self.positions(0).start..self.positions(self.n_rows() - 1).end
+    }
+
+    /// The blocks that some row sees.
+    fn blocks(&self) -> Range<usize> {
+        let positions = self.all_positions();
+        positions.start / BLOCK..positions.end.div_ceil(BLOCK)
+    }
+
+    /// Divides by the sums and writes the outputs.
+    ///
+    /// # Safety
+    /// `partial` is this task's, `out` is `[n_tokens, n_heads, v_head_dim]`.
+    unsafe fn finish(&self, partial: *const f32, out: *mut f32) {
+        let v_head_dim = self.kv.v_head_dim;
+        let v_stride = self.kv.shape().v_stride;
+        for row in 0..self.n_rows() {
+            let (token, head) = self.place(row);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let scale = 1.0 / partial.add(MAX_ROWS + row).read();
+                let values = partial.add(PARTIAL_HEAD + row * v_stride);
+                let out = out.add((token * self.args.n_heads + head) * v_head_dim);
+                for dim in 0..v_head_dim {
+                    out.add(dim).write(values.add(dim).read() * scale);
+                }
+            }
+        }
+    }
+}
+
+/// An element of the cache.
+pub(crate) trait Element: Copy {
+    /// # Safety
+    /// The CPU has the tier, and `source` points to 16 elements.
+    unsafe fn load<T: Tier>(source: *const Self) -> T::F;
+}
+
+impl Element for u16 {
+    #[inline(always)]
+    unsafe fn load<T: Tier>(source: *const Self) -> T::F {
+        // SAFETY: the caller's promise.
+        unsafe { T::load_f16(source) }
+    }
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    unsafe fn load<T: Tier>(source: *const Self) -> T::F {
+        // SAFETY: the caller's promise.
+        unsafe { T::load(source) }
+    }
+}
+
+/// Attention of `task` over one block.
+///
+/// # Safety
+/// The CPU has the tier; `partial` has room.
+#[inline(always)]
+pub(crate) unsafe fn block<T: Tier>(task: &Task<'_>, block: usize, partial: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match &task.kv.store {
+            Store::F16(tiles) => block_of::<T, u16>(task, tiles, block, partial),
+            Store::F32(tiles) => block_of::<T, f32>(task, tiles, block, partial),
+        }
+    }
+}
+
+/// Calls `$body` with `$width` bound to a constant and `$first` to a row, over all rows.
+macro_rules! for_rows {
+    ($n_rows:expr, $first:ident, $call:ident::<$tier:ty, $element:ty>($($argument:expr),*)) => {
+        let mut $first = 0;
+        while $first < $n_rows {
+            let left = $n_rows - $first;
+            $first += match left {
+                12.. if <$tier>::WIDTHS[0] >= 12 => { $call::<$tier, $element, 12, 1>($($argument),*); 12 }
+                6.. if <$tier>::WIDTHS[0] >= 12 => { $call::<$tier, $element, 6, 2>($($argument),*); 6 }
+                4.. => { $call::<$tier, $element, 4, 1>($($argument),*); 4 }
+                3 => { $call::<$tier, $element, 3, 4>($($argument),*); 3 }
+                2 => { $call::<$tier, $element, 2, 4>($($argument),*); 2 }
+                _ => { $call::<$tier, $element, 1, 4>($($argument),*); 1 }
+            };
+        }
+    };
+}
+
+/// Scores and then probabilities of all rows in a block.
+#[repr(C, align(64))]
+struct Scores([[f32; BLOCK]; MAX_ROWS]);
+
+/// # Safety
+/// As for [`block`].
+#[inline(always)]
+unsafe fn block_of<T: Tier, E: Element>(
+    task: &Task<'_>,
+    tiles: &Tiles<E>,
+    block: usize,
+    partial: *mut f32,
+) {
+    let n_rows = task.n_rows();
+    let all = task.all_positions();
+    let positions = all.start.max(block * BLOCK)..all.end.min((block + 1) * BLOCK);
+    let first_tile = positions.start / TILE_POSITIONS;
+    let n_tiles = positions.end.div_ceil(TILE_POSITIONS) - first_tile;
+    let mut scores = MaybeUninit::<Scores>::uninit();
+    let scores = scores.as_mut_ptr().cast::<f32>();
+    let shape = task.kv.shape();
+    let tile_stride = task.kv.n_kv_heads * shape.head_keys();
+    let keys_end =
+        (first_tile + n_tiles - 1) * tile_stride + (task.kv_head + 1) * shape.head_keys();
+    let values_stride = task.kv.n_kv_heads * shape.head_values();
+    let values_end =
+        (first_tile + n_tiles - 1) * values_stride + (task.kv_head + 1) * shape.head_values();
+    assert!(keys_end <= tiles.keys.len() && values_end <= tiles.values.len());
+    // SAFETY: keys and values of the tiles were just checked; `scores` has all rows and `partial` room, and both are
+    // written before they are read.
+    unsafe {
+        let keys = tiles
+            .keys
+            .as_ptr()
+            .add(first_tile * tile_stride + task.kv_head * shape.head_keys());
+        for_rows!(
+            n_rows,
+            first,
+            score_rows::<T, E>(task, first, keys, tile_stride, n_tiles, scores)
+        );
+        for row in 0..n_rows {
+            let scores = scores.add(row * BLOCK);
+            let visible = task.positions(row);
+            let (max, sum) = softmax::<T>(
+                task.args,
+                scores,
+                first_tile * TILE_POSITIONS,
+                n_tiles,
+                visible,
+            );
+            partial.add(row).write(max);
+            partial.add(MAX_ROWS + row).write(sum);
+        }
+        let values = tiles
+            .values
+            .as_ptr()
+            .add(first_tile * values_stride + task.kv_head * shape.head_values());
+        let out = partial.add(PARTIAL_HEAD);
+        let first_lane = positions.start % TILE_POSITIONS;
+        let lanes = first_lane..first_lane + positions.len();
+        for_rows!(
+            n_rows,
+            first,
+            add_values::<T, E>(
+                values,
+                values_stride,
+                shape.v_stride,
+                lanes.clone(),
+                scores.add(first * BLOCK),
+                out.add(first * shape.v_stride)
+            )
+        );
+    }
+}
+
+/// `q · k` of `N` rows from `first` on, over `n_tiles` tiles, `P` of them at a time.
+///
+/// # Safety
+/// As for [`block`]; the rows are the task's, `scores` has room for all rows.
+#[inline(always)]
+unsafe fn score_rows<T: Tier, E: Element, const N: usize, const P: usize>(
+    task: &Task<'_>,
+    first: usize,
+    keys: *const E,
+    tile_stride: usize,
+    n_tiles: usize,
+    scores: *mut f32,
+) {
+    let head_dim = task.kv.head_dim;
+    let queries: [&[f32]; N] = std::array::from_fn(|n| {
+        let (token, head) = task.place(first + n);
+        &task.q[(token * task.args.n_heads + head) * head_dim..][..head_dim]
+    });
+    let mut packed = MaybeUninit::<[f32; MAX_ROW_VALUES]>::uninit();
+    let packed = packed.as_mut_ptr().cast::<f32>();
+    // SAFETY: the caller's promise; a task's rows times its dimensions fit `packed`.
+    unsafe {
+        for (n, query) in queries.iter().enumerate() {
+            for (dim, value) in query.iter().enumerate() {
+                packed.add(dim * N + n).write(*value);
+            }
+        }
+        let scores = scores.add(first * BLOCK);
+        let mut tile = 0;
+        while tile + P <= n_tiles {
+            score_tiles::<T, E, N, P>(
+                packed,
+                head_dim,
+                keys.add(tile * tile_stride),
+                tile_stride,
+                scores.add(tile * TILE_POSITIONS),
+            );
+            tile += P;
+        }
+        while tile < n_tiles {
+            score_tiles::<T, E, N, 1>(
+                packed,
+                head_dim,
+                keys.add(tile * tile_stride),
+                tile_stride,
+                scores.add(tile * TILE_POSITIONS),
+            );
+            tile += 1;
+        }
+    }
+}
+
+/// # Safety
+/// As for [`score_rows`]; `queries` is `[head_dim][N]`.
+#[inline(always)]
+unsafe fn score_tiles<T: Tier, E: Element, const N: usize, const P: usize>(
+    queries: *const f32,
+    head_dim: usize,
+    keys: *const E,
+    tile_stride: usize,
+    scores: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut acc = [[T::splat(0.0); N]; P];
+        for dim in 0..head_dim {
+            for (p, acc) in acc.iter_mut().enumerate() {
+                let keys = E::load::<T>(keys.add(p * tile_stride + dim * TILE_POSITIONS));
+                for (n, acc) in acc.iter_mut().enumerate() {
+                    *acc = T::mul_add(keys, T::splat(queries.add(dim * N + n).read()), *acc);
+                }
+            }
+        }
+        for (p, acc) in acc.into_iter().enumerate() {
+            for (n, acc) in acc.into_iter().enumerate() {
+                T::store(scores.add(n * BLOCK + p * TILE_POSITIONS), acc);
+            }
+        }
+    }
+}
+
+/// Lanes to keep (all bits) and what the others become, `-inf`: 16 of each kind in the middle, others around.
+static KEEP: [i32; 48] = mask(0, -1);
+static FILL: [i32; 48] = mask(f32::NEG_INFINITY.to_bits() as i32, 0);
+
+const fn mask(outside: i32, inside: i32) -> [i32; 48] {
+    let mut lanes = [outside; 48];
+    let mut lane = 16;
+    while lane < 32 {
+        lanes[lane] = inside;
+        lane += 1;
+    }
+    lanes
+}
+
+/// Turns the scores of one row into `e^(score - max)`; returns the largest score and the sum.
+///
+/// # Safety
+/// The CPU has the tier; `scores` has `n_tiles` tiles, the first at position `first`.
+#[inline(always)]
+unsafe fn softmax<T: Tier>(
+    args: &AttentionArgs,
+    scores: *mut f32,
+    first: usize,
+    n_tiles: usize,
+    visible: Range<usize>,
+) -> (f32, f32) {
+    // SAFETY: the caller's promise; masks are read at 0..=32 of 48.
+    unsafe {
+        let mut max = T::splat(f32::NEG_INFINITY);
+        for tile in 0..n_tiles {
+            let tile_scores = scores.add(tile * TILE_POSITIONS);
+            let mut score = T::mul(T::load(tile_scores), T::splat(args.scale));
+            if let Some(cap) = args.softcap {
+                score = T::mul(tanh::<T>(T::div(score, T::splat(cap))), T::splat(cap));
+            }
+            let at = first + tile * TILE_POSITIONS;
+            let hidden_before = visible.start.saturating_sub(at).min(16);
+            let shown = visible.end.saturating_sub(at).min(16);
+            if hidden_before > 0 {
+                score = hide::<T>(score, 16 - hidden_before);
+            }
+            if shown < 16 {
+                score = hide::<T>(score, 32 - shown);
+            }
+            T::store(tile_scores, score);
+            max = T::max(max, score);
+        }
+        let max = T::reduce_max(max);
+        // Where a row sees nothing of the block, every probability is e^-inf = 0.
+        let shift = T::splat(if max == f32::NEG_INFINITY { 0.0 } else { max });
+        let mut sum = T::splat(0.0);
+        for tile in 0..n_tiles {
+            let tile_scores = scores.add(tile * TILE_POSITIONS);
+            let p = T::exp(T::sub(T::load(tile_scores), shift));
+            T::store(tile_scores, p);
+            sum = T::add(sum, p);
+        }
+        (max, T::reduce_add(sum))
+    }
+}
+
+/// `-inf` in the lanes that the masks from `at` on do not keep.
+#[inline(always)]
+unsafe fn hide<T: Tier>(score: T::F, at: usize) -> T::F {
+    // SAFETY: the caller's promise: 16 lanes from `at` on are within the masks.
+    unsafe {
+        let keep = T::load_i(KEEP.as_ptr().add(at).cast());
+        let fill = T::load_i(FILL.as_ptr().add(at).cast());
+        T::from_bits(T::or(T::and(T::bits(score), keep), fill))
+    }
+}
+
+/// `1 - 2 / (e^2x + 1)`.
+#[inline(always)]
+unsafe fn tanh<T: Tier>(x: T::F) -> T::F {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let exp = T::exp(T::add(x, x));
+        let one = T::splat(1.0);
+        T::sub(one, T::div(T::splat(2.0), T::add(exp, one)))
+    }
+}
+
+/// `Σ p · v` of `N` rows over the positions `lanes`, counted from the first tile; `P` vectors of dimensions at a time.
+///
+/// # Safety
+/// As for [`block`]; `probabilities` and `out` are of the first of the rows.
+#[inline(always)]
+unsafe fn add_values<T: Tier, E: Element, const N: usize, const P: usize>(
+    values: *const E,
+    tile_stride: usize,
+    v_stride: usize,
+    lanes: Range<usize>,
+    probabilities: *const f32,
+    out: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut dim = 0;
+        while dim + 16 * P <= v_stride {
+            let (values, out) = (values.add(dim), out.add(dim));
+            add_dims::<T, E, N, P>(
+                values,
+                tile_stride,
+                v_stride,
+                lanes.clone(),
+                probabilities,
+                out,
+            );
+            dim += 16 * P;
+        }
+        while dim < v_stride {
+            let (values, out) = (values.add(dim), out.add(dim));
+            add_dims::<T, E, N, 1>(
+                values,
+                tile_stride,
+                v_stride,
+                lanes.clone(),
+                probabilities,
+                out,
+            );
+            dim += 16;
+        }
+    }
+}
+
+/// # Safety
+/// As for [`add_values`].
+#[inline(always)]
+unsafe fn add_dims<T: Tier, E: Element, const N: usize, const P: usize>(
+    values: *const E,
+    tile_stride: usize,
+    v_stride: usize,
+    lanes: Range<usize>,
+    probabilities: *const f32,
+    out: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut acc = [[T::splat(0.0); P]; N];
+        for lane in lanes {
+            let values =
+                values.add(lane / TILE_POSITIONS * tile_stride + lane % TILE_POSITIONS * v_stride);
+            let mut v = [T::splat(0.0); P];
+            for (p, v) in v.iter_mut().enumerate() {
+                *v = E::load::<T>(values.add(16 * p));
+            }
+            for (n, acc) in acc.iter_mut().enumerate() {
+                let probability = T::splat(probabilities.add(n * BLOCK + lane).read());
+                for (acc, v) in acc.iter_mut().zip(v) {
+                    *acc = T::mul_add(probability, v, *acc);
+                }
+            }
+        }
+        for (n, acc) in acc.into_iter().enumerate() {
+            for (p, acc) in acc.into_iter().enumerate() {
+                T::store(out.add(n * v_stride + 16 * p), acc);
+            }
+        }
+    }
+}
+
+/// Merges `other`, of the positions that follow, into `sum`.
+///
+/// # Safety
+/// The CPU has the tier; both are partials of `n_rows` rows.
+#[inline(always)]
+pub(crate) unsafe fn merge<T: Tier>(
+    sum: *mut f32,
+    other: *const f32,
+    n_rows: usize,
+    v_stride: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for row in 0..n_rows {
+            let (max_a, max_b) = (sum.add(row).read(), other.add(row).read());
+            if max_b == f32::NEG_INFINITY {
+                continue;
+            }
+            let max = if max_a > max_b { max_a } else { max_b };
+            let a = T::exp(T::sub(T::splat(max_a), T::splat(max)));
+            let b = T::exp(T::sub(T::splat(max_b), T::splat(max)));
+            sum.add(row).write(max);
+            let sum_a = T::splat(sum.add(MAX_ROWS + row).read());
+            let sum_b = T::splat(other.add(MAX_ROWS + row).read());
+            let total = T::mul_add(sum_a, a, T::mul(sum_b, b));
+            sum.add(MAX_ROWS + row).write(T::to_array(total)[0]);
+            let values = sum.add(PARTIAL_HEAD + row * v_stride);
+            let more = other.add(PARTIAL_HEAD + row * v_stride);
+            for dim in (0..v_stride).step_by(16) {
+                let more = T::mul(T::load(more.add(dim)), b);
+                T::store(
+                    values.add(dim),
+                    T::mul_add(T::load(values.add(dim)), a, more),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! [`Compute`]: one CPU tier and one thread pool, and the operations that run on them.
+
+use std::ops::Range;
+
+use crate::activations::{RecordKind, cut_into_groups};
+use crate::attention;
+use crate::dispatch::{self, KernelTable};
+use crate::matmul::{Job, MatmulFn};
+use crate::memory::Shared;
+use crate::pool::Pool;
+use crate::{Activations, AttentionArgs, AttentionScratch, Isa, KvLayer, Matrix, UnsupportedCpu};
+
+/// Weights that a thread takes at once, at least: enough to be worth the taking, a few microseconds.
+const GRAIN_BYTES: usize = 32 << 10;
+/// Values of small operations that a thread takes at once, at least.
+const GRAIN_VALUES: usize = 16 << 10;
+/// Values of activations from which on they are quantised by several threads.
+const GRAIN_ACTIVATIONS: usize = 4 << 10;
+
+/// How many threads this process may run at once: CPU affinity and cgroup quota counted, at least 1.
+pub fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Which dimensions of a head a rotation pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RopeStyle {
+    /// Dimensions `2i` and `2i + 1`.
+    Norm,
+    /// Dimensions `i` and `i + n_rot / 2`.
+    Neox,
+}
+
+/// One CPU tier and one thread pool. Used by one engine thread at a time.
+pub struct Compute {
+    kernels: &'static KernelTable,
+    pool: Pool,
+}
+
+impl Compute {
+    /// Starts `n_threads - 1` threads (the caller is the last one) for `isa`, by default the best that this CPU has.
+    ///
+    /// # Errors
+    /// When this CPU lacks `isa`.
+    pub fn new(n_threads: usize, isa: Option<Isa>) -> Result<Compute, UnsupportedCpu> {
+        let kernels = dispatch::table(isa.unwrap_or_else(Isa::best))?;
+        Ok(Compute {
+            kernels,
+            pool: Pool::new(n_threads),
+        })
+    }
+
+    /// The tier that runs.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa
+    }
+
+    /// How many threads compute, the caller included.
+    pub fn n_threads(&self) -> usize {
+        self.pool.n_threads()
+    }
+
+    /// Runs `task` over disjoint sub-ranges of `0..n_items`, of `grain` items at least, on all threads (the caller is
+    /// one), and returns when all are done. A panic of a task is carried to the caller.
+    pub fn parallel_for(&self, n_items: usize, grain: usize, task: &(dyn Fn(Range<usize>) + Sync)) {
+        self.pool.parallel_for(n_items, grain, task);
+    }
+
+    /// `y = W x` for each token and each matrix.
+    ///
+    /// `x` is `[n_tokens, n_cols]`; `outputs[i].1` is `[n_tokens, outputs[i].0.n_rows()]`, all row-major. One
+    /// quantisation of `x` and one parallel region serve all matrices.
+    ///
+    /// # Panics
+    /// When the shapes disagree.
+    pub fn matmul(
+        &self,
+        scratch: &mut Activations,
+        x: &[f32],
+        n_tokens: usize,
+        outputs: &mut [(&Matrix, &mut [f32])],
+    ) {
+        let Some(n_cols) = outputs.first().map(|(matrix, _)| matrix.n_cols()) else {
+            return;
+        };
+        assert_eq!(x.len(), n_tokens * n_cols, "the activations' length");
+        for (matrix, out) in outputs.iter() {
+            assert_eq!(matrix.n_cols(), n_cols, "the matrices' columns");
+            assert_eq!(out.len(), n_tokens * matrix.n_rows(), "the outputs' length");
+        }
+        if n_tokens == 0 {
+            return;
+        }
+        cut_into_groups(n_tokens, self.kernels.widths, &mut scratch.groups);
+        let groups = &scratch.groups[..];
+        let mut records = [std::ptr::null(); 3];
+        for kind in RecordKind::ALL {
+            if outputs
+                .iter()
+                .any(|(matrix, _)| matrix.record_kind() == kind)
+            {
+                let fields = kind.fields(n_cols);
+                let bytes = scratch.records[kind as usize].at_least(4 * n_tokens * fields);
+                let start = Shared(bytes.as_mut_ptr().cast::<u32>());
+                let grain = GRAIN_ACTIVATIONS.div_ceil(n_cols * groups[0].width);
+                self.pool.parallel_for(groups.len(), grain, &|range| {
+                    for group in &groups[range] {
+                        // SAFETY: the table proved the CPU; the scratch has room for the fields of all columns, and
+                        // those of a group are its own; `pack` saw that blocks divide the columns.
+                        unsafe {
+                            let records = start.get().add(group.first * fields);
+                            (self.kernels.write_group)(kind, x, n_cols, *group, records);
+                        }
+                    }
+                });
+                records[kind as usize] = start.get().cast_const();
+            }
+        }
+
+        let outputs: Vec<Output> = outputs
+            .iter_mut()
+            .map(|(matrix, out)| Output {
+                matrix,
+                kernel: (self.kernels.matmul)(matrix.quant_type()),
+                records: Shared(records[matrix.record_kind() as usize].cast_mut()),
+                out: Shared(out.as_mut_ptr()),
+            })
+            .collect();
+        let n_tiles = outputs.iter().map(|output| output.matrix.n_tiles()).sum();
+        let tile_bytes = outputs[0].matrix.shape().tile_bytes;
+        let grain = (GRAIN_BYTES / (tile_bytes * n_tokens)).max(1);
+        self.pool.parallel_for(n_tiles, grain, &|range| {
+            let mut first = 0;
+            for output in &outputs {
+                let matrix = output.matrix;
+                let end = first + matrix.n_tiles();
+                let tiles = range.start.max(first)..range.end.min(end);
+                if !tiles.is_empty() {
+                    let job = Job {
+                        weights: matrix.weights(),
+                        shape: matrix.shape(),
+                        tiles: tiles.start - first..tiles.end - first,
+                        n_rows: matrix.n_rows(),
+                        n_cols,
+                        records: output.records.get(),
+                        groups,
+                        out: output.out.get(),
+                    };
+                    // SAFETY: the table proved the CPU; the kernel is that of the matrix' format; records were written
+                    // above; lengths were checked above, and the ranges of tasks do not overlap.
+                    unsafe { (output.kernel)(&job) };
+                }
+                first = end;
+            }
+        });
+    }
+
+    /// `out = x * weight / sqrt(mean(x²) + eps)` for each row of `weight.len()` values.
+    ///
+    /// # Panics
+    /// When the lengths disagree.
+    pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        assert_eq!(x.len(), out.len(), "the output's length");
+        assert!(x.len().is_multiple_of(weight.len()), "whole rows");
+        self.by_rows(out, weight.len(), &|first, out| {
+            let x = &x[first * weight.len()..][..out.len()];
+            for (x, out) in x
+                .chunks_exact(weight.len())
+                .zip(out.chunks_exact_mut(weight.len()))
+            {
+                // SAFETY: the table proved the CPU.
+                unsafe { (self.kernels.rms_norm)(x, weight, eps, out) };
+            }
+        });
+    }
+
+    /// `x += y`.
+    ///
+    /// # Panics
+    /// When the lengths disagree.
+    pub fn add_assign(&self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len(), "the terms' lengths");
+        self.by_rows(x, 1, &|first, x| {
+            // SAFETY: the table proved the CPU.
+            unsafe { (self.kernels.add_assign)(x, &y[first..][..x.len()]) }
+        });
+    }
+
+    /// `gate = silu(gate) * up`.
+    ///
+    /// # Panics
+    /// When the lengths disagree.
+    pub fn silu_mul(&self, gate: &mut [f32], up: &[f32]) {
+        assert_eq!(gate.len(), up.len(), "the factors' lengths");
+        self.by_rows(gate, 1, &|first, gate| {
+            // SAFETY: the table proved the CPU.
+            unsafe { (self.kernels.silu_mul)(gate, &up[first..][..gate.len()]) }
+        });
+    }
+
+    /// Rotates heads in place.
+    ///
+    /// `x` is `[n_tokens, n_heads, head_dim]`, `cos` and `sin` are `[n_tokens, n_rot / 2]`; dimensions from `n_rot` on
+    /// stay.
+    ///
+    /// # Panics
+    /// When the lengths disagree.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "plain shapes and tables, each needed"
+    )]
+    pub fn rope(
+        &self,
+        x: &mut [f32],
+        n_heads: usize,
+        head_dim: usize,
+        n_rot: usize,
+        style: RopeStyle,
+        cos: &[f32],
+        sin: &[f32],
+    ) {
+        let n_pairs = n_rot / 2;
+        assert!(
+            n_rot.is_multiple_of(2) && n_rot <= head_dim,
+            "{n_rot} of {head_dim} dimensions"
+        );
+        if n_pairs == 0 || n_heads == 0 {
+            return;
+        }
+        assert!(x.len().is_multiple_of(n_heads * head_dim), "whole tokens");
+        let n_tokens = x.len() / (n_heads * head_dim);
+        assert_eq!(cos.len(), n_tokens * n_pairs, "the cosines' length");
+        assert_eq!(sin.len(), n_tokens * n_pairs, "the sines' length");
+        self.by_rows(x, n_heads * head_dim, &|first, x| {
+            for (index, heads) in x.chunks_exact_mut(n_heads * head_dim).enumerate() {
+                let cos = &cos[(first + index) * n_pairs..][..n_pairs];
+                let sin = &sin[(first + index) * n_pairs..][..n_pairs];
+                // SAFETY: the table proved the CPU.
+                unsafe { (self.kernels.rope)(heads, head_dim, style, cos, sin) };
+            }
+        });
+    }
+
+    /// Causal attention of `n_tokens` queries at positions `kv.len() - n_tokens .. kv.len()` over one layer's cache.
+    ///
+    /// `q` is `[n_tokens, n_heads, head_dim]`, `out` is `[n_tokens, n_heads, v_head_dim]`.
+    ///
+    /// # Panics
+    /// When the shapes disagree, the cache holds fewer than `n_tokens` positions, or the window is empty.
+    pub fn attention(
+        &self,
+        scratch: &mut AttentionScratch,
+        args: &AttentionArgs,
+        kv: &KvLayer,
+        q: &[f32],
+        out: &mut [f32],
+    ) {
+        assert!(
+            args.n_tokens <= kv.len,
+            "the cache holds the queries' positions"
+        );
+        assert!(
+            args.n_heads.is_multiple_of(kv.n_kv_heads),
+            "whole groups of heads"
+        );
+        assert_eq!(
+            q.len(),
+            args.n_tokens * args.n_heads * kv.head_dim,
+            "the queries' length"
+        );
+        assert_eq!(
+            out.len(),
+            args.n_tokens * args.n_heads * kv.v_head_dim,
+            "the output's length"
+        );
+        assert!(args.window != Some(0), "a query sees its own position");
+        if out.is_empty() {
+            return;
+        }
+        // SAFETY: the table proved the CPU.
+        unsafe {
+            attention::attention(
+                self.kernels.attention,
+                &self.pool,
+                scratch,
+                args,
+                kv,
+                q,
+                out,
+            );
+        }
+    }
+
+    /// Runs `task` over runs of rows of `values`, with the index of the first one.
+    fn by_rows(
+        &self,
+        values: &mut [f32],
+        row_len: usize,
+        task: &(dyn Fn(usize, &mut [f32]) + Sync),
+    ) {
+        let start = Shared(values.as_mut_ptr());
+        let grain = GRAIN_VALUES.div_ceil(row_len);
+        self.pool
+            .parallel_for(values.len() / row_len, grain, &|range| {
+                // SAFETY: ranges of rows lie within `values` and do not overlap.
+                let rows = unsafe {
+                    std::slice::from_raw_parts_mut(
+                        start.get().add(range.start * row_len),
+                        range.len() * row_len,
+                    )
+                };
+                task(range.start, rows);
+            });
+    }
+}
+
+/// One matrix of a call of [`Compute::matmul`].
+struct Output<'a> {
+    matrix: &'a Matrix,
+    kernel: MatmulFn,
+    records: Shared<u32>,
+    out: Shared<f32>,
+}

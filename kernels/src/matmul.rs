@@ -1,0 +1,355 @@
+//! `y = W x` over tiles of 16 rows, written once for all tiers and formats.
+//!
+//! One column: codes are unpacked in registers while the weights stream by. Several columns: a tile is unpacked into a
+//! panel in the first-level cache, block by block of the columns of `W`, and each group of columns passes over it.
+//! Both do for a column the same operations on floats in the same order, so that its result does not depend on how
+//! many are computed together.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use crate::activations::{Group, HALF_SUMS, RecordKind, SCALE, SUM};
+use crate::layout::{CHUNK, TILE_ROWS, TileShape};
+use crate::memory::LINE;
+use crate::tier::{MAX_COLUMNS, Tier};
+use crate::unpack::{CodeVectors, FloatFormat, Format, ScaleVectors};
+
+/// Chunks of a panel: with its scales and the records of a group it fits the first-level cache.
+const PANEL_CHUNKS: usize = 24;
+/// How far ahead of their use weights are asked for.
+const PREFETCH_BYTES: usize = 4096;
+/// Groups of columns are run over all tiles of a task together as long as their records are no more than this: they
+/// stay in the second-level cache.
+const RECORDS_BYTES: usize = 768 << 10;
+
+/// Some tiles of one matrix, and all columns.
+pub(crate) struct Job<'a> {
+    /// The first tile of the matrix.
+    pub(crate) weights: *const u8,
+    pub(crate) shape: TileShape,
+    pub(crate) tiles: Range<usize>,
+    pub(crate) n_rows: usize,
+    pub(crate) n_cols: usize,
+    /// The records of all groups, one after the other.
+    pub(crate) records: *const u32,
+    pub(crate) groups: &'a [Group],
+    /// `[n_columns, n_rows]`.
+    pub(crate) out: *mut f32,
+}
+
+/// A kernel for one format on one tier.
+pub(crate) type MatmulFn = unsafe fn(&Job<'_>);
+
+/// # Safety
+/// The CPU has the tier. The job's tiles, of format `F`, and the records of its groups are there; `out` has room for
+/// all its columns, and nobody else touches the rows of its tiles there.
+#[inline(always)]
+pub(crate) unsafe fn matmul<T: Tier, F: Format>(job: &Job<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if let [Group { width: 1, .. }] = job.groups {
+            for tile in job.tiles.clone() {
+                let weights = job.weights.add(tile * job.shape.tile_bytes);
+                let acc =
+                    one_column::<T, F>(weights, job.shape.scales_bytes, job.n_cols, job.records);
+                store_rows::<T>(job, tile, 0, acc);
+            }
+            return;
+        }
+        let record_bytes = 4 * F::RECORDS.fields(job.n_cols) * MAX_COLUMNS;
+        let groups_at_once = (RECORDS_BYTES / record_bytes.max(1)).max(4);
+        for groups in job.groups.chunks(groups_at_once) {
+            for tile in job.tiles.clone() {
+                many_columns::<T, F>(job, tile, groups);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`matmul`].
+#[inline(always)]
+unsafe fn store_rows<T: Tier>(job: &Job<'_>, tile: usize, column: usize, acc: T::F) {
+    let row = tile * TILE_ROWS;
+    // SAFETY: rows and columns of the job.
+    unsafe {
+        let out = job.out.add(column * job.n_rows + row);
+        if job.n_rows - row >= TILE_ROWS {
+            T::store(out, acc);
+        } else {
+            let lanes = T::to_array(acc);
+            out.copy_from_nonoverlapping(lanes.as_ptr(), job.n_rows - row);
+        }
+    }
+}
+
+/// One tile times one column.
+///
+/// # Safety
+/// The CPU has the tier; `tile` has `n_cols` columns of format `F`, codes from `scales_bytes` on; `records` are of one
+/// column.
+#[inline(always)]
+unsafe fn one_column<T: Tier, F: Format>(
+    tile: *const u8,
+    scales_bytes: usize,
+    n_cols: usize,
+    records: *const u32,
+) -> T::F {
+    // SAFETY: the caller's promise; prefetched addresses need not exist.
+    unsafe {
+        let mut scales = tile;
+        let mut codes = tile.add(scales_bytes);
+        let mut record = records;
+        let mut acc = [T::splat(0.0)];
+        for _ in 0..n_cols / CHUNK / F::Scales::CHUNKS {
+            let shared = F::Scales::block::<T>(scales);
+            for line in 0..F::Scales::BYTES.div_ceil(LINE) {
+                T::prefetch(scales.wrapping_add(PREFETCH_BYTES + line * LINE));
+            }
+            for chunk in 0..F::Scales::CHUNKS {
+                for line in 0..F::Codes::BYTES / LINE {
+                    T::prefetch(codes.wrapping_add(PREFETCH_BYTES + line * LINE));
+                }
+                let chunk_scales = F::Scales::chunk::<T>(shared, scales, chunk);
+                let halves = [F::Codes::half::<T>(codes, 0), F::Codes::half::<T>(codes, 1)];
+                add_chunk::<T, F, 1>(&mut acc, |half| halves[half], chunk_scales, record);
+                codes = codes.add(F::Codes::BYTES);
+                record = record.add(F::FIELDS);
+            }
+            scales = scales.add(F::Scales::BYTES);
+        }
+        acc[0]
+    }
+}
+
+/// Adds the products of one chunk: the only arithmetic there is, for any number of columns.
+///
+/// # Safety
+/// The CPU has the tier; `record` is of `N` columns; `half` gives codes of format `F`.
+#[inline(always)]
+unsafe fn add_chunk<T: Tier, F: Format, const N: usize>(
+    acc: &mut [T::F; N],
+    half_codes: impl Fn(usize) -> [T::I; 4],
+    scales: [T::F; 4],
+    record: *const u32,
+) {
+    let integers = record.cast::<i32>();
+    let floats = record.cast::<f32>();
+    // SAFETY: fields of the record are `N` apart.
+    unsafe {
+        let n_subs = F::Scales::SUBS;
+        for sub in 0..n_subs {
+            let mut sums = [T::splat_i(0); N];
+            if let Some(field) = F::start_field::<T>() {
+                for (n, sum) in sums.iter_mut().enumerate() {
+                    *sum = T::splat_i(integers.add((field + sub) * N + n).read());
+                }
+            }
+            for half in sub * 2 / n_subs..(sub + 1) * 2 / n_subs {
+                let codes = half_codes(half);
+                for (n, sum) in sums.iter_mut().enumerate() {
+                    let x = integers.add(4 * half * N + n);
+                    *sum = T::dot16(F::Codes::MAX, *sum, codes, x, N);
+                }
+            }
+            for (n, (acc, sum)) in acc.iter_mut().zip(sums).enumerate() {
+                let d = T::splat(floats.add(SCALE * N + n).read());
+                *acc = T::mul_add(T::to_float(sum), T::mul(scales[sub], d), *acc);
+                if F::Scales::HAS_MIN {
+                    let field = if n_subs == 1 { SUM } else { HALF_SUMS + sub };
+                    let x_sum = T::splat(floats.add(field * N + n).read());
+                    *acc = T::mul_add(scales[n_subs + sub], x_sum, *acc);
+                }
+            }
+        }
+    }
+}
+
+/// Some chunks of a tile, unpacked: a byte a code, scales as floats.
+#[repr(C, align(64))]
+struct Panel {
+    codes: [MaybeUninit<[u8; 8 * LINE]>; PANEL_CHUNKS],
+    scales: [MaybeUninit<[f32; 4 * TILE_ROWS]>; PANEL_CHUNKS],
+}
+
+/// # Safety
+/// As for [`matmul`]; `groups` are of the job and `tile` is one of its tiles.
+#[inline(always)]
+unsafe fn many_columns<T: Tier, F: Format>(job: &Job<'_>, tile: usize, groups: &[Group]) {
+    let n_chunks = job.n_cols / CHUNK;
+    let mut panel = MaybeUninit::<Panel>::uninit();
+    let panel = panel.as_mut_ptr();
+    // SAFETY: pointers stay within the tile, the panel and the job's output. A kernel reads of the panel what was
+    // unpacked just before.
+    unsafe {
+        let weights = job.weights.add(tile * job.shape.tile_bytes);
+        let is_whole = job.n_rows - tile * TILE_ROWS >= TILE_ROWS;
+        let batches = if is_whole { groups.len() } else { 1 };
+        for groups in groups.chunks(batches) {
+            let mut partial = [0f32; MAX_COLUMNS * TILE_ROWS];
+            for first in (0..n_chunks).step_by(PANEL_CHUNKS) {
+                let chunks = first..n_chunks.min(first + PANEL_CHUNKS);
+                unpack::<T, F>(weights, job.shape.scales_bytes, chunks.clone(), panel);
+                for group in groups {
+                    let (out, stride) = if is_whole {
+                        (
+                            job.out.add(group.first * job.n_rows + tile * TILE_ROWS),
+                            job.n_rows,
+                        )
+                    } else {
+                        (partial.as_mut_ptr(), TILE_ROWS)
+                    };
+                    let records = job.records.add(
+                        group.first * F::RECORDS.fields(job.n_cols)
+                            + first * F::FIELDS * group.width,
+                    );
+                    match group.width {
+                        12 => columns::<T, F, 12>(panel, chunks.clone(), records, out, stride),
+                        8 => columns::<T, F, 8>(panel, chunks.clone(), records, out, stride),
+                        4 => columns::<T, F, 4>(panel, chunks.clone(), records, out, stride),
+                        2 => columns::<T, F, 2>(panel, chunks.clone(), records, out, stride),
+                        _ => columns::<T, F, 1>(panel, chunks.clone(), records, out, stride),
+                    }
+                }
+            }
+            if !is_whole {
+                let group = groups[0];
+                for n in 0..group.width {
+                    let lanes = T::load(partial.as_ptr().add(n * TILE_ROWS));
+                    store_rows::<T>(job, tile, group.first + n, lanes);
+                }
+            }
+        }
+    }
+}
+
+/// Unpacks `chunks` of a tile; they start a block.
+///
+/// # Safety
+/// The CPU has the tier; the tile has the chunks, no more than a panel's.
+#[inline(always)]
+unsafe fn unpack<T: Tier, F: Format>(
+    tile: *const u8,
+    scales_bytes: usize,
+    chunks: Range<usize>,
+    panel: *mut Panel,
+) {
+    const { assert!(PANEL_CHUNKS.is_multiple_of(8), "whole blocks") };
+    let per_block = F::Scales::CHUNKS;
+    let n_scales = F::Scales::SUBS * (1 + F::Scales::HAS_MIN as usize);
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (at, chunk) in chunks.enumerate() {
+            let scales = tile.add(chunk / per_block * F::Scales::BYTES);
+            let codes = tile.add(scales_bytes + chunk * F::Codes::BYTES);
+            let unpacked = (&raw mut (*panel).codes[at]).cast::<u8>();
+            for half in 0..2 {
+                for (v, codes) in F::Codes::half::<T>(codes, half).into_iter().enumerate() {
+                    T::store_i(unpacked.add((4 * half + v) * LINE), codes);
+                }
+            }
+            let shared = F::Scales::block::<T>(scales);
+            let scales = F::Scales::chunk::<T>(shared, scales, chunk % per_block);
+            let unpacked = (&raw mut (*panel).scales[at]).cast::<f32>();
+            for (index, scale) in scales.into_iter().take(n_scales).enumerate() {
+                T::store(unpacked.add(index * TILE_ROWS), scale);
+            }
+        }
+    }
+}
+
+/// Adds the products of some chunks to `N` columns of `out`; the first chunks of a tile start them.
+///
+/// # Safety
+/// The CPU has the tier; the panel holds the chunks; `records` and `out` are of `N` columns.
+#[inline(always)]
+unsafe fn columns<T: Tier, F: Format, const N: usize>(
+    panel: *const Panel,
+    chunks: Range<usize>,
+    records: *const u32,
+    out: *mut f32,
+    stride: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut acc = [T::splat(0.0); N];
+        if chunks.start > 0 {
+            for (n, acc) in acc.iter_mut().enumerate() {
+                *acc = T::load(out.add(n * stride));
+            }
+        }
+        let mut record = records;
+        for at in 0..chunks.len() {
+            let codes = (&raw const (*panel).codes[at]).cast::<u8>();
+            let scales = (&raw const (*panel).scales[at]).cast::<f32>();
+            // A vector that was not unpacked is not used either; any other stands in for it.
+            let scale = |index: usize| {
+                let n_scales = F::Scales::SUBS * (1 + F::Scales::HAS_MIN as usize);
+                T::load(scales.add(index.min(n_scales - 1) * TILE_ROWS))
+            };
+            let scales = [scale(0), scale(1), scale(2), scale(3)];
+            let half = |half: usize| {
+                let vector = |v: usize| T::load_i(codes.add((4 * half + v) * LINE));
+                [vector(0), vector(1), vector(2), vector(3)]
+            };
+            add_chunk::<T, F, N>(&mut acc, half, scales, record);
+            record = record.add(F::FIELDS * N);
+        }
+        for (n, acc) in acc.into_iter().enumerate() {
+            T::store(out.add(n * stride), acc);
+        }
+    }
+}
+
+/// [`matmul`] for weights that are floats.
+///
+/// # Safety
+/// As for [`matmul`].
+#[inline(always)]
+pub(crate) unsafe fn matmul_floats<T: Tier, F: FloatFormat>(job: &Job<'_>) {
+    for tile in job.tiles.clone() {
+        for group in job.groups {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match group.width {
+                    12 => float_columns::<T, F, 12>(job, tile, *group),
+                    8 => float_columns::<T, F, 8>(job, tile, *group),
+                    4 => float_columns::<T, F, 4>(job, tile, *group),
+                    2 => float_columns::<T, F, 2>(job, tile, *group),
+                    _ => float_columns::<T, F, 1>(job, tile, *group),
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`matmul`]; the group is of `N` columns.
+#[inline(always)]
+unsafe fn float_columns<T: Tier, F: FloatFormat, const N: usize>(
+    job: &Job<'_>,
+    tile: usize,
+    group: Group,
+) {
+    // SAFETY: the caller's promise; prefetched addresses need not exist.
+    unsafe {
+        let mut weights = job.weights.add(tile * job.shape.tile_bytes);
+        let mut x = job
+            .records
+            .add(group.first * RecordKind::Float.fields(job.n_cols))
+            .cast::<f32>();
+        let mut acc = [T::splat(0.0); N];
+        for _ in 0..job.n_cols {
+            let w = F::load::<T>(weights);
+            T::prefetch(weights.wrapping_add(PREFETCH_BYTES));
+            for (n, acc) in acc.iter_mut().enumerate() {
+                *acc = T::mul_add(w, T::splat(x.add(n).read()), *acc);
+            }
+            weights = weights.add(F::BYTES);
+            x = x.add(N);
+        }
+        for (n, acc) in acc.into_iter().enumerate() {
+            store_rows::<T>(job, tile, group.first + n, acc);
+        }
+    }
+}

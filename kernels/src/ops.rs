@@ -1,0 +1,117 @@
+//! The small operations of a layer, on one row each, written once for all tiers.
+
+use crate::RopeStyle;
+use crate::tier::Tier;
+
+/// The last, incomplete vector of `values`, zeroes behind them.
+#[inline(always)]
+unsafe fn load_tail<T: Tier>(values: &[f32]) -> T::F {
+    let mut lanes = [0.0; 16];
+    lanes[..values.len()].copy_from_slice(values);
+    // SAFETY: the array has 16 values.
+    unsafe { T::load(lanes.as_ptr()) }
+}
+
+/// Stores as many lanes as there are `values`.
+#[inline(always)]
+unsafe fn store_tail<T: Tier>(values: &mut [f32], v: T::F) {
+    let n = values.len();
+    // SAFETY: the caller's promise, that the CPU has the tier.
+    values.copy_from_slice(&unsafe { T::to_array(v) }[..n]);
+}
+
+/// `out = combine(out, other)`, lane by lane.
+///
+/// # Safety
+/// The CPU has the tier.
+#[inline(always)]
+unsafe fn zip<T: Tier>(out: &mut [f32], other: &[f32], combine: impl Fn(T::F, T::F) -> T::F) {
+    assert_eq!(out.len(), other.len());
+    let (out, out_tail) = out.as_chunks_mut::<16>();
+    let (other, other_tail) = other.as_chunks::<16>();
+    // SAFETY: every chunk has 16 values.
+    unsafe {
+        for (out, other) in out.iter_mut().zip(other) {
+            let combined = combine(T::load(out.as_ptr()), T::load(other.as_ptr()));
+            T::store(out.as_mut_ptr(), combined);
+        }
+        if !out_tail.is_empty() {
+            let combined = combine(load_tail::<T>(out_tail), load_tail::<T>(other_tail));
+            store_tail::<T>(out_tail, combined);
+        }
+    }
+}
+
+/// `x += y`.
+///
+/// # Safety
+/// The CPU has the tier.
+#[inline(always)]
+pub(crate) unsafe fn add_assign<T: Tier>(x: &mut [f32], y: &[f32]) {
+    // SAFETY: the caller's promise.
+    unsafe { zip::<T>(x, y, |x, y| T::add(x, y)) }
+}
+
+/// `gate = gate / (1 + e^-gate) * up`.
+///
+/// # Safety
+/// The CPU has the tier.
+#[inline(always)]
+pub(crate) unsafe fn silu_mul<T: Tier>(gate: &mut [f32], up: &[f32]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        zip::<T>(gate, up, |gate, up| {
+            let exp = T::exp(T::sub(T::splat(0.0), gate));
+            T::mul(T::div(gate, T::add(T::splat(1.0), exp)), up)
+        });
+    }
+}
+
+/// One row of an RMS norm.
+///
+/// # Safety
+/// The CPU has the tier.
+#[inline(always)]
+pub(crate) unsafe fn rms_norm<T: Tier>(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    assert_eq!(x.len(), weight.len());
+    let (chunks, tail) = x.as_chunks::<16>();
+    // SAFETY: every chunk has 16 values.
+    unsafe {
+        let mut sums = [T::splat(0.0); 4];
+        for (index, x) in chunks.iter().enumerate() {
+            let x = T::load(x.as_ptr());
+            sums[index % 4] = T::mul_add(x, x, sums[index % 4]);
+        }
+        let x_tail = load_tail::<T>(tail);
+        sums[0] = T::mul_add(x_tail, x_tail, sums[0]);
+        let sum = T::reduce_add(T::add(T::add(sums[0], sums[1]), T::add(sums[2], sums[3])));
+        let scale = 1.0 / (sum / x.len() as f32 + eps).sqrt();
+        out.copy_from_slice(x);
+        zip::<T>(out, weight, |x, weight| {
+            T::mul(T::mul(x, T::splat(scale)), weight)
+        });
+    }
+}
+
+/// Rotates the heads of one token: `x` is `[n_heads, head_dim]`, `cos` and `sin` have `n_rot / 2` values.
+#[inline(always)]
+pub(crate) fn rope(x: &mut [f32], head_dim: usize, style: RopeStyle, cos: &[f32], sin: &[f32]) {
+    let n_pairs = cos.len();
+    for head in x.chunks_exact_mut(head_dim) {
+        match style {
+            RopeStyle::Norm => {
+                let (pairs, _) = head[..2 * n_pairs].as_chunks_mut::<2>();
+                for ((pair, cos), sin) in pairs.iter_mut().zip(cos).zip(sin) {
+                    let [a, b] = *pair;
+                    *pair = [a * cos - b * sin, a * sin + b * cos];
+                }
+            }
+            RopeStyle::Neox => {
+                let (first, second) = head[..2 * n_pairs].split_at_mut(n_pairs);
+                for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                    (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Attention and its cache.
+
+use super::{bits, each_tier, random_values};
+use crate::{AttentionArgs, AttentionScratch, Compute, Isa, KvLayer, KvType, oracle};
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    n_positions: usize,
+    n_tokens: usize,
+    n_kv_heads: usize,
+    group: usize,
+    head_dim: usize,
+    v_head_dim: usize,
+    window: Option<usize>,
+    softcap: Option<f32>,
+    kv_type: KvType,
+}
+
+const CASE: Case = Case {
+    n_positions: 40,
+    n_tokens: 1,
+    n_kv_heads: 2,
+    group: 3,
+    head_dim: 64,
+    v_head_dim: 64,
+    window: None,
+    softcap: None,
+    kv_type: KvType::F16,
+};
+
+struct Data {
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+impl Case {
+    fn data(&self, rng: &mut fastrand::Rng) -> Data {
+        let scaled = |values: Vec<f32>| values.into_iter().map(|x| x * 4.0).collect();
+        Data {
+            q: scaled(random_values(
+                rng,
+                self.n_tokens * self.n_kv_heads * self.group * self.head_dim,
+            )),
+            k: random_values(rng, self.n_positions * self.n_kv_heads * self.head_dim),
+            v: random_values(rng, self.n_positions * self.n_kv_heads * self.v_head_dim),
+        }
+    }
+
+    fn cache(&self, data: &Data) -> KvLayer {
+        let mut kv = KvLayer::new(
+            self.kv_type,
+            self.n_kv_heads,
+            self.head_dim,
+            self.v_head_dim,
+        );
+        kv.append(self.n_positions, &data.k, &data.v);
+        kv
+    }
+
+    fn args(&self, n_tokens: usize) -> AttentionArgs {
+        AttentionArgs {
+            n_tokens,
+            n_heads: self.n_kv_heads * self.group,
+            scale: 1.0 / (self.head_dim as f32).sqrt(),
+            window: self.window,
+            softcap: self.softcap,
+        }
+    }
+
+    fn run(&self, compute: &Compute, kv: &KvLayer, q: &[f32]) -> Vec<f32> {
+        let n_heads = self.n_kv_heads * self.group;
+        let n_tokens = q.len() / (n_heads * self.head_dim);
+        let mut out = vec![f32::NAN; n_tokens * n_heads * self.v_head_dim];
+        compute.attention(
+            &mut AttentionScratch::default(),
+            &self.args(n_tokens),
+            kv,
+            q,
+            &mut out,
+        );
+        out
+    }
+
+    #[track_caller]
+    fn check(&self, compute: &Compute, rng: &mut fastrand::Rng) {
+        let data = self.data(rng);
+        let out = self.run(compute, &self.cache(&data), &data.q);
+        let rounded = |x: &[f32]| -> Vec<f32> {
+            match self.kv_type {
+                KvType::F16 => x.iter().map(|x| half::f16::from_f32(*x).to_f32()).collect(),
+                KvType::F32 => x.to_vec(),
+            }
+        };
+        let (k, v) = (rounded(&data.k), rounded(&data.v));
+        let keys: Vec<&[f32]> = k.chunks_exact(self.head_dim).collect();
+        let values: Vec<&[f32]> = v.chunks_exact(self.v_head_dim).collect();
+        let n_heads = self.n_kv_heads * self.group;
+        for (row, (q, out)) in data
+            .q
+            .chunks_exact(self.head_dim)
+            .zip(out.chunks_exact(self.v_head_dim))
+            .enumerate()
+        {
+            let (token, head) = (row / n_heads, row % n_heads);
+            let end = self.n_positions - self.n_tokens + token + 1;
+            let start = self.window.map_or(0, |window| end.saturating_sub(window));
+            let seen = |all: &[&'_ [f32]]| -> Vec<Vec<f32>> {
+                (start..end)
+                    .map(|p| all[p * self.n_kv_heads + head / self.group].to_vec())
+                    .collect()
+            };
+            let (keys, values) = (seen(&keys), seen(&values));
+            let keys: Vec<&[f32]> = keys.iter().map(Vec::as_slice).collect();
+            let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+            let expected = oracle::attention(q, &keys, &values, self.args(1).scale, self.softcap);
+            for (dim, (value, expected)) in out.iter().zip(expected).enumerate() {
+                assert!(
+                    (f64::from(*value) - expected).abs() < 3e-6,
+                    "{} {self:?}: row {row} dim {dim}: {value} instead of {expected}",
+                    compute.isa()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_is_the_oracles() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    for compute in each_tier(2) {
+        for n_positions in [1, 2, 15, 16, 17, 100, 127, 128, 129, 300] {
+            Case {
+                n_positions,
+                ..CASE
+            }
+            .check(&compute, &mut rng);
+            Case {
+                n_positions,
+                n_tokens: n_positions,
+                ..CASE
+            }
+            .check(&compute, &mut rng);
+            Case {
+                n_positions,
+                n_tokens: n_positions.min(7),
+                kv_type: KvType::F32,
+                ..CASE
+            }
+            .check(&compute, &mut rng);
+        }
+        for group in [1, 2, 3, 4, 5, 7, 8, 16] {
+            for n_tokens in [1, 9] {
+                Case {
+                    group,
+                    n_tokens,
+                    n_positions: 150,
+                    ..CASE
+                }
+                .check(&compute, &mut rng);
+            }
+        }
+        for head_dim in [16, 24, 64, 80, 96, 128, 256, 512] {
+            Case {
+                head_dim,
+                v_head_dim: head_dim,
+                n_tokens: 5,
+                ..CASE
+            }
+            .check(&compute, &mut rng);
+            Case {
+                head_dim,
+                v_head_dim: 72,
+                n_tokens: 3,
+                ..CASE
+            }
+            .check(&compute, &mut rng);
+        }
+        for window in [1, 5, 16, 17, 130, 1000] {
+            for n_tokens in [1, 40, 300] {
+                Case {
+                    window: Some(window),
+                    n_positions: 300,
+                    n_tokens,
+                    ..CASE
+                }
+                .check(&compute, &mut rng);
+            }
+        }
+        Case {
+            softcap: Some(3.0),
+            n_tokens: 20,
+            ..CASE
+        }
+        .check(&compute, &mut rng);
+    }
+}
+
+/// A token gets the same whatever runs beside it: other tokens, and threads over its own positions.
+#[test]
+fn rows_do_not_depend_on_their_company() {
+    let mut rng = fastrand::Rng::with_seed(2);
+    for isa in Isa::ALL.iter().copied().filter(|isa| isa.is_supported()) {
+        let computes = [1, 2, 3].map(|n| Compute::new(n, Some(isa)).unwrap());
+        for (group, window) in [
+            (1, None),
+            (3, None),
+            (4, Some(50)),
+            (3, Some(140)),
+            (9, None),
+        ] {
+            let case = Case {
+                group,
+                window,
+                n_positions: 400,
+                n_tokens: 400,
+                ..CASE
+            };
+            let data = case.data(&mut rng);
+            let row = case.n_kv_heads * group * case.head_dim;
+            let expected = case.run(&computes[0], &case.cache(&data), &data.q);
+            for compute in &computes {
+                let together = case.run(compute, &case.cache(&data), &data.q);
+                assert_eq!(bits(&together), bits(&expected), "{isa}");
+                // Step by step, in runs of 1 to 30 tokens.
+                let mut kv = KvLayer::new(case.kv_type, 2, case.head_dim, case.v_head_dim);
+                let mut first = 0;
+                while first < case.n_positions {
+                    let n = rng.usize(1..=30).min(case.n_positions - first);
+                    let kv_row = case.n_kv_heads * case.head_dim;
+                    kv.append(
+                        n,
+                        &data.k[first * kv_row..][..n * kv_row],
+                        &data.v[first * kv_row..][..n * kv_row],
+                    );
+                    let out = case.run(compute, &kv, &data.q[first * row..][..n * row]);
+                    assert_eq!(
+                        bits(&out),
+                        bits(&expected[first * row..][..n * row]),
+                        "{isa} at {first}"
+                    );
+                    first += n;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn truncated_positions_are_gone() {
+    let mut rng = fastrand::Rng::with_seed(3);
+    for compute in each_tier(1) {
+        let case = Case {
+            n_positions: 30,
+            n_tokens: 3,
+            ..CASE
+        };
+        let data = case.data(&mut rng);
+        let expected = case.run(&compute, &case.cache(&data), &data.q);
+        let mut kv = case.cache(&data);
+        let row = case.n_kv_heads * case.head_dim;
+        kv.append(40, &vec![f32::NAN; 40 * row], &vec![f32::NAN; 40 * row]);
+        assert_eq!(kv.len(), 70);
+        kv.truncate(100);
+        assert_eq!(kv.len(), 70);
+        kv.truncate(30);
+        assert_eq!(kv.len(), 30);
+        assert_eq!(bits(&case.run(&compute, &kv, &data.q)), bits(&expected));
+        kv.truncate(20);
+        kv.append(10, &data.k[20 * row..], &data.v[20 * row..]);
+        assert_eq!(bits(&case.run(&compute, &kv, &data.q)), bits(&expected));
+        kv.truncate(0);
+        assert!(kv.is_empty());
+    }
+}
+
+#[test]
+fn a_position_has_a_price() {
+    assert_eq!(
+        KvLayer::new(KvType::F16, 3, 64, 64).bytes_per_position(),
+        3 * 128 * 2
+    );
+    assert_eq!(
+        KvLayer::new(KvType::F32, 3, 64, 64).bytes_per_position(),
+        3 * 128 * 4
+    );
+    assert_eq!(
+        KvLayer::new(KvType::F16, 1, 24, 24).bytes_per_position(),
+        (24 + 32) * 2
+    );
+}

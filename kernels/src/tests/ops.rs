@@ -1,0 +1,158 @@
+//! Small operations.
+
+use super::{bits, each_tier, random_values};
+use crate::{Compute, Isa, RopeStyle, UnsupportedCpu, dispatch, oracle};
+
+#[track_caller]
+fn check_near(what: &str, value: f32, expected: f64, ulps: f64) {
+    let bound = ulps * (expected.abs() * f64::from(f32::EPSILON)).max(f64::from(f32::MIN_POSITIVE));
+    assert!(
+        (f64::from(value) - expected).abs() <= bound,
+        "{what}: {value:e} instead of {expected:e}"
+    );
+}
+
+#[test]
+fn exp_is_right_to_two_ulps() {
+    for isa in Isa::ALL.iter().filter(|isa| isa.is_supported()) {
+        let table = dispatch::table(*isa).unwrap();
+        let exp = |mut lanes: [f32; 16]| {
+            // SAFETY: the table proved the CPU.
+            unsafe { (table.exp)(&mut lanes) };
+            lanes
+        };
+        let mut x = -87.3f32;
+        while x < 88.0 {
+            let lanes = std::array::from_fn(|lane| x + lane as f32 * 1e-3);
+            for (x, value) in lanes.iter().zip(exp(lanes)) {
+                check_near(
+                    &format!("{isa} exp({x})"),
+                    value,
+                    f64::from(x.min(88.0)).exp(),
+                    2.0,
+                );
+            }
+            x += 0.016;
+        }
+        assert_eq!(exp([0.0; 16]), [1.0; 16]);
+        assert_eq!(exp([-0.0; 16]), [1.0; 16]);
+        assert_eq!(exp([f32::NEG_INFINITY; 16]), [0.0; 16]);
+        assert_eq!(exp([-1e30; 16]), [0.0; 16]);
+        assert_eq!(exp([-87.4; 16]), [0.0; 16]);
+        assert!(
+            exp([f32::INFINITY; 16])
+                .iter()
+                .all(|value| *value > 1e38 && value.is_finite())
+        );
+        assert!(exp([f32::NAN; 16]).iter().all(|value| value.is_nan()));
+    }
+}
+
+#[test]
+fn rms_norm_is_the_oracles() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    for compute in each_tier(2) {
+        for n in [1, 15, 16, 17, 64, 576, 1000] {
+            for n_rows in [1, 3, 40] {
+                let (x, weight) = (
+                    random_values(&mut rng, n * n_rows),
+                    random_values(&mut rng, n),
+                );
+                let mut out = vec![f32::NAN; x.len()];
+                compute.rms_norm(&x, &weight, 1e-5, &mut out);
+                for (x, out) in x.chunks_exact(n).zip(out.chunks_exact(n)) {
+                    for (value, expected) in out.iter().zip(oracle::rms_norm(x, &weight, 1e-5)) {
+                        check_near("rms_norm", *value, expected, 8.0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_and_silu_are_the_oracles() {
+    let mut rng = fastrand::Rng::with_seed(2);
+    for compute in each_tier(3) {
+        for n in [1, 15, 16, 17, 576, 100_001] {
+            let x: Vec<f32> = random_values(&mut rng, n)
+                .iter()
+                .map(|x| x * 100.0)
+                .collect();
+            let y = random_values(&mut rng, n);
+            let mut sum = x.clone();
+            compute.add_assign(&mut sum, &y);
+            let mut gate = x.clone();
+            compute.silu_mul(&mut gate, &y);
+            for i in 0..n {
+                assert_eq!(sum[i], x[i] + y[i]);
+                if x[i] > -87.0 {
+                    check_near("silu", gate[i], oracle::silu(x[i]) * f64::from(y[i]), 8.0);
+                } else {
+                    assert!(gate[i].abs() < 1e-35);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rope_is_the_oracles() {
+    let mut rng = fastrand::Rng::with_seed(3);
+    for compute in each_tier(2) {
+        for style in [RopeStyle::Norm, RopeStyle::Neox] {
+            for (n_tokens, n_heads, head_dim, n_rot) in [
+                (1, 1, 2, 2),
+                (3, 3, 64, 64),
+                (2, 2, 128, 96),
+                (5, 1, 80, 20),
+                (300, 9, 64, 64),
+            ] {
+                let x = random_values(&mut rng, n_tokens * n_heads * head_dim);
+                let angles: Vec<f32> = (0..n_tokens * n_rot / 2).map(|_| rng.f32() * 6.0).collect();
+                let cos: Vec<f32> = angles.iter().map(|a| a.cos()).collect();
+                let sin: Vec<f32> = angles.iter().map(|a| a.sin()).collect();
+                let mut out = x.clone();
+                compute.rope(&mut out, n_heads, head_dim, n_rot, style, &cos, &sin);
+                for (index, (x, out)) in x
+                    .chunks_exact(head_dim)
+                    .zip(out.chunks_exact(head_dim))
+                    .enumerate()
+                {
+                    let pairs = index / n_heads * n_rot / 2..(index / n_heads + 1) * n_rot / 2;
+                    let expected = oracle::rope(x, style, &cos[pairs.clone()], &sin[pairs]);
+                    for (value, expected) in out.iter().zip(expected) {
+                        assert!((f64::from(*value) - expected).abs() < 1e-6);
+                    }
+                    assert_eq!(bits(&x[n_rot..]), bits(&out[n_rot..]));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tiers_have_names() {
+    for isa in Isa::ALL {
+        assert_eq!(isa.to_string().parse(), Ok(*isa));
+    }
+    assert_eq!(
+        "avx3".parse::<Isa>().unwrap_err().to_string(),
+        "`avx3` is no CPU tier; the tiers are: portable, avx2, avx-vnni, avx512-vnni"
+    );
+    assert!(Isa::best().is_supported());
+    assert!(Isa::Portable.is_supported());
+    for isa in Isa::ALL.iter().filter(|isa| !isa.is_supported()) {
+        let error = Compute::new(1, Some(*isa)).err();
+        assert_eq!(error, Some(UnsupportedCpu { isa: *isa }));
+    }
+    let text = UnsupportedCpu {
+        isa: Isa::Avx512Vnni,
+    }
+    .to_string();
+    assert!(
+        text.starts_with("this CPU cannot run `avx512-vnni`; it can run: portable"),
+        "{text}"
+    );
+    assert_eq!(Compute::new(2, None).unwrap().isa(), Isa::best());
+}

@@ -1,0 +1,197 @@
+//! The distribution protocol with Ollama's media types: pull.
+//!
+//! ```text
+//! manifest → pin its blobs → room on the disk? → each blob: there, or go on with `…-partial` → verify → rename
+//!          → manifest written → blobs of the replaced manifest removed
+//! ```
+//!
+//! The network side is async; disk and hashing run on blocking threads, joined by a bounded channel (see [`partial`]).
+//! Dropping the future at any point leaves a whole store and the bytes received so far.
+mod auth;
+mod client;
+mod download;
+mod partial;
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    Descriptor, Digest, Error, Manifest, ModelName, Store,
+    store::{Pin, Shared},
+};
+use client::Registry;
+pub(crate) use download::Downloads;
+use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
+
+/// How to pull.
+#[derive(Clone, Debug, Default)]
+pub struct PullOptions {
+    /// Allow plain HTTP (or a name with `http://`).
+    pub insecure: bool,
+}
+
+/// What happens during a pull, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PullEvent {
+    /// The manifest is being fetched.
+    Manifest,
+    /// Bytes of one blob; repeated. A blob that was there already gives one event with `completed == total`.
+    Blob {
+        /// Which.
+        digest: Digest,
+        /// Bytes in all.
+        total: u64,
+        /// Bytes so far, those of an earlier attempt included; never shrinks.
+        completed: u64,
+    },
+    /// All bytes are here and checked.
+    Verifying,
+    /// The manifest is being written.
+    WritingManifest,
+    /// Layers that only the replaced manifest used are being removed.
+    RemovingUnused,
+}
+
+/// How patient a pull is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Without a byte for so long, a request is given up.
+    stall: Duration,
+    /// Pause after the first failure; doubles with each more.
+    first_pause: Duration,
+    /// Failures in a row, with next to no byte gained between, until a download is given up.
+    max_failures: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            stall: Duration::from_secs(30),
+            first_pause: Duration::from_millis(500),
+            max_failures: 6,
+        }
+    }
+}
+
+/// Pulls `name` into `store`. Cancel by dropping the future: finished bytes stay for the next attempt.
+///
+/// # Errors
+/// Network, digest and disk errors; the store is whole after each.
+pub async fn pull(
+    store: &Store,
+    name: &ModelName,
+    options: &PullOptions,
+    progress: impl FnMut(PullEvent) + Send,
+) -> Result<(), Error> {
+    pull_patiently(store, name, options, Patience::default(), progress).await
+}
+
+async fn pull_patiently(
+    store: &Store,
+    name: &ModelName,
+    options: &PullOptions,
+    patience: Patience,
+    mut progress: impl FnMut(PullEvent) + Send,
+) -> Result<(), Error> {
+    let shared = store.shared();
+    progress(PullEvent::Manifest);
+    let registry = Registry::new(name, options, patience).await?;
+    let json = registry.manifest().await?;
+    let blobs = distinct_blobs(&Manifest::parse(&json)?);
+
+    let pin = on_disk(shared, {
+        let (store, blobs) = (store.clone(), blobs.clone());
+        move |shared| prepare(&store, shared, &blobs)
+    })
+    .await?;
+    for blob in &blobs {
+        download::blob(shared, &registry, blob, &mut progress).await?;
+    }
+    progress(PullEvent::Verifying);
+
+    progress(PullEvent::WritingManifest);
+    let name = name.clone();
+    let unused = on_disk(shared, move |shared| {
+        let guard = shared.lock()?;
+        shared.write_manifest(&guard, &name, &json)
+    })
+    .await?;
+    if !unused.is_empty() {
+        progress(PullEvent::RemovingUnused);
+    }
+    on_disk(shared, move |shared| {
+        // The model is there: what fails now is no failure of the pull.
+        if let Err(error) = pin.release() {
+            tracing::warn!(%error, "cannot tell other processes that a pull is over");
+        }
+        if !unused.is_empty() {
+            let guard = shared.lock()?;
+            shared.remove_replaced(&guard, unused);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Layers, then the config, each once: models may use a blob twice.
+fn distinct_blobs(manifest: &Manifest) -> Vec<Descriptor> {
+    let mut seen = HashSet::new();
+    let distinct = manifest.blobs().filter(|blob| seen.insert(blob.digest));
+    distinct.cloned().collect()
+}
+
+/// Keeps the blobs from being removed, and checks that the missing ones have room.
+fn prepare(store: &Store, shared: &Shared, blobs: &[Descriptor]) -> Result<Pin, Error> {
+    let digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest).collect();
+    let pin = store.pin(&digests)?;
+    let missing = blobs
+        .iter()
+        .filter(|blob| shared.blob_size(&blob.digest) != Some(blob.size));
+    let needed = missing
+        .map(|blob| blob.size.saturating_sub(partial::len(shared, &blob.digest)))
+        .fold(0, u64::saturating_add);
+    let folder = shared.blobs();
+    match free_bytes(&folder) {
+        Some(available) if needed > available => Err(Error::NoSpace {
+            needed,
+            available,
+            path: folder,
+        }),
+        _ => Ok(pin),
+    }
+}
+
+/// Bytes that this user may still write at `path`; `None` where that cannot be known.
+fn free_bytes(path: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let stat = rustix::fs::statvfs(path).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
+/// Runs `work` on a thread that may block.
+async fn on_disk<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    work: impl FnOnce(&Arc<Shared>) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let shared = Arc::clone(shared);
+    joined(tokio::task::spawn_blocking(move || work(&shared))).await
+}
+
+/// The result of a blocking task; a panic goes on here.
+async fn joined<T>(task: tokio::task::JoinHandle<Result<T, Error>>) -> Result<T, Error> {
+    match task.await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Error::RetriesExhausted {
+                reason: "the program is ending".to_owned(),
+            }),
+        },
+    }
+}

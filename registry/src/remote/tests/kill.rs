@@ -1,0 +1,236 @@
+//! A child process is killed at random moments; after each, the store is whole, and work goes on where it stopped.
+//!
+//! The child is this test binary again, told by the environment to run the one test that does the child's work.
+use super::{super::*, FakeRegistry, bytes};
+use crate::{Descriptor, MediaType};
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+};
+
+const N_KILLS: usize = 20;
+const ROOT: &str = "SLM_TEST_ROOT";
+const MODEL: &str = "SLM_TEST_MODEL";
+const SEED: &str = "SLM_TEST_SEED";
+
+/// Starts this binary on the test `name` alone, with the environment that the child reads.
+fn spawn(name: &str, root: &Path, model: &str, seed: u64) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "--ignored", "--nocapture"]);
+    command.arg(format!("remote::tests::kill::{name}"));
+    command
+        .env(ROOT, root)
+        .env(MODEL, model)
+        .env(SEED, seed.to_string());
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits until the child has begun, lets it live for `time` more, and kills it.
+fn kill_after(mut child: Child, time: Duration) {
+    use std::io::{BufRead, BufReader};
+    let (begun, on_begun) = mpsc::channel();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let reader = std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            if line.contains("begun") {
+                let _ = begun.send(());
+            }
+        }
+    });
+    on_begun
+        .recv_timeout(Duration::from_secs(60))
+        .expect("the child begins");
+    std::thread::sleep(time);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    reader.join().unwrap();
+}
+
+fn in_child() -> (Store, String, u64) {
+    let variable = |name: &str| std::env::var(name).expect("the parent sets it");
+    let store = Store::open(Path::new(&variable(ROOT))).unwrap();
+    println!("begun");
+    (store, variable(MODEL), variable(SEED).parse().unwrap())
+}
+
+/// Every visible blob hashes to its name, every manifest parses and refers to blobs that are there.
+#[track_caller]
+fn check_whole(store: &Store) -> Vec<Digest> {
+    let blobs = fs::read_dir(store.root().join("blobs")).unwrap();
+    let names = blobs.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut visible = Vec::new();
+    for name in names {
+        match name.parse::<Digest>() {
+            Ok(digest) => {
+                store.verify_blob(&digest).unwrap();
+                visible.push(digest);
+            }
+            Err(_) => assert!(name.ends_with("-partial"), "{name} was left behind"),
+        }
+    }
+    let entries = store.list().unwrap();
+    let n_files = count_files(&store.root().join("manifests"));
+    assert_eq!(entries.len(), n_files, "every manifest file is a model");
+    for entry in entries {
+        let manifest = store.manifest(&entry.name).unwrap();
+        assert!(
+            manifest.blobs().all(|blob| visible.contains(&blob.digest)),
+            "{}",
+            entry.name
+        );
+        assert!(entry.config.is_object());
+    }
+    visible
+}
+
+fn count_files(path: &Path) -> usize {
+    let entries = fs::read_dir(path).unwrap();
+    entries
+        .map(|entry| entry.unwrap().path())
+        .map(|path| if path.is_dir() { count_files(&path) } else { 1 })
+        .sum()
+}
+
+#[test]
+#[ignore = "the child of the test below"]
+fn child_that_creates() {
+    let (store, _, seed) = in_child();
+    let mut random = fastrand::Rng::with_seed(seed);
+    loop {
+        let add = |media_type: MediaType, bytes: &[u8], as_file: bool| {
+            let digest = if as_file {
+                let file = tempfile::NamedTempFile::new_in(store.root()).unwrap();
+                fs::write(file.path(), bytes).unwrap();
+                store.ingest_file(file.path(), None).unwrap()
+            } else {
+                store.ingest(&mut &bytes[..], None).unwrap()
+            };
+            Descriptor {
+                media_type,
+                digest,
+                size: bytes.len() as u64,
+            }
+        };
+        let config = format!(r#"{{"model_family":"f{}"}}"#, random.u8(..4));
+        let config = add(MediaType::Config, config.as_bytes(), false);
+        let layers = (0..random.usize(1..3)).map(|_| {
+            let (seed, len) = (random.u64(..6), random.usize(1..3_000_000));
+            add(MediaType::Model, &bytes(seed, len), random.bool())
+        });
+        let manifest = Manifest {
+            layers: layers.collect(),
+            config,
+        };
+        let name: ModelName = format!("m{}", random.u8(..4)).parse().unwrap();
+        store.write_manifest(&name, &manifest.to_json()).unwrap();
+        let other: ModelName = format!("m{}", random.u8(..4)).parse().unwrap();
+        match random.u8(..3) {
+            0 => drop(store.copy(&name, &other)),
+            1 => drop(store.remove(&other)),
+            _ => store.touch(&name),
+        }
+    }
+}
+
+#[test]
+fn creates_and_removals_are_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = fastrand::Rng::new();
+    let mut n_models = 0;
+    for n_kill in 0..N_KILLS {
+        let child = spawn("child_that_creates", folder.path(), "", n_kill as u64);
+        kill_after(child, Duration::from_millis(random.u64(5..150)));
+        let store = Store::open(folder.path()).unwrap();
+        check_whole(&store);
+        n_models += store.list().unwrap().len();
+    }
+    assert!(n_models > 0, "the child never got anything done");
+    // Nothing is left that cannot be removed.
+    let store = Store::open(folder.path()).unwrap();
+    for entry in store.list().unwrap() {
+        store.remove(&entry.name).unwrap();
+    }
+    store.prune(Duration::ZERO).unwrap();
+    assert_eq!(count_files(&folder.path().join("blobs")), 0);
+    assert_eq!(count_files(&folder.path().join("manifests")), 0);
+}
+
+#[tokio::test]
+#[ignore = "the child of the test below"]
+async fn child_that_pulls() {
+    let (store, model, _) = in_child();
+    pull(
+        &store,
+        &model.parse().unwrap(),
+        &PullOptions::default(),
+        |_| {},
+    )
+    .await
+    .unwrap();
+    // Done early: wait for the kill.
+    std::future::pending().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = FakeRegistry::start().await;
+    let layers: Vec<Vec<u8>> = (0..6).map(|seed| bytes(100 + seed, 1 << 20)).collect();
+    let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+    let (name, manifest) = registry.offer("m", &layers);
+    // 96 chunks: about two seconds in all.
+    registry.content().pause = Duration::from_millis(20);
+    let mut random = fastrand::Rng::new();
+    let mut n_served_when_seen: HashMap<Digest, usize> = HashMap::new();
+    let mut n_early = 0;
+    for n_kill in 0..N_KILLS {
+        let child = spawn(
+            "child_that_pulls",
+            folder.path(),
+            &name.full(),
+            n_kill as u64,
+        );
+        let time = Duration::from_millis(random.u64(1..120));
+        tokio::task::spawn_blocking(move || kill_after(child, time))
+            .await
+            .unwrap();
+        let store = Store::open_without_index(folder.path()).unwrap();
+        let visible = check_whole(&store);
+        n_early += usize::from(store.find(&name).is_err());
+        for digest in visible {
+            let n_served = registry.content().n_served[&digest];
+            let n_before = *n_served_when_seen.entry(digest).or_insert(n_served);
+            assert_eq!(n_served, n_before, "a finished blob was fetched again");
+        }
+    }
+    assert!(
+        n_early > N_KILLS / 4,
+        "killed too late: {n_early} of {N_KILLS} before the end"
+    );
+    let store = Store::open(folder.path()).unwrap();
+    pull(&store, &name, &PullOptions::default(), |_| {})
+        .await
+        .unwrap();
+    check_whole(&store);
+    assert_eq!(store.manifest(&name).unwrap(), manifest);
+    let content = registry.content();
+    assert!(
+        n_served_when_seen
+            .iter()
+            .all(|(digest, n_served)| content.n_served[digest] == *n_served)
+    );
+    assert!(
+        content
+            .requests
+            .iter()
+            .any(|request| request.headers.contains_key("range")),
+        "nothing was resumed"
+    );
+}

@@ -1,0 +1,157 @@
+//! The plug is pulled at random moments; the store is whole each time and the work goes on.
+
+use serde_json::json;
+use slm_tests::{
+    Daemon, FlakyProxy, Home, Registry, Request, Running, TestModel, sha256_hex, starter_model,
+    store_problems,
+};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+const N_CRASHES: u32 = 20;
+const MB: usize = 1 << 20;
+
+/// A random moment of something that takes about `whole`, a little after its end included.
+fn moment(random: &mut fastrand::Rng, whole: Duration) -> Duration {
+    whole.mul_f64(random.f64() * 1.15)
+}
+
+fn seeded() -> fastrand::Rng {
+    let seed = fastrand::u64(..);
+    println!("random moments from seed {seed}");
+    fastrand::Rng::with_seed(seed)
+}
+
+#[track_caller]
+fn is_whole(home: &Home, when: &str) {
+    assert_eq!(
+        store_problems(&home.models()),
+        Vec::<String>::new(),
+        "{when}"
+    );
+}
+
+/// Kills during a pull: the daemon and the daemonless `slmd pull` in turn.
+#[test]
+fn kill_during_a_pull() {
+    let registry = Registry::start();
+    let model = TestModel::tiny(3 * MB);
+    registry.push("library/tiny", "latest", &model);
+    let proxy = FlakyProxy::start(registry.address());
+    let name = format!("http://{}/library/tiny", proxy.address());
+    let manifest = format!("manifests/{}/library/tiny/latest", proxy.address());
+    let arguments = ["pull", "--insecure", &name];
+    proxy.limit_rate(10 * MB as u64);
+
+    let first = Home::new();
+    let begin = Instant::now();
+    first.slmd(&arguments).ok();
+    let whole = begin.elapsed();
+
+    let mut random = seeded();
+    let mut home = Home::new();
+    let mut n_interrupted = 0;
+    for round in 0..N_CRASHES {
+        let when = format!("round {round}");
+        let delay = moment(&mut random, whole);
+        if round % 2 == 0 {
+            let daemon = Daemon::start(&mut home);
+            let pull = Running::start(home.slm_command(&arguments), b"");
+            thread::sleep(delay);
+            daemon.kill();
+            drop(pull);
+        } else {
+            let pull = Running::start(home.slmd_command(&arguments), b"");
+            thread::sleep(delay);
+            drop(pull); // kills
+        }
+        is_whole(&home, &when);
+        if home.models().join(&manifest).exists() {
+            home = Home::new(); // it was complete: begin anew
+        } else {
+            n_interrupted += 1;
+        }
+    }
+    println!("{n_interrupted} of {N_CRASHES} pulls were interrupted");
+    assert!(n_interrupted > 0, "no kill hit a pull");
+
+    proxy.heal();
+    let daemon = Daemon::start(&mut home);
+    home.slm(&arguments).ok();
+    is_whole(&home, "at the end");
+    assert!(home.models().join(&manifest).exists());
+    let listed = daemon.http().get("/api/tags").expect(200).json();
+    assert_eq!(listed["models"].as_array().map(Vec::len), Some(1));
+}
+
+/// Kills during a create: uploads of a blob and creates from a file in turn.
+#[test]
+fn kill_during_a_create() {
+    let mut random = seeded();
+    let mut home = Home::new();
+    // a copy: the store may link it and must not take the fixture with it
+    let weights = fs::read(starter_model()).unwrap();
+    let source = home.write("weights.gguf", &weights);
+    let modelfile = home.write(
+        "Modelfile",
+        format!("FROM {}\nSYSTEM be brief\n", source.display()),
+    );
+    let modelfile = modelfile.display().to_string();
+    let blob: Vec<u8> = (0..16 * MB).map(|_| random.u8(..)).collect();
+    let digest = format!("sha256:{}", sha256_hex(&blob));
+
+    let daemon = Daemon::start(&mut home);
+    let begin = Instant::now();
+    home.slm(&["create", "whole", "-f", &modelfile]).ok();
+    let whole = begin.elapsed();
+    home.slm(&["rm", "whole"]).ok();
+    let upload = Request::new("POST", &format!("/api/blobs/{digest}")).body(blob);
+    let begin = Instant::now();
+    daemon.http().send(&upload).expect(201);
+    let upload_time = begin.elapsed();
+    daemon.kill();
+    fs::remove_file(home.models().join("blobs").join(digest.replace(':', "-"))).unwrap();
+
+    for round in 0..N_CRASHES {
+        let when = format!("round {round}");
+        let daemon = Daemon::start(&mut home);
+        if round % 2 == 0 {
+            let create =
+                Running::start(home.slm_command(&["create", "new", "-f", &modelfile]), b"");
+            thread::sleep(moment(&mut random, whole));
+            daemon.kill();
+            drop(create);
+        } else {
+            let http = daemon.http().clone();
+            let upload = upload.clone();
+            let sender = thread::spawn(move || drop(http.open(&upload)));
+            thread::sleep(moment(&mut random, upload_time));
+            daemon.kill();
+            sender.join().unwrap();
+            let _ = fs::remove_file(home.models().join("blobs").join(digest.replace(':', "-")));
+        }
+        is_whole(&home, &when);
+        assert_eq!(
+            fs::metadata(&source).unwrap().len(),
+            weights.len() as u64,
+            "{when}"
+        );
+    }
+
+    let daemon = Daemon::start(&mut home);
+    home.slm(&["create", "new", "-f", &modelfile]).ok();
+    is_whole(&home, "at the end");
+    let shown = daemon
+        .http()
+        .post("/api/show", &json!({ "model": "new" }))
+        .expect(200)
+        .json();
+    assert_eq!(shown["system"], "be brief");
+    assert_eq!(
+        fs::read(&source).unwrap(),
+        weights,
+        "the user's own file is untouched"
+    );
+}

@@ -1,0 +1,38 @@
+//! Real models of other families. They are large, so only `cargo xtask test --full` runs these.
+
+use serde_json::json;
+use slm_tests::{Daemon, Home, fixture};
+
+/// Stored, listed and described, whether the engine can run the family or not.
+#[track_caller]
+fn is_described(file: &str, family: &str, parameters: &str, quantisation: &str) {
+    let mut home = Home::new();
+    let daemon = Daemon::start(&mut home);
+    home.create("large", &fixture(file));
+    let shown = daemon
+        .http()
+        .post("/api/show", &json!({ "model": "large" }))
+        .expect(200)
+        .json();
+    assert_eq!(shown["model_info"]["general.architecture"], family);
+    assert_eq!(shown["details"]["family"], family);
+    assert_eq!(shown["details"]["parameter_size"], parameters);
+    assert_eq!(shown["details"]["quantization_level"], quantisation);
+}
+
+#[test]
+#[ignore = "needs `cargo xtask test --full`"]
+fn gemma_3_270m() {
+    is_described("gemma-3-270m-q4_k_m.gguf", "gemma3", "268.10M", "Q4_K_M");
+}
+
+#[test]
+#[ignore = "needs `cargo xtask test --full`"]
+fn qwen_2_5_coder() {
+    is_described(
+        "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        "qwen2",
+        "1.5B",
+        "Q4_K_M",
+    );
+}

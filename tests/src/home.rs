@@ -1,0 +1,176 @@
+//! One user's world: a models directory, a daemon address, an environment that holds nothing else.
+
+use crate::{
+    fixtures,
+    program::{Finished, Running},
+};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+/// A temporary home. Whatever daemon was started in it is ended when it is dropped.
+#[derive(Debug)]
+pub struct Home {
+    folder: TempDir,
+    address: SocketAddr,
+}
+
+impl Home {
+    /// An empty home with a free address for its daemon.
+    pub fn new() -> Self {
+        // on the filesystem of the fixtures, so that models are linked here as they are on a user's machine
+        let parent = fixtures::build_dir().join("../tmp");
+        fs::create_dir_all(&parent).expect("the target directory is writable");
+        let parent = parent.canonicalize().expect("the folder was just made");
+        let folder = tempfile::Builder::new()
+            .prefix("home-")
+            .tempdir_in(parent)
+            .expect("the target directory is writable");
+        Self {
+            folder,
+            address: free_address(),
+        }
+    }
+
+    /// Takes another free address, after somebody else took the first.
+    pub(crate) fn move_address(&mut self) {
+        self.address = free_address();
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The models directory.
+    pub fn models(&self) -> PathBuf {
+        self.path().join("models")
+    }
+
+    /// Where the daemon listens or will.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Writes a file into the home.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        fs::write(&path, bytes).expect("a temporary home is writable");
+        path
+    }
+
+    /// A command in this home's environment.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        let home = self.path();
+        command
+            .env_clear()
+            .env("PATH", env::var_os("PATH").unwrap_or_default())
+            .env("HOME", home)
+            .env("XDG_DATA_HOME", home.join("data"))
+            .env("XDG_CONFIG_HOME", home.join("config"))
+            .env("XDG_CACHE_HOME", home.join("cache"))
+            .env("XDG_STATE_HOME", home.join("state"))
+            .env("LANG", "C.UTF-8")
+            .env("SLM_MODELS", self.models())
+            .env("SLM_HOST", self.address.to_string())
+            .current_dir(home);
+        command
+    }
+
+    /// The command `slm` with `arguments`.
+    pub fn slm_command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        let mut command = self.command(fixtures::program("slm"));
+        command.args(arguments);
+        command
+    }
+
+    /// The command `slmd` with `arguments`.
+    pub fn slmd_command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        let mut command = self.command(fixtures::program("slmd"));
+        command.args(arguments);
+        command
+    }
+
+    /// Runs `slm` to its end.
+    #[track_caller]
+    pub fn slm<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Finished {
+        Running::start(self.slm_command(arguments), b"").finish()
+    }
+
+    /// Runs `slmd` to its end.
+    #[track_caller]
+    pub fn slmd<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Finished {
+        Running::start(self.slmd_command(arguments), b"").finish()
+    }
+
+    /// Creates model `name` from the GGUF at `path`, as a user does.
+    #[track_caller]
+    pub fn create(&self, name: &str, path: &Path) {
+        let file = name.replace([':', '/'], "-");
+        let text = format!("FROM {}\n", path.display());
+        let modelfile = self.write(&format!("{file}.Modelfile"), text);
+        self.slm(&[
+            OsStr::new("create"),
+            OsStr::new(name),
+            OsStr::new("-f"),
+            modelfile.as_os_str(),
+        ])
+        .ok();
+    }
+
+    /// The ids of every `slmd` that runs in this home, found by its environment.
+    pub fn daemons(&self) -> Vec<i32> {
+        let mine = format!("SLM_MODELS={}", self.models().display());
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(id) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+                continue;
+            };
+            let is_slmd = fs::read_to_string(entry.path().join("comm"))
+                .is_ok_and(|name| name.trim() == "slmd");
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            let is_mine = environment
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == mine.as_bytes());
+            if is_slmd && is_mine {
+                found.push(id);
+            }
+        }
+        found
+    }
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        for id in self.daemons() {
+            if let Some(pid) = Pid::from_raw(id) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// A loopback address that was free a moment ago.
+pub(crate) fn free_address() -> SocketAddr {
+    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+    probe.local_addr().expect("a bound socket has an address")
+}
+
+/// A loopback port on which nobody listens.
+pub fn free_port() -> u16 {
+    free_address().port()
+}
