@@ -1,7 +1,7 @@
 //! The engine computes what independent references compute.
 //!
 //! Tiny llama models against transformers in float32, the real starter model against llama.cpp (see
-//! `tests/data/README.md`). The reference is right until proven otherwise; no expectation here comes from slm.
+//! `tests/data/golden/README.md`). The reference is right until proven otherwise; no expectation here comes from slm.
 
 use serde_json::Value;
 use slm_tests::{Daemon, Home, golden_json, golden_model, starter_model};
