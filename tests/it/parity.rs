@@ -1,14 +1,14 @@
 //! The engine computes what independent references compute.
 //!
 //! Tiny llama models against transformers in float32, the real starter model against llama.cpp (see
-//! `tests/data/README.md`). The reference is right until proven otherwise; no expectation here comes from slm.
+//! `tests/data/golden/README.md`). The reference is right until proven otherwise; no expectation here comes from slm.
 
 use serde_json::Value;
 use slm_tests::{Daemon, Home, golden_json, golden_model, starter_model};
 use std::path::Path;
 
-/// Largest difference of a logit; the engine keeps everything in float32, or its cache in float16.
-const LOGIT_TOLERANCE: f64 = 0.15;
+/// How the engine keeps keys and values, and the largest difference of a logit that this allows.
+const CACHES: [(&str, f64); 2] = [("f32", 1e-3), ("f16", 0.15)];
 /// llama.cpp's own lead of its best token below which either of two answers is right.
 const NEAR_TIE: f64 = 0.15;
 
@@ -49,6 +49,13 @@ fn joined(ids: &[u64]) -> String {
 
 #[track_caller]
 fn logits_agree(name: &str) {
+    for (cache, tolerance) in CACHES {
+        logits_agree_with(name, cache, tolerance);
+    }
+}
+
+#[track_caller]
+fn logits_agree_with(name: &str, cache: &str, tolerance: f64) {
     let home = Home::new();
     let golden = golden_json(name);
     let prompt = joined(&ids(&golden["prompt_tokens"]));
@@ -57,7 +64,9 @@ fn logits_agree(name: &str) {
     let at = positions.join(",");
     let got = debug(
         &home,
-        &["logits", "--tokens", &prompt, "--at", &at, "--greedy", "16"],
+        &[
+            "logits", "--tokens", &prompt, "--at", &at, "--greedy", "16", "--kv", cache,
+        ],
         &golden_model(name),
     );
     assert_eq!(got["tokens"], golden["prompt_tokens"]);
@@ -74,7 +83,7 @@ fn logits_agree(name: &str) {
             .fold(0.0, f64::max);
         println!("{name}: position {position}: largest difference {worst:.2e}");
         assert!(
-            worst < LOGIT_TOLERANCE,
+            worst < tolerance,
             "{name}: position {position} is {worst} off"
         );
     }
@@ -83,7 +92,7 @@ fn logits_agree(name: &str) {
     let (want, got_best) = (ids(&golden["argmax"]), ids(&got["argmax"]));
     assert_eq!(got_best.len(), want.len(), "one argmax per position");
     for (position, margin) in margins.iter().enumerate() {
-        if *margin > 2.0 * LOGIT_TOLERANCE {
+        if *margin > 2.0 * tolerance {
             assert_eq!(
                 got_best[position], want[position],
                 "{name}: argmax at {position}"
