@@ -6,6 +6,7 @@
 use crate::models::KeepFor;
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use slm_api::host::Host;
+use slm_kernels::Isa;
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
 /// One thing that can be set.
@@ -21,6 +22,21 @@ pub(crate) struct Setting {
     default: &'static str,
     /// One sentence.
     help: &'static str,
+}
+
+impl Setting {
+    fn arg(&self) -> Arg {
+        let mut help = self.help.to_owned();
+        if !self.default.is_empty() {
+            help.push_str(&format!(" [default: {}]", self.default));
+        }
+        help.push_str(&format!(" [env: {}]", self.variables.join(", ")));
+        Arg::new(self.flag)
+            .long(self.flag)
+            .value_name(self.value_name)
+            .allow_hyphen_values(true)
+            .help(help)
+    }
 }
 
 macro_rules! settings {
@@ -57,6 +73,8 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
         "CPU tier to force, such as portable or avx2 [default: the best that this machine has]";
     "origins" ["SLM_ORIGINS", "OLLAMA_ORIGINS"], "LIST" = "":
         "Comma-separated origins that browsers may call from, beside local ones; * is a wildcard";
+    "no-prune" ["SLM_NOPRUNE", "OLLAMA_NOPRUNE"], "BOOL" = "false":
+        "Keep blobs that no model uses when the daemon starts";
     "log" ["SLM_LOG"], "FILTER" = "info":
         "What to log: error, warn, info, debug, trace, or a filter such as slmd=debug";
 };
@@ -95,19 +113,55 @@ pub(crate) enum ConfigError {
     NoModelsDir,
 }
 
+/// The flags of a command that only has to find the store or the daemon.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PlaceFlags(pub(crate) Flags);
+
+impl PlaceFlags {
+    const NAMES: &[&str] = &["host", "models"];
+
+    fn settings() -> impl Iterator<Item = &'static Setting> {
+        let is_place = |setting: &&Setting| Self::NAMES.contains(&setting.flag);
+        SETTINGS.iter().filter(is_place)
+    }
+}
+
+impl FromArgMatches for PlaceFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(Flags::typed(Self::settings(), matches)))
+    }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for PlaceFlags {
+    fn augment_args(command: Command) -> Command {
+        Self::settings().fold(command, |command, setting| command.arg(setting.arg()))
+    }
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
 /// Flags as they were typed. The help comes from [`SETTINGS`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flags(BTreeMap<&'static str, String>);
 
+impl Flags {
+    fn typed(settings: impl Iterator<Item = &'static Setting>, matches: &ArgMatches) -> Self {
+        let typed = |setting: &Setting| {
+            let value = matches.get_one::<String>(setting.flag)?;
+            Some((setting.flag, value.clone()))
+        };
+        Self(settings.filter_map(typed).collect())
+    }
+}
+
 impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let typed = |setting: &Setting| {
-            Some((
-                setting.flag,
-                matches.get_one::<String>(setting.flag)?.clone(),
-            ))
-        };
-        Ok(Self(SETTINGS.iter().filter_map(typed).collect()))
+        Ok(Self::typed(SETTINGS.iter(), matches))
     }
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Self::from_arg_matches(matches)?;
@@ -117,20 +171,8 @@ impl FromArgMatches for Flags {
 
 impl clap::Args for Flags {
     fn augment_args(command: Command) -> Command {
-        SETTINGS.iter().fold(command, |command, setting| {
-            let mut help = setting.help.to_owned();
-            if !setting.default.is_empty() {
-                help.push_str(&format!(" [default: {}]", setting.default));
-            }
-            help.push_str(&format!(" [env: {}]", setting.variables.join(", ")));
-            command.arg(
-                Arg::new(setting.flag)
-                    .long(setting.flag)
-                    .value_name(setting.value_name)
-                    .allow_hyphen_values(true)
-                    .help(help),
-            )
-        })
+        let settings = SETTINGS.iter();
+        settings.fold(command, |command, setting| command.arg(setting.arg()))
     }
     fn augment_args_for_update(command: Command) -> Command {
         Self::augment_args(command)
@@ -149,8 +191,9 @@ pub(crate) struct Config {
     pub(crate) n_parallel: usize,
     pub(crate) max_queue: usize,
     pub(crate) n_threads: Option<usize>,
-    pub(crate) cpu: Option<String>,
+    pub(crate) cpu: Option<Isa>,
     pub(crate) origins: Vec<String>,
+    pub(crate) no_prune: bool,
     pub(crate) log: String,
     /// Each setting that somebody set: flag, value, origin.
     pub(crate) set: Vec<(&'static str, String, Origin)>,
@@ -189,15 +232,34 @@ impl Config {
             n_parallel: positive(values.number("num-parallel")?).unwrap_or(4),
             max_queue: values.number("max-queue")?,
             n_threads: positive(values.number("num-threads")?),
-            cpu: Some(values.text("cpu").to_owned()).filter(|tier| !tier.is_empty()),
+            cpu: values.parse_with("cpu", &usable_tiers(), |text| match text {
+                "" => Some(None),
+                tier => tier
+                    .parse()
+                    .ok()
+                    .filter(|isa: &Isa| isa.is_supported())
+                    .map(Some),
+            })?,
             origins: origins
                 .filter(|o| !o.is_empty())
                 .map(str::to_owned)
                 .collect(),
+            // as Ollama reads it: what is set and not plainly off is on
+            no_prune: !matches!(
+                values.text("no-prune"),
+                "" | "0" | "f" | "F" | "false" | "FALSE" | "False"
+            ),
             log: values.text("log").to_owned(),
             set: values.set(),
         })
     }
+}
+
+/// The tiers that this CPU has, as people read them.
+fn usable_tiers() -> String {
+    let usable = Isa::ALL.iter().filter(|isa| isa.is_supported());
+    let names: Vec<String> = usable.map(Isa::to_string).collect();
+    format!("one of {}, which this CPU has", names.join(", "))
 }
 
 /// The text of every setting and where it came from.

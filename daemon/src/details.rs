@@ -80,7 +80,7 @@ impl GgufFacts {
     /// # Errors
     /// A file that cannot be opened or is no GGUF.
     pub(crate) fn read(path: &Path) -> Result<Self, ApiError> {
-        with_gguf(path, |gguf| Self::of(gguf))
+        with_gguf(path, Self::of)
     }
 
     fn of(gguf: &Gguf<'_>) -> Result<Self, slm_gguf::Error> {

@@ -239,6 +239,10 @@ fn status(text: &str) -> Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{shutdown::Shutdown, testing::TestDaemon};
+    use axum::{Router, extract::Path, routing::get};
+    use serde_json::json;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn statuses(lines: &[Progress]) -> Vec<(String, Option<u64>)> {
         let pairs = lines
@@ -300,5 +304,114 @@ mod tests {
         let mut lines = Lines::default();
         assert_eq!(lines.fresh(&state).unwrap().len(), 1);
         assert_eq!(lines.fresh(&state).unwrap_err().message(), "no");
+    }
+
+    /// A registry with one model, whose weights come only when the test says so.
+    struct SlowRegistry {
+        address: std::net::SocketAddr,
+        n_manifests: Arc<AtomicUsize>,
+        go: watch::Sender<bool>,
+    }
+
+    impl SlowRegistry {
+        async fn start() -> Self {
+            let weights: &'static [u8] = b"weights of a model";
+            let config: &'static [u8] = b"{}";
+            let layer = |media: &str, bytes: &[u8]| {
+                json!({"mediaType": format!("application/vnd.{media}"), "digest": Digest::of(bytes).to_string(),
+                    "size": bytes.len()})
+            };
+            let manifest = json!({
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+                "config": layer("docker.container.image.v1+json", config),
+                "layers": [layer("ollama.image.model", weights)],
+            });
+            let n_manifests = Arc::new(AtomicUsize::new(0));
+            let (go, going) = watch::channel(false);
+            let counter = Arc::clone(&n_manifests);
+            let router = Router::new()
+                .route(
+                    "/v2/library/m/manifests/latest",
+                    get(move || async move {
+                        counter.fetch_add(1, Ordering::SeqCst);
+                        manifest.to_string()
+                    }),
+                )
+                .route(
+                    "/v2/library/m/blobs/{digest}",
+                    get(move |Path(digest): Path<String>| async move {
+                        if digest == Digest::of(config).to_string() {
+                            return config;
+                        }
+                        let mut going = going.clone();
+                        let _registry_may_be_gone = going.wait_for(|go| *go).await;
+                        weights
+                    }),
+                );
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            tokio::spawn(crate::server::run(listener, router, Shutdown::default()));
+            Self {
+                address,
+                n_manifests,
+                go,
+            }
+        }
+        fn model(&self) -> ModelName {
+            format!("http://{}/library/m", self.address)
+                .parse()
+                .unwrap()
+        }
+    }
+
+    async fn to_the_end(mut watcher: Watcher) -> Vec<String> {
+        let mut statuses = Vec::new();
+        while let Some(lines) = watcher.next().await {
+            statuses.extend(lines.unwrap().into_iter().map(|line| line.status));
+        }
+        statuses
+    }
+
+    #[tokio::test]
+    async fn clients_share_a_download_and_the_last_one_cancels_it() {
+        let daemon = TestDaemon::new();
+        let pulls = &daemon.app.pulls;
+        let registry = SlowRegistry::start().await;
+        let name = registry.model();
+        let mut first = pulls.join(&name, true);
+        let second = pulls.join(&name, true);
+        assert!(Arc::ptr_eq(&first.download, &second.download));
+        // until the weights are being waited for
+        while first
+            .next()
+            .await
+            .unwrap()
+            .unwrap()
+            .iter()
+            .all(|line| line.digest.is_none())
+        {}
+        let task = first.download.task.clone();
+        drop(second);
+        tokio::task::yield_now().await;
+        assert!(!task.is_finished(), "one client is left");
+        drop(first);
+        while !task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        assert!(daemon.app.store.find(&name).is_err());
+
+        let (a, b) = (pulls.join(&name, true), pulls.join(&name, true));
+        registry.go.send_replace(true);
+        let (a, b) = tokio::join!(to_the_end(a), to_the_end(b));
+        assert_eq!(a.first().map(String::as_str), Some("pulling manifest"));
+        assert_eq!(a.last().map(String::as_str), Some("success"));
+        assert_eq!(b.last().map(String::as_str), Some("success"));
+        assert_eq!(
+            registry.n_manifests.load(Ordering::SeqCst),
+            2,
+            "one per download"
+        );
+        assert!(daemon.app.store.find(&name).is_ok());
     }
 }

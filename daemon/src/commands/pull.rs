@@ -1,7 +1,7 @@
 //! `slmd pull NAME`: through the daemon where one runs, else straight into the store. Both show the same progress.
 
 use super::{occupant::Occupant, progress::View};
-use crate::{config::Flags, pulls::Pulls, routes::model_name};
+use crate::{config::PlaceFlags, pulls::Pulls, routes::model_name};
 use anyhow::{Context, anyhow};
 use slm_api::{Client, ClientError, ollama::PullRequest};
 use slm_registry::{ModelName, Store};
@@ -15,7 +15,7 @@ pub(super) struct PullArgs {
     #[arg(long)]
     insecure: bool,
     #[command(flatten)]
-    flags: Flags,
+    place: PlaceFlags,
 }
 
 /// Downloads the model.
@@ -25,7 +25,7 @@ pub(super) struct PullArgs {
 pub(super) fn run(args: PullArgs) -> anyhow::Result<()> {
     let name =
         model_name(&args.name).map_err(|error| anyhow!("`{}`: {}", args.name, error.message()))?;
-    let config = super::resolve(&args.flags)?;
+    let config = super::resolve(&args.place.0)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

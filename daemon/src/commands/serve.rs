@@ -4,9 +4,13 @@ use super::occupant::Occupant;
 use crate::{config::Config, routes, server, shutdown, state::App};
 use anyhow::{Context, bail};
 use slm_api::host::Host;
+use slm_kernels::Isa;
 use slm_registry::Store;
-use std::io;
+use std::{io, time::Duration};
 use tokio::net::TcpListener;
+
+/// Blobs that no model uses are kept for this long: a create may be under way.
+const PRUNE_AGE: Duration = Duration::from_secs(3600);
 
 /// Serves until a signal.
 pub(super) fn run(config: Config) -> anyhow::Result<()> {
@@ -36,18 +40,31 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     app.models.start_expiry();
     tokio::spawn(shutdown::watch_signals(app.shutdown.clone()));
     tracing::info!("listening on {address}");
+    if !app.config.no_prune {
+        prune(app.store.clone());
+    }
     server::run(listener, routes::router(&app), app.shutdown.clone()).await;
     app.models.unload_all();
     tracing::info!("stopped");
     Ok(())
 }
 
+/// Removes what creates and pulls that were given up have left. Nobody waits for it.
+fn prune(store: Store) {
+    drop(tokio::task::spawn_blocking(move || {
+        match store.prune(PRUNE_AGE) {
+            Ok(0) => {}
+            Ok(n_blobs) => tracing::info!(n_blobs, "removed blobs that no model uses"),
+            Err(error) => tracing::warn!(%error, "cannot remove unused blobs"),
+        }
+    }));
+}
+
 fn log_start(config: &Config) {
-    let cpu = config.cpu.as_deref().unwrap_or("best available");
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         models = %config.models_dir.display(),
-        cpu,
+        cpu = %config.cpu.unwrap_or_else(Isa::best),
         threads = config.n_threads.unwrap_or_else(slm_kernels::available_threads),
         "slmd"
     );

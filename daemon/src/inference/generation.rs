@@ -36,6 +36,8 @@ pub(crate) struct Generation {
     ended: Option<Outcome>,
     began: Instant,
     abort: CancellationToken,
+    /// Of the request: the stream outlives its handler.
+    span: tracing::Span,
     lease: Lease,
 }
 
@@ -59,6 +61,7 @@ impl Generation {
             ended: None,
             began,
             abort,
+            span: tracing::Span::current(),
             lease,
         })
     }
@@ -125,6 +128,8 @@ impl Generation {
             StopReason::Stop => "stop",
             StopReason::Length => "length",
         };
+        let span = self.span.clone();
+        let _in_request = span.enter();
         tracing::info!(
             n_prompt_tokens = stats.n_prompt_tokens,
             n_cached_tokens = stats.n_cached_tokens,

@@ -29,6 +29,7 @@ use tokio::{
     sync::{OwnedMutexGuard, Semaphore, watch},
     time::Instant,
 };
+use tracing::Instrument;
 
 /// How long the memory of a model that was evicted may take to come back.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -172,7 +173,7 @@ impl Models {
             default_window: config.context_length,
             options: LoadOptions {
                 n_threads: config.n_threads,
-                cpu: config.cpu.clone(),
+                cpu: config.cpu.map(|isa| isa.to_string()),
                 n_parallel: config.n_parallel,
                 max_queue: config.max_queue.max(1),
                 ..LoadOptions::default()
@@ -208,7 +209,8 @@ impl Models {
             return Ok(lease);
         }
         // a task of its own: a load that has begun ends well even when the client has left
-        let load = tokio::spawn(Arc::clone(&self.shared).load(demand, turn));
+        let load = Arc::clone(&self.shared).load(demand, turn);
+        let load = tokio::spawn(load.in_current_span());
         let mut lease = load.await??;
         lease.load_time = started.elapsed();
         Ok(lease)
@@ -253,7 +255,7 @@ impl Models {
                 }
             })
             .collect();
-        running.sort_by(|a, b| b.expires_at.cmp(&a.expires_at));
+        running.sort_by_key(|row| std::cmp::Reverse(row.expires_at));
         running
     }
 }

@@ -1,6 +1,6 @@
 //! `POST /api/chat`: a conversation, and the assistant's next turn. A disconnect cancels the generation.
 
-use super::{generate::as_asked, model_name, now};
+use super::{as_asked, model_name, now};
 use crate::{
     body::{LenientJson, non_empty},
     catalog::{Capability, Record},

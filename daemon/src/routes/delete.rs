@@ -4,7 +4,7 @@ use super::{model_name, named};
 use crate::{body::LenientJson, error::ApiError, state::App};
 use axum::extract::State;
 use slm_api::ollama::DeleteRequest;
-use slm_registry::Error;
+use slm_registry::{Error, MediaType};
 use std::sync::Arc;
 
 /// Answers with an empty body.
@@ -15,9 +15,18 @@ pub(super) async fn answer(
     let raw = named(request.model, request.name);
     let name = model_name(&raw)
         .map_err(|_| ApiError::bad_request(format!("name \"{raw}\" is invalid")))?;
-    app.blocking(move |app| match app.store.remove(&name) {
-        Err(Error::NotFound { .. }) => Err(ApiError::no_model(raw)),
-        other => Ok(other?),
+    app.blocking(move |app| {
+        let manifest = app.store.manifest(&name).ok();
+        match app.store.remove(&name) {
+            Err(Error::NotFound { .. }) => return Err(ApiError::no_model(raw)),
+            other => other?,
+        }
+        // what no name leads to any more need not stay loaded
+        let weights = manifest.and_then(|manifest| Some(manifest.layer(&MediaType::Model)?.digest));
+        if let Some(digest) = weights.filter(|digest| !app.store.has_blob(digest)) {
+            app.models.unload(&digest);
+        }
+        Ok(())
     })
     .await
 }

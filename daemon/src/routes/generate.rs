@@ -1,6 +1,10 @@
 //! `POST /api/generate`: one prompt, one answer. A disconnect cancels the generation.
 
-use super::{model_name, now};
+use super::{
+    as_asked,
+    chat::{Wishes, checked_think},
+    model_name, now,
+};
 use crate::{
     body::{LenientJson, non_empty},
     catalog::{Capability, Record, Template},
@@ -17,8 +21,6 @@ use serde_json::Map;
 use slm_api::ollama::{GenerateRequest, GenerateResponse};
 use slm_chat::Message;
 use std::{sync::Arc, time::Instant};
-
-use super::chat::{Wishes, checked_think};
 
 /// Answers.
 pub(super) async fn answer(
@@ -189,12 +191,4 @@ fn done(model: &str, reason: &str) -> GenerateResponse {
         done_reason: Some(reason.to_owned()),
         ..GenerateResponse::default()
     }
-}
-
-/// A missing model is called what the request called it.
-pub(super) fn as_asked(error: ApiError, raw: &str) -> ApiError {
-    if error.status() == http::StatusCode::NOT_FOUND {
-        return ApiError::no_model(raw);
-    }
-    error
 }

@@ -94,6 +94,14 @@ fn named(model: String, name: Option<String>) -> String {
     }
 }
 
+/// A missing model is called what the request called it.
+fn as_asked(error: ApiError, raw: &str) -> ApiError {
+    if error.status() == StatusCode::NOT_FOUND {
+        return ApiError::no_model(raw);
+    }
+    error
+}
+
 /// `2026-08-21T18:48:22.123456789Z`.
 fn timestamp(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time)

@@ -1,6 +1,6 @@
 //! `POST /api/show`: everything about one model.
 
-use super::{model_name, named, timestamp};
+use super::{as_asked, model_name, named, timestamp};
 use crate::{body::LenientJson, catalog::Record, details, error::ApiError, state::App};
 use axum::{Json, extract::State};
 use serde_json::{Map, Value};
@@ -20,7 +20,8 @@ pub(super) async fn answer(
     let name = model_name(&raw)?;
     let verbose = request.verbose.unwrap_or(false);
     app.blocking(move |app| {
-        let entry = app.store.find(&name)?;
+        let entry = app.store.find(&name);
+        let entry = entry.map_err(|error| as_asked(error.into(), &raw))?;
         let record = app.catalog.record(&entry)?;
         let (model_info, tensors) = details::model_info(&record.weights_path, verbose)?;
         let licenses = licenses(app, &record)?;
@@ -97,14 +98,20 @@ fn flat(params: &Map<String, Value>) -> Vec<(String, String)> {
             single => std::slice::from_ref(single),
         };
         for value in values {
-            let text = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
+            let text = value.as_str().map_or_else(|| plain(value), str::to_owned);
             pairs.push((name.clone(), text));
         }
     }
     pairs.sort_by(|a, b| a.0.cmp(&b.0));
     pairs
+}
+
+/// JSON, with numbers as a person writes them: `1`, not `1.0`.
+fn plain(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if value.is_f64() => number.to_string(),
+        _ => value.to_string(),
+    }
 }
 
 /// One line per value, names padded; texts are quoted.
@@ -118,8 +125,7 @@ fn parameters(params: &Map<String, Value>) -> String {
             single => std::slice::from_ref(single),
         };
         for value in values {
-            // JSON quotes texts as it should be here
-            let _infallible = writeln!(lines, "{name:<30} {value}");
+            let _infallible = writeln!(lines, "{name:<30} {}", plain(value));
         }
     }
     lines.truncate(lines.trim_end().len());
@@ -133,12 +139,13 @@ mod tests {
 
     #[test]
     fn parameters_are_a_table_with_one_line_per_value() {
-        let params = json!({"temperature": 0.5, "stop": ["<|a|>", "say \"x\""]});
+        let params = json!({"temperature": 0.0, "top_p": 0.5, "stop": ["<|a|>", "say \"x\""]});
         assert_eq!(
             parameters(params.as_object().unwrap()),
             "stop                           \"<|a|>\"\n\
              stop                           \"say \\\"x\\\"\"\n\
-             temperature                    0.5"
+             temperature                    0\n\
+             top_p                          0.5"
         );
     }
 }

@@ -420,7 +420,7 @@ async fn names_are_checked_in_the_order_that_clients_know() {
     check_error(
         &daemon.post("/api/show", r#"{"model":"nope"}"#).await,
         404,
-        "model 'nope:latest' not found",
+        "model 'nope' not found",
     );
     check_error(
         &daemon.post("/api/chat", "").await,
@@ -792,4 +792,25 @@ async fn a_pull_that_fails_says_why_in_its_last_line() {
     assert_eq!(lines[0], json!({"status": "pulling manifest"}));
     let error = lines.last().unwrap()["error"].as_str().unwrap();
     assert!(error.contains("127.0.0.1:1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_model_that_is_deleted_does_not_stay_loaded() {
+    let daemon = TestDaemon::with_model().await;
+    daemon
+        .post("/api/copy", r#"{"source":"tiny","destination":"twin"}"#)
+        .await;
+    daemon.post("/api/generate", r#"{"model":"tiny"}"#).await;
+    daemon
+        .call("DELETE", "/api/delete", r#"{"model":"tiny"}"#)
+        .await;
+    assert_eq!(
+        daemon.app.models.running().len(),
+        1,
+        "its twin has the same weights"
+    );
+    daemon
+        .call("DELETE", "/api/delete", r#"{"model":"twin"}"#)
+        .await;
+    assert!(daemon.app.models.running().is_empty());
 }
