@@ -2,6 +2,8 @@
 //!
 //! The models and their expected values are described in `tests/data/golden/README.md`.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use serde_json::Value;
 use slm_engine::{
     Engine, GenerateRequest, KvType, LoadError, LoadOptions, Model, SamplingParams, StepResult,
@@ -256,7 +258,11 @@ fn limits_end_a_generation_and_a_prompt_that_does_not_fit_is_refused_with_the_co
     .unwrap();
     let (tokens, finish) = collect(engine.generate(greedy(vec![5; 10], 2)).unwrap());
     assert_eq!((tokens.len(), finish.reason), (2, StopReason::Length));
-    assert!(collect(engine.generate(greedy(vec![5; 10], 0)).unwrap()).0.is_empty());
+    assert!(
+        collect(engine.generate(greedy(vec![5; 10], 0)).unwrap())
+            .0
+            .is_empty()
+    );
     let (tokens, finish) = collect(engine.generate(greedy(vec![5; 10], 100)).unwrap());
     assert!(tokens.len() <= 6);
     assert_eq!(finish.stats.n_prompt_tokens, 10);

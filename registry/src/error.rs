@@ -91,10 +91,8 @@ pub enum Error {
         name: ModelName,
     },
     /// The registry wants to know who asks.
-    #[error("pull model manifest: unauthorized: `{host}` gives `{name}` only to those who log in")]
+    #[error("pull model manifest: unauthorized: `{}` gives `{name}` only to those who log in", name.host())]
     Unauthorized {
-        /// Host.
-        host: String,
         /// What was asked for.
         name: ModelName,
     },

@@ -22,10 +22,10 @@ const DEFAULT_TAG: &str = "latest";
 /// A valid, fully qualified model name. Parsing fills in the defaults.
 #[derive(Clone, Debug)]
 pub struct ModelName {
-    host: String,
-    namespace: String,
-    model: String,
-    tag: String,
+    /// `host/namespace/model:tag`; errors carry names, so a name is small.
+    full: Box<str>,
+    /// Where host, namespace and model end in it.
+    ends: [u16; 3],
     scheme: Option<Scheme>,
 }
 
@@ -44,19 +44,19 @@ pub struct NameError;
 impl ModelName {
     /// Registry host, `registry.ollama.ai` by default; may carry a port.
     pub fn host(&self) -> &str {
-        &self.host
+        self.parts()[0]
     }
     /// Namespace, `library` by default.
     pub fn namespace(&self) -> &str {
-        &self.namespace
+        self.parts()[1]
     }
     /// Model.
     pub fn model(&self) -> &str {
-        &self.model
+        self.parts()[2]
     }
     /// Tag, `latest` by default.
     pub fn tag(&self) -> &str {
-        &self.tag
+        self.parts()[3]
     }
     /// Whether the name was written with `http://`.
     pub fn is_http(&self) -> bool {
@@ -68,21 +68,33 @@ impl ModelName {
     }
     /// `host/namespace/model:tag`, always in full.
     pub fn full(&self) -> String {
-        let [host, namespace, model, tag] = self.parts();
-        format!("{host}/{namespace}/{model}:{tag}")
+        self.full.to_string()
     }
     /// Host, namespace, model, tag.
     pub(crate) fn parts(&self) -> [&str; 4] {
-        [&self.host, &self.namespace, &self.model, &self.tag]
+        let [host, namespace, model] = self.ends.map(usize::from);
+        [
+            &self.full[..host],
+            &self.full[host + 1..namespace],
+            &self.full[namespace + 1..model],
+            &self.full[model + 1..],
+        ]
     }
     /// The name with those four parts, when each is valid.
     pub(crate) fn from_parts([host, namespace, model, tag]: [&str; 4]) -> Option<Self> {
         let valid = is_host(host) && is_namespace(namespace) && is_model(model) && is_model(tag);
-        valid.then(|| Self {
-            host: host.to_owned(),
-            namespace: namespace.to_owned(),
-            model: model.to_owned(),
-            tag: tag.to_owned(),
+        if !valid {
+            return None;
+        }
+        let full = format!("{host}/{namespace}/{model}:{tag}").into_boxed_str();
+        let host_end = host.len();
+        let namespace_end = host_end + 1 + namespace.len();
+        let model_end = namespace_end + 1 + model.len();
+        let ends = [host_end, namespace_end, model_end]
+            .map(|end| u16::try_from(end).expect("the parts have at most 590 bytes together"));
+        Some(Self {
+            full,
+            ends,
             scheme: None,
         })
     }
@@ -162,14 +174,15 @@ fn is_part(text: &str, max_len: usize, inner: &[u8]) -> bool {
 impl fmt::Display for ModelName {
     /// The shortest form that means the same, tag always shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let has_default_host = self.host == DEFAULT_HOST;
+        let [host, namespace, model, tag] = self.parts();
+        let has_default_host = host == DEFAULT_HOST;
         if !has_default_host {
-            write!(f, "{}/", self.host)?;
+            write!(f, "{host}/")?;
         }
-        if !has_default_host || self.namespace != DEFAULT_NAMESPACE {
-            write!(f, "{}/", self.namespace)?;
+        if !has_default_host || namespace != DEFAULT_NAMESPACE {
+            write!(f, "{namespace}/")?;
         }
-        write!(f, "{}:{}", self.model, self.tag)
+        write!(f, "{model}:{tag}")
     }
 }
 

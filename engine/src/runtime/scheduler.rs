@@ -63,7 +63,8 @@ impl<'a> Scheduler<'a> {
             return entry.fail("the prompt has a token id outside the model's vocabulary");
         }
         let cache = self.take_cache(&entry.request.prompt);
-        self.active.push(Sequence::new(entry, cache));
+        self.active
+            .push(Sequence::new(entry, cache, self.model.tokenizer()));
     }
 
     fn take_cache(&mut self, prompt: &[u32]) -> KvCache {

@@ -2,7 +2,7 @@
 
 use super::{Entry, Finish, GenerateRequest, Stats, StepResult, StopReason};
 use crate::{
-    KvCache, TokenId,
+    KvCache, TokenId, Tokenizer,
     model::{LogitsFor, Model, Scratch},
     sampler::Sampler,
     text_stream::{Delta, TextStream},
@@ -43,7 +43,7 @@ pub(super) struct Sequence {
 
 impl Sequence {
     /// Keeps what `cache` already knows of the prompt, except the last token, whose logits are needed.
-    pub(super) fn new(entry: Entry, mut cache: KvCache) -> Self {
+    pub(super) fn new(entry: Entry, mut cache: KvCache, tokenizer: &Tokenizer) -> Self {
         let Entry {
             request,
             results,
@@ -54,7 +54,7 @@ impl Sequence {
         let started_at = Instant::now();
         Self {
             sampler: Sampler::new(&request.sampling, prompt),
-            text: TextStream::new(request.stop.clone()),
+            text: TextStream::after(prompt, tokenizer, request.stop.clone()),
             stats: Stats {
                 n_prompt_tokens: prompt.len(),
                 n_cached_tokens: n_cached,
@@ -134,6 +134,9 @@ impl Sequence {
 
     /// Samples a token and decides whether it is the last.
     fn choose(&mut self, model: &Model, logits: &mut [f32]) {
+        for &token in model.tokenizer().suppressed() {
+            logits[token as usize] = f32::NEG_INFINITY;
+        }
         let token = self.sampler.sample(logits);
         let now = Instant::now();
         let first_token_at = *self.first_token_at.get_or_insert(now);

@@ -2,7 +2,8 @@
 //!
 //! [`Tokenizer`] is the face; what a file says is settled in `vocabulary`, special tokens are cut out by `special`, and
 //! ordinary text goes to one of the kinds, one file each: `byte_level_bpe` (words from `pre_tokenizer`) and
-//! `sentence_piece`. A new kind is a file, a variant of [`Kind`] and a line in [`Tokenizer::from_metadata`]'s match.
+//! `sentence_piece`. A new kind is a file, a variant of `Kind` and its lines in
+//! `Tokenizer::from_vocabulary`.
 //!
 //! Building and encoding are linear (times a logarithm) in their input; whatever the file holds is an error or works.
 

@@ -84,10 +84,13 @@ pub(crate) struct Row {
 /// A key and its value, or `None` where the key goes away.
 type Change = (Vec<u8>, Option<Vec<u8>>);
 
+/// A key and its value as the backend keeps them.
+type KeyValue = (Vec<u8>, Vec<u8>);
+
 /// What keeps rows over restarts. Each method may fail or panic; the index then goes on without it.
 trait Backend: Send {
     /// All keys and values.
-    fn rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String>;
+    fn rows(&self) -> Result<Vec<KeyValue>, String>;
     /// Makes all changes or none; with `durable`, before it returns.
     fn apply(&self, changes: Vec<Change>, durable: bool) -> Result<(), String>;
     /// Bytes on disk.

@@ -1,5 +1,5 @@
 //! Rows in a sled database. sled can panic on damaged files, so every call into it is caught.
-use super::{Backend, Change};
+use super::{Backend, Change, KeyValue};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -36,7 +36,7 @@ impl SledBackend {
 }
 
 impl Backend for SledBackend {
-    fn rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+    fn rows(&self) -> Result<Vec<KeyValue>, String> {
         guarded(|| {
             let rows = self.0.iter();
             rows.map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())))

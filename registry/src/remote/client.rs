@@ -202,7 +202,6 @@ impl Registry {
 
     fn unauthorized(&self) -> Failure {
         Failure::Final(Error::Unauthorized {
-            host: self.host(),
             name: self.name.clone(),
         })
     }

@@ -54,7 +54,8 @@ impl<P: FnMut(PullEvent)> Meter<'_, P> {
     fn show(&mut self, completed: u64) {
         let completed = completed.min(self.total);
         let is_due = self.shown.is_none_or(|(shown, at)| {
-            completed > shown && (completed == self.total || at.elapsed() >= EVENT_INTERVAL)
+            let is_first_or_last = shown == 0 || completed == self.total;
+            completed > shown && (is_first_or_last || at.elapsed() >= EVENT_INTERVAL)
         });
         if is_due {
             self.shown = Some((completed, Instant::now()));

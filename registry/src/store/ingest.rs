@@ -74,7 +74,7 @@ fn by_reflink(
         }
         let (file, path) = file.into_parts();
         let digest = hash(&file, &path)?;
-        return commit(shared, &file, path, digest, expected).map(Some);
+        commit(shared, &file, path, digest, expected).map(Some)
     }
     #[cfg(not(target_os = "linux"))]
     {

@@ -143,7 +143,11 @@ impl Locks {
     }
 
     /// A manifest refers to `digests` now: one ingest of each has what it waited for.
-    pub(super) fn unpin_fresh(&self, guard: &Guard<'_>, digests: &[Digest]) -> Result<(), Error> {
+    pub(super) fn unpin_fresh(
+        &self,
+        guard: &Guard<'_>,
+        digests: &HashSet<Digest>,
+    ) -> Result<(), Error> {
         let mut pins = self.pins();
         let n_before = pins.fresh.len();
         for digest in digests {

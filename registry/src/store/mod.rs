@@ -34,11 +34,14 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Larger blobs are not read into memory.
 const MAX_SMALL_BLOB_BYTES: u64 = 16 << 20;
+
+/// A process that ends, or one that is about to become another program, may hold the index a moment longer.
+const INDEX_LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// One model as `list` shows it.
 #[derive(Clone, Debug)]
@@ -97,14 +100,20 @@ impl Store {
             Err(error) if is_read_only(&error) => return Self::new(root, Index::in_memory(), None),
             Err(error) => return Err(Error::write(&path)(error)),
         };
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::IndexLocked {
-                    path: root.to_owned(),
-                });
+        let deadline = Instant::now() + INDEX_LOCK_TIMEOUT;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::IndexLocked {
+                        path: root.to_owned(),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(Error::write(&path)(error)),
             }
-            Err(TryLockError::Error(error)) => return Err(Error::write(&path)(error)),
         }
         Self::new(root, Index::open(&own.join("index")), Some(lock))
     }
@@ -276,6 +285,7 @@ impl Store {
     pub fn write_manifest(&self, name: &ModelName, manifest_json: &[u8]) -> Result<(), Error> {
         let guard = self.shared.locks.lock()?;
         let old = self.shared.write_manifest(&guard, name, manifest_json)?;
+        self.shared.unpin_ingested(&guard, manifest_json);
         self.shared.remove_replaced(&guard, old);
         Ok(())
     }
@@ -354,7 +364,7 @@ impl Shared {
     /// The length of the blob, if it is there.
     pub(crate) fn blob_size(&self, digest: &Digest) -> Option<u64> {
         let metadata = fs::metadata(self.blob_path(digest)).ok()?;
-        metadata.is_file().then(|| metadata.len())
+        metadata.is_file().then_some(metadata.len())
     }
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
@@ -457,10 +467,23 @@ impl Shared {
         }
     }
 
+    /// The ingests that came before this manifest have what they waited for. (Copies and pulls have none of their own.)
+    fn unpin_ingested(&self, guard: &Guard<'_>, json: &[u8]) {
+        let manifest = Manifest::parse(json);
+        let unpinned = manifest.and_then(|manifest| {
+            let digests: HashSet<Digest> = manifest.blobs().map(|blob| blob.digest).collect();
+            self.locks.unpin_fresh(guard, &digests)
+        });
+        // The model is there; that its blobs stay protected for longer than needed is no failure.
+        if let Err(error) = unpinned {
+            tracing::debug!(%error, "cannot update the pins");
+        }
+    }
+
     /// Writes a manifest; gives the blobs of the one that it replaces and that it does not use itself.
     pub(crate) fn write_manifest(
         &self,
-        guard: &Guard<'_>,
+        _guard: &Guard<'_>,
         name: &ModelName,
         json: &[u8],
     ) -> Result<Vec<Digest>, Error> {
@@ -480,10 +503,6 @@ impl Shared {
         };
         manifests::write(&folder, &path, json)?;
         old.retain(|digest| !digests.contains(digest));
-        // The model is there; that its blobs stay protected for longer than needed is no failure.
-        if let Err(error) = self.locks.unpin_fresh(guard, &digests) {
-            tracing::debug!(%error, "cannot update the pins");
-        }
         let found = self.resolve(name)?;
         let mut index = self.index();
         let _ = self.entry(&mut index, &found);

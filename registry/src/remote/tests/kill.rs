@@ -27,7 +27,7 @@ fn spawn(name: &str, root: &Path, model: &str, seed: u64) -> Child {
         .env(SEED, seed.to_string());
     command
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::inherit())
         .spawn()
         .unwrap()
 }
