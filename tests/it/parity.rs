@@ -1,14 +1,14 @@
 //! The engine computes what independent references compute.
 //!
 //! Tiny llama models against transformers in float32, the real starter model against llama.cpp (see
-//! `tests/data/README.md`). The reference is right until proven otherwise; no expectation here comes from slm.
+//! `tests/data/golden/README.md`). The reference is right until proven otherwise; no expectation here comes from slm.
 
 use serde_json::Value;
 use slm_tests::{Daemon, Home, golden_json, golden_model, starter_model};
 use std::path::Path;
 
-/// Largest difference of a logit; the engine keeps everything in float32, or its cache in float16.
-const LOGIT_TOLERANCE: f64 = 0.15;
+/// How the engine keeps keys and values, and the largest difference of a logit that this allows.
+const CACHES: [(&str, f64); 2] = [("f32", 1e-3), ("f16", 0.15)];
 /// llama.cpp's own lead of its best token below which either of two answers is right.
 const NEAR_TIE: f64 = 0.15;
 
@@ -49,6 +49,13 @@ fn joined(ids: &[u64]) -> String {
 
 #[track_caller]
 fn logits_agree(name: &str) {
+    for (cache, tolerance) in CACHES {
+        logits_agree_with(name, cache, tolerance);
+    }
+}
+
+#[track_caller]
+fn logits_agree_with(name: &str, cache: &str, tolerance: f64) {
     let home = Home::new();
     let golden = golden_json(name);
     let prompt = joined(&ids(&golden["prompt_tokens"]));
@@ -57,7 +64,9 @@ fn logits_agree(name: &str) {
     let at = positions.join(",");
     let got = debug(
         &home,
-        &["logits", "--tokens", &prompt, "--at", &at, "--greedy", "16"],
+        &[
+            "logits", "--tokens", &prompt, "--at", &at, "--greedy", "16", "--kv", cache,
+        ],
         &golden_model(name),
     );
     assert_eq!(got["tokens"], golden["prompt_tokens"]);
@@ -74,7 +83,7 @@ fn logits_agree(name: &str) {
             .fold(0.0, f64::max);
         println!("{name}: position {position}: largest difference {worst:.2e}");
         assert!(
-            worst < LOGIT_TOLERANCE,
+            worst < tolerance,
             "{name}: position {position} is {worst} off"
         );
     }
@@ -83,7 +92,7 @@ fn logits_agree(name: &str) {
     let (want, got_best) = (ids(&golden["argmax"]), ids(&got["argmax"]));
     assert_eq!(got_best.len(), want.len(), "one argmax per position");
     for (position, margin) in margins.iter().enumerate() {
-        if *margin > 2.0 * LOGIT_TOLERANCE {
+        if *margin > 2.0 * tolerance {
             assert_eq!(
                 got_best[position], want[position],
                 "{name}: argmax at {position}"
@@ -161,11 +170,14 @@ fn tokens_of_the_starter_model_and_back() {
     }
 }
 
-/// At every position of llama.cpp's own greedy path where llama.cpp is sure, the engine says the same.
+/// On llama.cpp's own greedy path the engine chooses as llama.cpp does. Two right implementations round 8-bit activations
+/// differently here and there, which moves a lead by 0.1 on average and by 0.8 at most (so far between any two CPU tiers
+/// too): clear leads must agree everywhere, narrow ones nearly everywhere.
 #[test]
 fn the_starter_model_follows_llama_cpp() {
+    const CLEAR_LEAD: f64 = 0.8;
     let home = Home::new();
-    let mut n_compared = 0;
+    let (mut n_positions, mut n_equal) = (0, 0);
     for case in golden_json("smollm2-greedy").as_array().unwrap() {
         let (prompt, tokens) = (ids(&case["prompt_tokens"]), ids(&case["tokens"]));
         let margins = numbers(&case["top1_minus_top2_logprob"]);
@@ -177,20 +189,17 @@ fn the_starter_model_follows_llama_cpp() {
         );
         let best = ids(&got["argmax"]);
         for (step, (token, margin)) in tokens.iter().zip(&margins).enumerate() {
-            if *margin >= NEAR_TIE {
-                assert_eq!(
-                    best[prompt.len() - 1 + step],
-                    *token,
-                    "{} step {step}",
-                    case["prompt"]
-                );
-                n_compared += 1;
-            }
+            let is_equal = best[prompt.len() - 1 + step] == *token;
+            let prompt = &case["prompt"];
+            assert!(is_equal || *margin < CLEAR_LEAD, "{prompt}, step {step}");
+            n_positions += 1;
+            n_equal += usize::from(is_equal);
         }
     }
+    println!("{n_equal} of {n_positions} tokens are the same");
     assert!(
-        n_compared > 120,
-        "only {n_compared} positions were compared"
+        n_equal * 100 >= n_positions * 90,
+        "{n_equal} of {n_positions}"
     );
 }
 

@@ -32,7 +32,7 @@ pub(super) fn check(file: &TextFile) -> Vec<String> {
     if GENERATED.contains(&file.path.as_str()) || file.path.ends_with(".json") {
         return problems;
     }
-    if file.path.ends_with(".rs") && !file.text.starts_with("//!") {
+    if needs_head(&file.path) && !file.text.starts_with("//!") {
         problems.push(format!(
             "{}:1: starts without a `//!` head that says what the file is for",
             file.path
@@ -51,6 +51,11 @@ pub(super) fn check(file: &TextFile) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Whether the file says what it is for: every source but the tests of the module beside them, whose name says it.
+fn needs_head(path: &str) -> bool {
+    path.ends_with(".rs") && !path.ends_with("/tests.rs") && !path.ends_with("/tests/mod.rs")
 }
 
 /// Whether `word` stands in `line` with no letter, digit or underscore touching it.
@@ -103,6 +108,7 @@ mod tests {
     fn heads() {
         finds("a.rs", "//! Head.\n", 0);
         finds("a.rs", "fn main() {}\n", 1);
+        finds("src/tests.rs", "fn main() {}\n", 0);
         finds("a.py", "print()\n", 0);
     }
 
