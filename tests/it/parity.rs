@@ -170,11 +170,14 @@ fn tokens_of_the_starter_model_and_back() {
     }
 }
 
-/// At every position of llama.cpp's own greedy path where llama.cpp is sure, the engine says the same.
+/// On llama.cpp's own greedy path the engine chooses as llama.cpp does. Two right implementations round 8-bit activations
+/// differently here and there, which moves a lead by 0.1 on average and by 0.8 at most (so far between any two CPU tiers
+/// too): clear leads must agree everywhere, narrow ones nearly everywhere.
 #[test]
 fn the_starter_model_follows_llama_cpp() {
+    const CLEAR_LEAD: f64 = 0.8;
     let home = Home::new();
-    let mut n_compared = 0;
+    let (mut n_positions, mut n_equal) = (0, 0);
     for case in golden_json("smollm2-greedy").as_array().unwrap() {
         let (prompt, tokens) = (ids(&case["prompt_tokens"]), ids(&case["tokens"]));
         let margins = numbers(&case["top1_minus_top2_logprob"]);
@@ -186,20 +189,17 @@ fn the_starter_model_follows_llama_cpp() {
         );
         let best = ids(&got["argmax"]);
         for (step, (token, margin)) in tokens.iter().zip(&margins).enumerate() {
-            if *margin >= NEAR_TIE {
-                assert_eq!(
-                    best[prompt.len() - 1 + step],
-                    *token,
-                    "{} step {step}",
-                    case["prompt"]
-                );
-                n_compared += 1;
-            }
+            let is_equal = best[prompt.len() - 1 + step] == *token;
+            let prompt = &case["prompt"];
+            assert!(is_equal || *margin < CLEAR_LEAD, "{prompt}, step {step}");
+            n_positions += 1;
+            n_equal += usize::from(is_equal);
         }
     }
+    println!("{n_equal} of {n_positions} tokens are the same");
     assert!(
-        n_compared > 120,
-        "only {n_compared} positions were compared"
+        n_equal * 100 >= n_positions * 90,
+        "{n_equal} of {n_positions}"
     );
 }
 
