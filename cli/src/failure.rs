@@ -61,7 +61,13 @@ impl Advice {
 pub(crate) fn describe(error: &anyhow::Error) -> (String, Option<String>) {
     let mut parts: Vec<String> = Vec::new();
     let mut hint = None;
+    let mut is_in_client = false;
     for cause in error.chain() {
+        // Between a failed call and its root stand the layers of the HTTP client, which tell a person nothing.
+        if is_in_client && cause.source().is_some() {
+            continue;
+        }
+        is_in_client |= cause.is::<ClientError>();
         let text = cause.to_string();
         // Some libraries repeat their cause in their own text.
         if !parts.last().is_some_and(|last| last.contains(&text)) {
@@ -117,6 +123,18 @@ mod tests {
         let (message, hint) = describe(&anyhow::Error::new(advice).context("cannot chat"));
         assert_eq!(message, "cannot chat: model `x` is unknown: no such name");
         assert_eq!(hint.as_deref(), Some("run `slm list`"));
+    }
+
+    #[test]
+    fn of_a_failed_call_only_the_root_is_said() {
+        let root = anyhow::anyhow!("connection refused");
+        let layers = root.context("tcp connect error").context("client error");
+        let failed = ClientError::ReadFile {
+            path: "x".into(),
+            source: std::io::Error::other(Box::<dyn std::error::Error + Send + Sync>::from(layers)),
+        };
+        let (message, _) = describe(&anyhow::Error::new(failed).context("cannot send"));
+        assert_eq!(message, "cannot send: cannot read `x`: connection refused");
     }
 
     #[test]

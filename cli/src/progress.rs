@@ -165,12 +165,15 @@ impl Bars {
                 Some(size) => format!("{status} (resumed at {size})"),
                 None => status.to_owned(),
             };
-            let bar = ProgressBar::new(total)
+            let bar = ProgressBar::hidden()
                 .with_style(bar_style())
-                .with_message(message)
-                .with_position(completed);
-            let bar = self.all.add(bar);
+                .with_message(message);
+            bar.set_length(total);
+            bar.set_position(completed);
+            // The meter of speed takes note of where the bar begins, and only then starts to measure.
+            bar.tick();
             bar.reset_eta();
+            let bar = self.all.add(bar);
             self.blobs.insert(digest.to_owned(), bar);
         }
         let bar = &self.blobs[digest];
@@ -272,10 +275,15 @@ fn with_sizes(template: &str) -> ProgressStyle {
             let _ = out.write_str(&size::bytes(state.len().unwrap_or(0)));
         })
         .with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
-            let _ = write!(out, "{}/s", size::bytes(state.per_sec() as u64));
+            // Before the first measurement there is nothing to tell.
+            if state.per_sec() >= 1.0 {
+                let _ = write!(out, "{}/s", size::bytes(state.per_sec() as u64));
+            }
         })
         .with_key("left", |state: &ProgressState, out: &mut dyn Write| {
-            let _ = out.write_str(&remaining(state.eta().as_secs()));
+            if state.per_sec() >= 1.0 {
+                let _ = out.write_str(&remaining(state.eta().as_secs()));
+            }
         })
 }
 
@@ -392,6 +400,19 @@ mod tests {
         let bar = &bars.blobs["sha256:0123456789ab"];
         assert!(bar.is_finished());
         assert!(bar.message().contains("resumed at 5 B"));
+    }
+
+    #[test]
+    fn what_was_there_before_is_no_speed() {
+        let mut bars = Bars {
+            all: MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden()),
+            ..Bars::default()
+        };
+        bars.show(&blob(Some(1_200_000_000)));
+        bars.show(&blob(Some(1_200_000_000)));
+        let bar = &bars.blobs["sha256:0123456789ab"];
+        assert_eq!(bar.position(), 1_200_000_000);
+        assert_eq!(bar.per_sec(), 0.0);
     }
 
     #[test]

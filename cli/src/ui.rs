@@ -176,7 +176,7 @@ fn label(color: AnsiColor) -> Style {
 }
 
 fn styled(is_on: bool, style: Style, text: &str) -> String {
-    if is_on {
+    if is_on && !text.is_empty() {
         format!("{style}{text}{style:#}")
     } else {
         text.to_owned()
@@ -186,4 +186,22 @@ fn styled(is_on: bool, style: Style, text: &str) -> String {
 /// Control characters other than newline and tab.
 fn is_unwelcome(c: char) -> bool {
     c.is_control() && c != '\n' && c != '\t'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn styles_wrap_text_only_where_they_are_shown() {
+        assert_eq!(styled(false, grey(), "a"), "a");
+        assert_eq!(styled(true, grey(), ""), "");
+        assert_eq!(styled(true, grey(), "a"), "\u{1b}[90ma\u{1b}[0m");
+    }
+
+    #[test]
+    fn control_characters_are_unwelcome_but_line_ends_are_not() {
+        let text = "a\u{1b}[2Jb\u{7}\u{9b}c\n\td";
+        assert_eq!(text.replace(is_unwelcome, ""), "a[2Jbc\n\td");
+    }
 }

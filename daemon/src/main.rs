@@ -1,2 +1,29 @@
-//! placeholder
-fn main() {}
+//! `slmd`: the daemon that keeps models and serves them over HTTP.
+//!
+//! Composes the other crates: configuration, routes, loading and evicting, limits, shutdown. It alone turns domain
+//! errors into status codes. See `commands` for what the program can do and `routes` for what it answers.
+
+mod body;
+mod catalog;
+mod commands;
+mod config;
+mod create;
+mod details;
+mod error;
+mod inference;
+mod middleware;
+mod models;
+mod ndjson;
+mod pulls;
+mod routes;
+mod server;
+mod shutdown;
+mod state;
+#[cfg(test)]
+mod testing;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::run()
+}

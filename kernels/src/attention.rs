@@ -4,11 +4,15 @@
 //! are walked in blocks of [`BLOCK`], counted from the first position of the sequence: each block has its own softmax,
 //! and blocks are merged in order. What a row gets therefore depends on its own positions alone, not on how many rows
 //! or threads there are, and one row's blocks can be spread over threads.
+//!
+//! With a half-float cache queries are rounded to half floats too, as ggml does (`ggml_vec_dot_f16`), so that greedy
+//! text stays as close to the reference as its own variants are to each other.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::KvLayer;
+use crate::half_float::round_to_f16;
 use crate::kv::{Store, TILE_POSITIONS, Tiles};
 use crate::memory::{Scratch, Shared};
 use crate::pool::Pool;
@@ -228,6 +232,8 @@ pub(crate) trait Element: Copy {
     /// # Safety
     /// The CPU has the tier, and `source` points to 16 elements.
     unsafe fn load<T: Tier>(source: *const Self) -> T::F;
+    /// A query's value in the precision that keys have: the reference multiplies both in the cache's type.
+    fn round(value: f32) -> f32;
 }
 
 impl Element for u16 {
@@ -236,6 +242,10 @@ impl Element for u16 {
         // SAFETY: the caller's promise.
         unsafe { T::load_f16(source) }
     }
+    #[inline(always)]
+    fn round(value: f32) -> f32 {
+        round_to_f16(value)
+    }
 }
 
 impl Element for f32 {
@@ -243,6 +253,10 @@ impl Element for f32 {
     unsafe fn load<T: Tier>(source: *const Self) -> T::F {
         // SAFETY: the caller's promise.
         unsafe { T::load(source) }
+    }
+    #[inline(always)]
+    fn round(value: f32) -> f32 {
+        value
     }
 }
 
@@ -378,7 +392,7 @@ unsafe fn score_rows<T: Tier, E: Element, const N: usize, const P: usize>(
     unsafe {
         for (n, query) in queries.iter().enumerate() {
             for (dim, value) in query.iter().enumerate() {
-                packed.add(dim * N + n).write(*value);
+                packed.add(dim * N + n).write(E::round(*value));
             }
         }
         let scores = scores.add(first * BLOCK);

@@ -47,29 +47,37 @@ impl Codes {
         }
     }
 
-    /// Writes the codes of one row into a zeroed chunk.
+    /// Writes the codes of one row into a chunk.
     fn put(self, chunk: &mut [u8], row: usize, codes: &[u8; CHUNK]) {
+        let words: [u32; 8] = bytemuck::pod_read_unaligned(codes);
+        let mut write = |vector: usize, word: u32| {
+            chunk[vector * LINE + 4 * row..][..4].copy_from_slice(&word.to_ne_bytes());
+        };
+        // Bits from the fourth on, `mask` of them a byte, of the words of `range` side by side.
+        let upper = |range: std::ops::Range<usize>, mask: u32| {
+            let n_bits = mask.count_ones() as usize / 4;
+            let bits = words[range].iter().enumerate();
+            bits.fold(0, |all, (g, word)| all | (word >> 4 & mask) << (n_bits * g))
+        };
         if self == Codes::U8 {
-            for (vector, four) in codes.chunks_exact(4).enumerate() {
-                chunk[vector * LINE + 4 * row..][..4].copy_from_slice(four);
+            for (vector, word) in words.into_iter().enumerate() {
+                write(vector, word);
             }
             return;
         }
         for v in 0..4 {
-            let bytes = &mut chunk[v * LINE + 4 * row..][..4];
-            for i in 0..4 {
-                bytes[i] = codes[4 * v + i] & 15 | (codes[16 + 4 * v + i] & 15) << 4;
-            }
+            write(
+                v,
+                words[v] & 0x0f0f_0f0f | (words[v + 4] & 0x0f0f_0f0f) << 4,
+            );
         }
-        for (k, code) in codes.iter().enumerate() {
-            let (g, i) = (k / 4, k % 4);
-            match self {
-                Codes::U5 => chunk[4 * LINE + 4 * row + i] |= (code >> 4) << g,
-                Codes::U6 => {
-                    chunk[(4 + g / 4) * LINE + 4 * row + i] |= (code >> 4) << (2 * (g % 4))
-                }
-                Codes::U4 | Codes::U8 => {}
+        match self {
+            Codes::U5 => write(4, upper(0..8, 0x0101_0101)),
+            Codes::U6 => {
+                write(4, upper(0..4, 0x0303_0303));
+                write(5, upper(4..8, 0x0303_0303));
             }
+            Codes::U4 | Codes::U8 => {}
         }
     }
 

@@ -12,7 +12,7 @@ use crate::activations::{Group, HALF_SUMS, RecordKind, SCALE, SUM};
 use crate::layout::{CHUNK, TILE_ROWS, TileShape};
 use crate::memory::LINE;
 use crate::tier::{MAX_COLUMNS, Tier};
-use crate::unpack::{CodeVectors, FloatFormat, Format, ScaleVectors};
+use crate::unpack::{CodeVectors, FloatFormat, Format, ScaleVectors, U8};
 
 /// Chunks of a panel: with its scales and the records of a group it fits the first-level cache.
 const PANEL_CHUNKS: usize = 24;
@@ -111,8 +111,7 @@ unsafe fn one_column<T: Tier, F: Format>(
                     T::prefetch(codes.wrapping_add(PREFETCH_BYTES + line * LINE));
                 }
                 let chunk_scales = F::Scales::chunk::<T>(shared, scales, chunk);
-                let halves = [F::Codes::half::<T>(codes, 0), F::Codes::half::<T>(codes, 1)];
-                add_chunk::<T, F, 1>(&mut acc, |half| halves[half], chunk_scales, record);
+                add_chunk::<T, F, F::Codes, 1>(&mut acc, codes, chunk_scales, record);
                 codes = codes.add(F::Codes::BYTES);
                 record = record.add(F::FIELDS);
             }
@@ -125,11 +124,11 @@ unsafe fn one_column<T: Tier, F: Format>(
 /// Adds the products of one chunk: the only arithmetic there is, for any number of columns.
 ///
 /// # Safety
-/// The CPU has the tier; `record` is of `N` columns; `half` gives codes of format `F`.
+/// The CPU has the tier; `record` is of `N` columns; `codes` is a chunk of codes of format `F` in the layout `C`.
 #[inline(always)]
-unsafe fn add_chunk<T: Tier, F: Format, const N: usize>(
+unsafe fn add_chunk<T: Tier, F: Format, C: CodeVectors, const N: usize>(
     acc: &mut [T::F; N],
-    half_codes: impl Fn(usize) -> [T::I; 4],
+    codes: *const u8,
     scales: [T::F; 4],
     record: *const u32,
 ) {
@@ -146,7 +145,7 @@ unsafe fn add_chunk<T: Tier, F: Format, const N: usize>(
                 }
             }
             for half in sub * 2 / n_subs..(sub + 1) * 2 / n_subs {
-                let codes = half_codes(half);
+                let codes = C::half::<T>(codes, half);
                 for (n, sum) in sums.iter_mut().enumerate() {
                     let x = integers.add(4 * half * N + n);
                     *sum = T::dot16(F::Codes::MAX, *sum, codes, x, N);
@@ -282,17 +281,15 @@ unsafe fn columns<T: Tier, F: Format, const N: usize>(
         for at in 0..chunks.len() {
             let codes = (&raw const (*panel).codes[at]).cast::<u8>();
             let scales = (&raw const (*panel).scales[at]).cast::<f32>();
-            // A vector that was not unpacked is not used either; any other stands in for it.
-            let scale = |index: usize| {
-                let n_scales = F::Scales::SUBS * (1 + F::Scales::HAS_MIN as usize);
-                T::load(scales.add(index.min(n_scales - 1) * TILE_ROWS))
-            };
-            let scales = [scale(0), scale(1), scale(2), scale(3)];
-            let half = |half: usize| {
-                let vector = |v: usize| T::load_i(codes.add((4 * half + v) * LINE));
-                [vector(0), vector(1), vector(2), vector(3)]
-            };
-            add_chunk::<T, F, N>(&mut acc, half, scales, record);
+            // A vector that was not unpacked is not used either; the last one stands in for it.
+            let last = F::Scales::SUBS * (1 + F::Scales::HAS_MIN as usize) - 1;
+            let scales = [
+                T::load(scales),
+                T::load(scales.add(last.min(1) * TILE_ROWS)),
+                T::load(scales.add(last.min(2) * TILE_ROWS)),
+                T::load(scales.add(last.min(3) * TILE_ROWS)),
+            ];
+            add_chunk::<T, F, U8, N>(&mut acc, codes, scales, record);
             record = record.add(F::FIELDS * N);
         }
         for (n, acc) in acc.into_iter().enumerate() {

@@ -20,25 +20,68 @@ unsafe fn store_tail<T: Tier>(values: &mut [f32], v: T::F) {
     values.copy_from_slice(&unsafe { T::to_array(v) }[..n]);
 }
 
+/// An operation on two vectors. Not a closure: nothing would make the compiler inline one into the function that
+/// enables the tier's instructions, and each intrinsic would become a call.
+trait Combine {
+    /// # Safety
+    /// The CPU has the tier.
+    unsafe fn combine<T: Tier>(&self, a: T::F, b: T::F) -> T::F;
+}
+
 /// `out = combine(out, other)`, lane by lane.
 ///
 /// # Safety
 /// The CPU has the tier.
 #[inline(always)]
-unsafe fn zip<T: Tier>(out: &mut [f32], other: &[f32], combine: impl Fn(T::F, T::F) -> T::F) {
+unsafe fn zip<T: Tier, C: Combine>(out: &mut [f32], other: &[f32], operation: C) {
     assert_eq!(out.len(), other.len());
     let (out, out_tail) = out.as_chunks_mut::<16>();
     let (other, other_tail) = other.as_chunks::<16>();
     // SAFETY: every chunk has 16 values.
     unsafe {
         for (out, other) in out.iter_mut().zip(other) {
-            let combined = combine(T::load(out.as_ptr()), T::load(other.as_ptr()));
+            let combined = operation.combine::<T>(T::load(out.as_ptr()), T::load(other.as_ptr()));
             T::store(out.as_mut_ptr(), combined);
         }
         if !out_tail.is_empty() {
-            let combined = combine(load_tail::<T>(out_tail), load_tail::<T>(other_tail));
-            store_tail::<T>(out_tail, combined);
+            let (a, b) = (load_tail::<T>(out_tail), load_tail::<T>(other_tail));
+            store_tail::<T>(out_tail, operation.combine::<T>(a, b));
         }
+    }
+}
+
+struct Sum;
+
+impl Combine for Sum {
+    #[inline(always)]
+    unsafe fn combine<T: Tier>(&self, a: T::F, b: T::F) -> T::F {
+        // SAFETY: the caller's promise.
+        unsafe { T::add(a, b) }
+    }
+}
+
+/// `a / (1 + e^-a) * b`.
+struct SiluProduct;
+
+impl Combine for SiluProduct {
+    #[inline(always)]
+    unsafe fn combine<T: Tier>(&self, a: T::F, b: T::F) -> T::F {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let exp = T::exp(T::sub(T::splat(0.0), a));
+            T::mul(T::div(a, T::add(T::splat(1.0), exp)), b)
+        }
+    }
+}
+
+/// `a * self * b`.
+struct ScaledProduct(f32);
+
+impl Combine for ScaledProduct {
+    #[inline(always)]
+    unsafe fn combine<T: Tier>(&self, a: T::F, b: T::F) -> T::F {
+        // SAFETY: the caller's promise.
+        unsafe { T::mul(T::mul(a, T::splat(self.0)), b) }
     }
 }
 
@@ -49,22 +92,17 @@ unsafe fn zip<T: Tier>(out: &mut [f32], other: &[f32], combine: impl Fn(T::F, T:
 #[inline(always)]
 pub(crate) unsafe fn add_assign<T: Tier>(x: &mut [f32], y: &[f32]) {
     // SAFETY: the caller's promise.
-    unsafe { zip::<T>(x, y, |x, y| T::add(x, y)) }
+    unsafe { zip::<T, _>(x, y, Sum) }
 }
 
-/// `gate = gate / (1 + e^-gate) * up`.
+/// `gate = silu(gate) * up`.
 ///
 /// # Safety
 /// The CPU has the tier.
 #[inline(always)]
 pub(crate) unsafe fn silu_mul<T: Tier>(gate: &mut [f32], up: &[f32]) {
     // SAFETY: the caller's promise.
-    unsafe {
-        zip::<T>(gate, up, |gate, up| {
-            let exp = T::exp(T::sub(T::splat(0.0), gate));
-            T::mul(T::div(gate, T::add(T::splat(1.0), exp)), up)
-        });
-    }
+    unsafe { zip::<T, _>(gate, up, SiluProduct) }
 }
 
 /// One row of an RMS norm.
@@ -87,9 +125,7 @@ pub(crate) unsafe fn rms_norm<T: Tier>(x: &[f32], weight: &[f32], eps: f32, out:
         let sum = T::reduce_add(T::add(T::add(sums[0], sums[1]), T::add(sums[2], sums[3])));
         let scale = 1.0 / (sum / x.len() as f32 + eps).sqrt();
         out.copy_from_slice(x);
-        zip::<T>(out, weight, |x, weight| {
-            T::mul(T::mul(x, T::splat(scale)), weight)
-        });
+        zip::<T, _>(out, weight, ScaledProduct(scale));
     }
 }
 

@@ -45,26 +45,38 @@ pub(crate) trait CodeVectors {
     unsafe fn half<T: Tier>(chunk: *const u8, half: usize) -> [T::I; 4];
 }
 
-/// The sixteen low nibbles of one half.
+/// The 64 bytes of vector `v` of a chunk.
+///
+/// # Safety
+/// The CPU has the tier, and the chunk has the vector.
+#[inline(always)]
+unsafe fn vector<T: Tier>(chunk: *const u8, v: usize) -> T::I {
+    // SAFETY: the caller's promise.
+    unsafe { T::load_i(chunk.add(v * LINE)) }
+}
+
+/// The low four bits of one half's codes.
+///
+/// # Safety
+/// The CPU has the tier, and the chunk starts with four vectors of nibbles.
 #[inline(always)]
 unsafe fn nibbles<T: Tier>(chunk: *const u8, half: usize) -> [T::I; 4] {
     // SAFETY: a chunk of every layout narrower than bytes starts with four vectors of nibbles.
     unsafe {
         let mask = T::splat_i(0x0f0f_0f0f);
-        let vector = |v: usize| T::load_i(chunk.add(v * LINE));
         if half == 0 {
             [
-                T::and(vector(0), mask),
-                T::and(vector(1), mask),
-                T::and(vector(2), mask),
-                T::and(vector(3), mask),
+                T::and(vector::<T>(chunk, 0), mask),
+                T::and(vector::<T>(chunk, 1), mask),
+                T::and(vector::<T>(chunk, 2), mask),
+                T::and(vector::<T>(chunk, 3), mask),
             ]
         } else {
             [
-                T::and(T::shr::<4>(vector(0)), mask),
-                T::and(T::shr::<4>(vector(1)), mask),
-                T::and(T::shr::<4>(vector(2)), mask),
-                T::and(T::shr::<4>(vector(3)), mask),
+                T::and(T::shr::<4>(vector::<T>(chunk, 0)), mask),
+                T::and(T::shr::<4>(vector::<T>(chunk, 1)), mask),
+                T::and(T::shr::<4>(vector::<T>(chunk, 2)), mask),
+                T::and(T::shr::<4>(vector::<T>(chunk, 3)), mask),
             ]
         }
     }
@@ -96,7 +108,7 @@ impl CodeVectors for U5 {
         unsafe {
             let [a, b, c, d] = nibbles::<T>(chunk, half);
             let mask = T::splat_i(0x1010_1010);
-            let bits = T::load_i(chunk.add(4 * LINE));
+            let bits = vector::<T>(chunk, 4);
             if half == 0 {
                 [
                     T::or(a, T::and(T::shl::<4>(bits), mask)),
@@ -126,7 +138,7 @@ impl CodeVectors for U6 {
         unsafe {
             let [a, b, c, d] = nibbles::<T>(chunk, half);
             let mask = T::splat_i(0x3030_3030);
-            let bits = T::load_i(chunk.add((4 + half) * LINE));
+            let bits = vector::<T>(chunk, 4 + half);
             [
                 T::or(a, T::and(T::shl::<4>(bits), mask)),
                 T::or(b, T::and(T::shl::<2>(bits), mask)),
@@ -145,8 +157,12 @@ impl CodeVectors for U8 {
     unsafe fn half<T: Tier>(chunk: *const u8, half: usize) -> [T::I; 4] {
         // SAFETY: the caller's promise.
         unsafe {
-            let vector = |v: usize| T::load_i(chunk.add((4 * half + v) * LINE));
-            [vector(0), vector(1), vector(2), vector(3)]
+            [
+                vector::<T>(chunk, 4 * half),
+                vector::<T>(chunk, 4 * half + 1),
+                vector::<T>(chunk, 4 * half + 2),
+                vector::<T>(chunk, 4 * half + 3),
+            ]
         }
     }
 }

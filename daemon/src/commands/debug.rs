@@ -112,13 +112,25 @@ pub fn run(command: &DebugCommand) -> anyhow::Result<()> {
 }
 
 fn logits(args: &LogitsArgs) -> anyhow::Result<()> {
-    let kv_type = if args.kv == "f16" { KvType::F16 } else { KvType::F32 };
-    let options = LoadOptions { n_threads: args.threads, cpu: args.cpu.clone(), kv_type, ..LoadOptions::default() };
+    let kv_type = if args.kv == "f16" {
+        KvType::F16
+    } else {
+        KvType::F32
+    };
+    let options = LoadOptions {
+        n_threads: args.threads,
+        cpu: args.cpu.clone(),
+        kv_type,
+        ..LoadOptions::default()
+    };
     let model = Model::load(&args.model, &options)?;
     let n_vocab = model.decoder().spec().vocab_size;
     let n_tokens = args.tokens.len();
     for &token in &args.tokens {
-        ensure!((token as usize) < n_vocab, "token id {token} is outside the vocabulary of {n_vocab}");
+        ensure!(
+            (token as usize) < n_vocab,
+            "token id {token} is outside the vocabulary of {n_vocab}"
+        );
     }
     let wanted: Vec<usize> = match (args.all, args.at.is_empty()) {
         (true, _) => (0..n_tokens).collect(),
@@ -126,7 +138,10 @@ fn logits(args: &LogitsArgs) -> anyhow::Result<()> {
         (false, false) => args.at.clone(),
     };
     for &at in &wanted {
-        ensure!(at < n_tokens, "position {at} is past the last of {n_tokens} tokens");
+        ensure!(
+            at < n_tokens,
+            "position {at} is past the last of {n_tokens} tokens"
+        );
     }
 
     let mut pass = Pass::new(&model);
@@ -167,17 +182,33 @@ struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     fn new(model: &'a Model) -> Self {
-        Self { model, cache: model.decoder().new_cache(), scratch: Scratch::default(), logits: Vec::new() }
+        Self {
+            model,
+            cache: model.decoder().new_cache(),
+            scratch: Scratch::default(),
+            logits: Vec::new(),
+        }
     }
 
     fn run(&mut self, tokens: &[TokenId]) {
-        self.model.decoder().forward(&mut self.cache, &mut self.scratch, tokens, LogitsFor::All, &mut self.logits);
+        self.model.decoder().forward(
+            &mut self.cache,
+            &mut self.scratch,
+            tokens,
+            LogitsFor::All,
+            &mut self.logits,
+        );
     }
 }
 
 /// Index of the largest logit; the first of equals.
 fn most_likely(logits: &[f32]) -> TokenId {
-    let best = logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, &l)| if l > best.1 { (i, l) } else { best });
+    let best = logits
+        .iter()
+        .enumerate()
+        .fold((0, f32::NEG_INFINITY), |best, (i, &l)| {
+            if l > best.1 { (i, l) } else { best }
+        });
     best.0 as TokenId
 }
 
@@ -187,10 +218,15 @@ fn tokenize(args: &TokenizeArgs) -> anyhow::Result<()> {
     let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
     let text = match (&args.text, &args.file) {
         (Some(text), _) => text.clone(),
-        (None, Some(path)) => std::fs::read_to_string(path).with_context(|| format!("cannot read `{}` as UTF-8 text", path.display()))?,
+        (None, Some(path)) => std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read `{}` as UTF-8 text", path.display()))?,
         (None, None) => unreachable!("clap requires --text or --file"),
     };
-    let tokens = if args.special { tokenizer.encode_prompt(&text) } else { tokenizer.encode(&text, Special::Ignore) };
+    let tokens = if args.special {
+        tokenizer.encode_prompt(&text)
+    } else {
+        tokenizer.encode(&text, Special::Ignore)
+    };
     let back = tokenizer.decode(&tokens, Special::Recognise);
     print(&json!({ "tokens": tokens, "text": back }), args.json)
 }
@@ -199,7 +235,8 @@ fn tensors(args: &TensorsArgs) -> anyhow::Result<()> {
     let file = map(&args.model)?;
     let gguf = Gguf::parse(&file)?;
     let rows = gguf.tensors().iter().map(|info| {
-        let mut row = json!({ "name": info.name, "type": info.tensor_type.name(), "shape": info.shape });
+        let mut row =
+            json!({ "name": info.name, "type": info.tensor_type.name(), "shape": info.shape });
         if args.sha256 {
             row["sha256"] = match sha256_of_values(&gguf, info) {
                 Some(hex) => Value::String(hex),
@@ -225,7 +262,13 @@ fn sha256_of_values(gguf: &Gguf<'_>, info: &TensorInfo<'_>) -> Option<String> {
             hasher.update(value.to_le_bytes());
         }
     }
-    Some(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(
+        hasher
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+    )
 }
 
 fn map(path: &Path) -> anyhow::Result<MappedFile> {
@@ -233,6 +276,10 @@ fn map(path: &Path) -> anyhow::Result<MappedFile> {
 }
 
 fn print(report: &Value, is_compact: bool) -> anyhow::Result<()> {
-    let text = if is_compact { serde_json::to_string(report)? } else { serde_json::to_string_pretty(report)? };
+    let text = if is_compact {
+        serde_json::to_string(report)?
+    } else {
+        serde_json::to_string_pretty(report)?
+    };
     writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
 }

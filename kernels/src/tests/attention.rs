@@ -92,12 +92,11 @@ impl Case {
                 KvType::F32 => x.to_vec(),
             }
         };
-        let (k, v) = (rounded(&data.k), rounded(&data.v));
+        let (q, k, v) = (rounded(&data.q), rounded(&data.k), rounded(&data.v));
         let keys: Vec<&[f32]> = k.chunks_exact(self.head_dim).collect();
         let values: Vec<&[f32]> = v.chunks_exact(self.v_head_dim).collect();
         let n_heads = self.n_kv_heads * self.group;
-        for (row, (q, out)) in data
-            .q
+        for (row, (q, out)) in q
             .chunks_exact(self.head_dim)
             .zip(out.chunks_exact(self.v_head_dim))
             .enumerate()

@@ -27,6 +27,20 @@ macro_rules! both {
     };
 }
 
+/// Sums of four products of codes, stored with 128 added, and activations.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn signed_product(codes: __m256i, x: __m256i) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let codes = _mm256_xor_si256(codes, _mm256_set1_epi8(i8::MIN));
+        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
+        _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+    }
+}
+
 // SAFETY of every block below: the intrinsics need the instructions that callers of a `Tier` promise, and pointers are
 // read and written within the 16 lanes that they promise.
 #[expect(
@@ -153,18 +167,15 @@ impl<const VNNI: bool> Tier for Ymm<VNNI> {
                     })
                 } else {
                     // Back to signed codes; |code| · (± activation) is at most 2 · 128 · 127 = 32512 a pair.
-                    let sign_bit = _mm256_set1_epi8(i8::MIN);
                     both!(|h| {
-                        let product = |code: __m256i, x: __m256i| {
-                            let code = _mm256_xor_si256(code, sign_bit);
-                            let pairs = _mm256_maddubs_epi16(
-                                _mm256_abs_epi8(code),
-                                _mm256_sign_epi8(x, code),
-                            );
-                            _mm256_madd_epi16(pairs, ones)
-                        };
-                        let ab = _mm256_add_epi32(product(a[h], x[0]), product(b[h], x[1]));
-                        let cd = _mm256_add_epi32(product(c[h], x[2]), product(d[h], x[3]));
+                        let ab = _mm256_add_epi32(
+                            signed_product(a[h], x[0]),
+                            signed_product(b[h], x[1]),
+                        );
+                        let cd = _mm256_add_epi32(
+                            signed_product(c[h], x[2]),
+                            signed_product(d[h], x[3]),
+                        );
                         _mm256_add_epi32(acc[h], _mm256_add_epi32(ab, cd))
                     })
                 }

@@ -1,0 +1,188 @@
+//! Chat templates: Jinja as Hugging Face models carry it, rendered to prompt text.
+//!
+//! [`ChatTemplate::jinja`] compiles a template once and probes it with tiny conversations, to know what it can do
+//! ([`ChatTemplate::supports_tools`], [`ChatTemplate::thinking_tags`]) and what must be rewritten for it: a system
+//! message for a template without that role, tool arguments for one that wants them as text.
+//!
+//! Bounds per rendering: [`FUEL`] of work and memory, [`MAX_OUTPUT_BYTES`] of text. One thing is not charged for: a
+//! comparison of two deeply shared lists (`[a, a]` doubled again and again), which the engine does in one instruction.
+
+mod environment;
+mod json;
+mod normalize;
+#[cfg(test)]
+mod tests;
+
+use crate::{Message, PromptInput, ThinkingTags};
+use minijinja::{Environment, Error as JinjaError, ErrorKind, Value, value::Serde};
+use std::io;
+
+/// Work that one rendering may do: about one per instruction, and one per 64 bytes of text that it makes.
+const FUEL: u64 = 4_000_000;
+/// Longest prompt text that a template may make.
+const MAX_OUTPUT_BYTES: usize = 16 << 20;
+/// Longest template source.
+const MAX_SOURCE_BYTES: usize = 1 << 20;
+/// The name under which the one template of an environment is known.
+const NAME: &str = "chat";
+/// The texts of the messages with a blank line between them.
+const PLAIN: &str = "{% for message in messages %}{{ message.content }}{{ '' if loop.last else '\n\n' }}{% endfor %}";
+
+/// Why a template cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TemplateError {
+    /// It does not parse.
+    #[error("the chat template does not parse: {0}")]
+    Syntax(String),
+    /// The template itself refuses these messages (`raise_exception`), or rendering fails.
+    #[error("the chat template cannot render these messages: {0}")]
+    Render(String),
+}
+
+/// A compiled chat template. Immutable; share it behind an `Arc`.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    traits: normalize::Traits,
+    thinking_tags: Option<ThinkingTags>,
+}
+
+impl ChatTemplate {
+    /// Compiles a Jinja template as Hugging Face models carry it.
+    ///
+    /// # Errors
+    /// [`TemplateError::Syntax`].
+    pub fn jinja(source: &str) -> Result<Self, TemplateError> {
+        let mut template = Self::compile(source)?;
+        template.thinking_tags = ThinkingTags::of_template(source);
+        template.traits = normalize::Traits::probe(&template);
+        Ok(template)
+    }
+
+    /// For models without a template: the texts of the messages, one after another.
+    pub fn plain() -> Self {
+        let mut template = Self::compile(PLAIN).expect("a constant that the tests render");
+        template.traits.system_role = true;
+        template
+    }
+
+    /// The prompt text.
+    ///
+    /// # Errors
+    /// [`TemplateError::Render`].
+    pub fn render(&self, input: &PromptInput<'_>) -> Result<String, TemplateError> {
+        match self.traits.rewrite(input.messages) {
+            Some(messages) => self.render_as_is(&PromptInput {
+                messages: &messages,
+                ..input.clone()
+            }),
+            None => self.render_as_is(input),
+        }
+    }
+
+    /// Whether the template does something with `tools`.
+    pub fn supports_tools(&self) -> bool {
+        self.traits.tools
+    }
+
+    /// Whether the template knows reasoning blocks.
+    pub fn supports_thinking(&self) -> bool {
+        self.thinking_tags.is_some()
+    }
+
+    /// What stands around reasoning in the text of a model with this template.
+    pub fn thinking_tags(&self) -> Option<ThinkingTags> {
+        self.thinking_tags
+    }
+
+    fn compile(source: &str) -> Result<Self, TemplateError> {
+        if source.len() > MAX_SOURCE_BYTES {
+            return Err(TemplateError::Syntax(format!(
+                "it is {} bytes long, more than {MAX_SOURCE_BYTES}",
+                source.len()
+            )));
+        }
+        let mut environment = environment::new(FUEL);
+        environment
+            .add_template_owned(NAME, environment::without_generation_tags(source))
+            .map_err(|error| TemplateError::Syntax(describe(&error)))?;
+        Ok(Self {
+            environment,
+            traits: normalize::Traits::default(),
+            thinking_tags: None,
+        })
+    }
+
+    fn render_as_is(&self, input: &PromptInput<'_>) -> Result<String, TemplateError> {
+        let mut output = BoundedOutput(Vec::new());
+        self.environment
+            .get_template(NAME)
+            .and_then(|template| {
+                template.render_captured_to(context(input), &mut output)?;
+                Ok(())
+            })
+            .map_err(|error| TemplateError::Render(describe(&error)))?;
+        String::from_utf8(output.0).map_err(|_| TemplateError::Render("not UTF-8".into()))
+    }
+}
+
+/// The variables of a rendering. What is absent stays undefined: templates ask `is defined`.
+fn context(input: &PromptInput<'_>) -> Value {
+    let mut variables = std::collections::BTreeMap::from([
+        ("messages", Value::from(Serde(input.messages))),
+        (
+            "add_generation_prompt",
+            Value::from(input.add_generation_prompt),
+        ),
+        ("bos_token", Value::from(input.bos_token)),
+        ("eos_token", Value::from(input.eos_token)),
+        // as the reference does: always there, `None` when there are none
+        (
+            "tools",
+            input
+                .tools
+                .map_or(Value::from(()), |tools| Value::from(Serde(tools))),
+        ),
+    ]);
+    if let Some(enable_thinking) = input.enable_thinking {
+        variables.insert("enable_thinking", Value::from(enable_thinking));
+    }
+    Value::from(variables)
+}
+
+/// The innermost words of an error, with the line of the template.
+fn describe(error: &JinjaError) -> String {
+    let mut text = match error.kind() {
+        ErrorKind::OutOfFuel => "it did not end within its budget of work".to_owned(),
+        ErrorKind::WriteFailure => format!("its text is longer than {MAX_OUTPUT_BYTES} bytes"),
+        _ => error
+            .detail()
+            .map_or_else(|| error.kind().to_string(), str::to_owned),
+    };
+    if let Some(line) = error.line() {
+        text.push_str(&format!(" (line {line} of the template)"));
+    }
+    text
+}
+
+/// Takes at most [`MAX_OUTPUT_BYTES`].
+struct BoundedOutput(Vec<u8>);
+
+impl io::Write for BoundedOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_OUTPUT_BYTES {
+            return Err(io::Error::other("the text is too long"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One user message, for probes.
+fn probe_user() -> Message {
+    Message::new("user", "probe-user")
+}

@@ -1,0 +1,118 @@
+//! What a template can do, found by rendering tiny conversations, and messages rewritten for what it cannot.
+use super::{ChatTemplate, probe_user};
+use crate::{Message, PromptInput};
+use serde_json::{Value, json};
+
+const SYSTEM_TEXT: &str = "probe-system-text";
+const TOOL_NAME: &str = "probe_tool_name";
+const ARGUMENT_TEXT: &str = "probe-argument";
+
+/// Capabilities of one template.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Traits {
+    /// A system message shows up in the prompt.
+    pub(super) system_role: bool,
+    /// Definitions of tools show up in the prompt.
+    pub(super) tools: bool,
+    /// Arguments of earlier tool calls must be JSON text: an object fails.
+    arguments_as_text: bool,
+}
+
+impl Traits {
+    pub(super) fn probe(template: &ChatTemplate) -> Self {
+        let system = Message::new("system", SYSTEM_TEXT);
+        let definition = json!([{
+            "type": "function",
+            "function": {
+                "name": TOOL_NAME,
+                "description": "probe",
+                "parameters": {
+                    "type": "object",
+                    "properties": {"probe": {"type": "string", "description": "probe"}},
+                    "required": ["probe"]
+                }
+            }
+        }]);
+        let shows = |messages: &[Message], tools: Option<&Value>, text: &str| {
+            template
+                .render_as_is(&PromptInput {
+                    messages,
+                    tools,
+                    add_generation_prompt: true,
+                    ..PromptInput::default()
+                })
+                .is_ok_and(|prompt| prompt.contains(text))
+        };
+        let called_with = |arguments: Value| {
+            let call = Message {
+                tool_calls: Some(json!([{
+                    "id": "call_probe1",
+                    "type": "function",
+                    "function": {"name": TOOL_NAME, "arguments": arguments}
+                }])),
+                ..Message::new("assistant", "")
+            };
+            shows(&[probe_user(), call], Some(&definition), ARGUMENT_TEXT)
+        };
+        Self {
+            system_role: shows(&[system.clone(), probe_user()], None, SYSTEM_TEXT),
+            tools: shows(&[probe_user()], Some(&definition), TOOL_NAME)
+                || shows(&[system, probe_user()], Some(&definition), TOOL_NAME),
+            arguments_as_text: !called_with(json!({"probe": ARGUMENT_TEXT}))
+                && called_with(json!(format!("{{\"probe\": \"{ARGUMENT_TEXT}\"}}"))),
+        }
+    }
+
+    /// The messages as this template understands them; `None` when they can stay as they are.
+    pub(super) fn rewrite(self, messages: &[Message]) -> Option<Vec<Message>> {
+        let has_system = messages.iter().any(|message| message.role == "system");
+        let has_calls = messages.iter().any(|message| message.tool_calls.is_some());
+        let move_system = has_system && !self.system_role;
+        let write_arguments = has_calls && self.arguments_as_text;
+        if !move_system && !write_arguments {
+            return None;
+        }
+        let mut messages = messages.to_vec();
+        if write_arguments {
+            messages.iter_mut().for_each(arguments_to_text);
+        }
+        if move_system {
+            messages = system_into_user(messages);
+        }
+        Some(messages)
+    }
+}
+
+fn arguments_to_text(message: &mut Message) {
+    let Some(Value::Array(calls)) = &mut message.tool_calls else {
+        return;
+    };
+    for call in calls {
+        if let Some(arguments) = call.pointer_mut("/function/arguments")
+            && !arguments.is_string()
+        {
+            *arguments = Value::String(arguments.to_string());
+        }
+    }
+}
+
+/// Each system text goes in front of the next user message, or becomes one where none follows.
+fn system_into_user(messages: Vec<Message>) -> Vec<Message> {
+    let mut out = Vec::with_capacity(messages.len());
+    let mut pending: Vec<String> = Vec::new();
+    for mut message in messages {
+        if message.role == "system" {
+            pending.push(message.content);
+            continue;
+        }
+        if message.role == "user" && !pending.is_empty() {
+            pending.push(message.content);
+            message.content = std::mem::take(&mut pending).join("\n\n");
+        }
+        out.push(message);
+    }
+    if !pending.is_empty() {
+        out.push(Message::new("user", pending.join("\n\n")));
+    }
+    out
+}

@@ -1,0 +1,384 @@
+//! Templates of the families that matter, and hostile ones.
+use super::*;
+use serde_json::json;
+
+/// In the style of small ChatML models: a default system prompt where the conversation has none.
+const CHATML: &str = "{% for message in messages %}\
+{% if loop.first and messages[0]['role'] != 'system' %}\
+{{ '<|im_start|>system\nYou are a test model.<|im_end|>\n' }}{% endif %}\
+{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}\
+{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+/// Features that Qwen-like templates use: tools as JSON, namespaces, reverse slices, splitting at the closing tag.
+const QWEN_LIKE: &str = r#"{%- if tools %}
+    {{- '<|im_start|>system\n' }}
+    {%- if messages[0].role == 'system' %}
+        {{- messages[0].content + '\n\n' }}
+    {%- endif %}
+    {{- "<tools>" }}
+    {%- for tool in tools %}
+        {{- "\n" }}
+        {{- tool | tojson }}
+    {%- endfor %}
+    {{- "\n</tools><|im_end|>\n" }}
+{%- elif messages[0].role == 'system' %}
+    {{- '<|im_start|>system\n' + messages[0].content + '<|im_end|>\n' }}
+{%- endif %}
+{%- set ns = namespace(last_query=messages|length - 1, searching=true) %}
+{%- for message in messages[::-1] %}
+    {%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if ns.searching and message.role == "user" and message.content is string and not message.content.startswith('<tool_response>') %}
+        {%- set ns.searching = false %}
+        {%- set ns.last_query = index %}
+    {%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {%- if message.role == "user" %}
+        {{- '<|im_start|>user\n' + message.content + '<|im_end|>\n' }}
+    {%- elif message.role == "assistant" %}
+        {%- set content = message.content %}
+        {%- if '</think>' in content %}
+            {%- set content = content.split('</think>')[-1].lstrip('\n') %}
+        {%- endif %}
+        {{- '<|im_start|>assistant\n' + content }}
+        {%- for call in message.tool_calls or [] %}
+            {{- '\n<tool_call>\n{"name": "' + call.function.name + '", "arguments": ' }}
+            {{- call.function.arguments | tojson }}
+            {{- '}\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\n' }}
+    {%- elif message.role == "tool" %}
+        {%- if loop.first or loop.previtem.role != "tool" %}
+            {{- '<|im_start|>user' }}
+        {%- endif %}
+        {{- '\n<tool_response>\n' + message.content + '\n</tool_response>' }}
+        {%- if loop.last or loop.nextitem.role != "tool" %}
+            {{- '<|im_end|>\n' }}
+        {%- endif %}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\n\n</think>\n\n' }}
+    {%- endif %}
+{%- endif %}"#;
+
+/// Features of Llama-3-like templates: BOS, `is defined`, dates, macros, trimming, tools in the first user turn.
+const LLAMA_LIKE: &str = r#"{{- bos_token }}
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "26 Jul 2024" %}
+    {%- endif %}
+{%- endif %}
+{%- macro header(role) -%}
+<|start_header_id|>{{ role }}<|end_header_id|>
+
+{% endmacro %}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content']|trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = "" %}
+{%- endif %}
+{{- header('system') }}
+{{- "Today Date: " + date_string + "\n\n" }}
+{{- system_message }}
+{{- "<|eot_id|>" }}
+{%- if not tools is none %}
+    {%- if messages | length == 0 %}
+        {{- raise_exception("Cannot put tools in the first user message when there's no first user message!") }}
+    {%- endif %}
+    {{- header('user') }}
+    {%- for t in tools %}
+        {{- t | tojson(indent=4) }}
+    {%- endfor %}
+    {{- messages[0]['content'] | trim + "<|eot_id|>" }}
+    {%- set messages = messages[1:] %}
+{%- endif %}
+{%- for message in messages %}
+    {{- header(message['role']) + message['content'] | trim + '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- header('assistant') }}
+{%- endif %}
+"#;
+
+/// Without a system role, strictly alternating.
+const GEMMA_LIKE: &str = "{{ bos_token }}{% if messages[0]['role'] == 'system' %}\
+{{ raise_exception('System role not supported') }}{% endif %}\
+{% for message in messages %}\
+{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}\
+{{ raise_exception('Conversation roles must alternate') }}{% endif %}\
+{{ '<start_of_turn>' + message['role'].replace('assistant', 'model') + '\n' + message['content'] | trim + '<end_of_turn>\n' }}\
+{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}";
+
+fn tools() -> serde_json::Value {
+    json!([{"type": "function", "function": {"name": "add", "parameters":
+        {"type": "object", "properties": {"b": {"type": "number"}, "a": {"type": "number"}}}}}])
+}
+
+fn render(source: &str, messages: &[Message]) -> Result<String, TemplateError> {
+    ChatTemplate::jinja(source)?.render(&PromptInput {
+        messages,
+        add_generation_prompt: true,
+        bos_token: "<s>",
+        eos_token: "</s>",
+        ..PromptInput::default()
+    })
+}
+
+fn hi() -> [Message; 1] {
+    [Message::new("user", "Hi <b> & \"you\"")]
+}
+
+#[test]
+fn chatml_adds_its_default_system_prompt_and_escapes_nothing() {
+    assert_eq!(
+        render(CHATML, &hi()).unwrap(),
+        "<|im_start|>system\nYou are a test model.<|im_end|>\n<|im_start|>user\nHi <b> & \"you\"<|im_end|>\n\
+         <|im_start|>assistant\n"
+    );
+    let with_system = [Message::new("system", "Be brief."), hi()[0].clone()];
+    assert_eq!(
+        render(CHATML, &with_system).unwrap(),
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi <b> & \"you\"<|im_end|>\n<|im_start|>assistant\n"
+    );
+}
+
+#[test]
+fn capabilities_are_probed() {
+    let probe = |source: &str| {
+        let template = ChatTemplate::jinja(source).unwrap();
+        (template.supports_tools(), template.supports_thinking())
+    };
+    assert_eq!(probe(CHATML), (false, false));
+    assert_eq!(probe(QWEN_LIKE), (true, true));
+    assert_eq!(probe(LLAMA_LIKE), (true, false));
+    assert_eq!(probe(GEMMA_LIKE), (false, false));
+}
+
+#[test]
+fn qwen_like_tools_have_pythons_spacing_and_the_order_of_their_keys() {
+    let template = ChatTemplate::jinja(QWEN_LIKE).unwrap();
+    let definitions = tools();
+    let prompt = template
+        .render(&PromptInput {
+            messages: &hi(),
+            tools: Some(&definitions),
+            add_generation_prompt: true,
+            enable_thinking: Some(false),
+            ..PromptInput::default()
+        })
+        .unwrap();
+    assert_eq!(
+        prompt,
+        "<|im_start|>system\n<tools>\n{\"type\": \"function\", \"function\": {\"name\": \"add\", \"parameters\": \
+         {\"type\": \"object\", \"properties\": {\"b\": {\"type\": \"number\"}, \"a\": {\"type\": \"number\"}}}}}\
+         \n</tools><|im_end|>\n<|im_start|>user\nHi <b> & \"you\"<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    );
+}
+
+#[test]
+fn qwen_like_history_loses_old_thoughts_and_keeps_calls() {
+    let messages = [
+        Message::new("user", "2+2?"),
+        Message {
+            tool_calls: Some(
+                json!([{"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": 2.5}}}]),
+            ),
+            ..Message::new("assistant", "<think>hm</think>\n\nLet me see.")
+        },
+        Message::new("tool", "4.5"),
+        Message::new("tool", "5"),
+    ];
+    assert_eq!(
+        render(QWEN_LIKE, &messages).unwrap(),
+        "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\nLet me see.\n<tool_call>\n{\"name\": \"add\", \
+         \"arguments\": {\"a\": 2, \"b\": 2.5}}\n</tool_call><|im_end|>\n<|im_start|>user\n<tool_response>\n4.5\n\
+         </tool_response>\n<tool_response>\n5\n</tool_response><|im_end|>\n<|im_start|>assistant\n"
+    );
+}
+
+#[test]
+fn llama_like_has_bos_date_and_indented_tools() {
+    let prompt = render(LLAMA_LIKE, &hi()).unwrap();
+    assert!(prompt.starts_with("<s><|start_header_id|>system<|end_header_id|>\n\nToday Date: "));
+    assert!(prompt.ends_with("<|start_header_id|>user<|end_header_id|>\n\nHi <b> & \"you\"<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"), "{prompt}");
+    let definitions = json!([{"a": [], "b": {"c": 1}}]);
+    let prompt = ChatTemplate::jinja(LLAMA_LIKE)
+        .unwrap()
+        .render(&PromptInput {
+            messages: &hi(),
+            tools: Some(&definitions),
+            ..PromptInput::default()
+        })
+        .unwrap();
+    assert!(
+        prompt.contains("{\n    \"a\": [],\n    \"b\": {\n        \"c\": 1\n    }\n}Hi"),
+        "{prompt}"
+    );
+}
+
+#[test]
+fn a_template_without_a_system_role_gets_it_in_the_user_turn() {
+    let messages = [
+        Message::new("system", "Be brief."),
+        Message::new("user", "Hi"),
+    ];
+    assert_eq!(
+        render(GEMMA_LIKE, &messages).unwrap(),
+        "<s><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n<start_of_turn>model\n"
+    );
+}
+
+#[test]
+fn a_template_that_wants_arguments_as_text_gets_them() {
+    let source = "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}\
+        {{ c.function.name + c.function.arguments }}{% endfor %}{% endfor %}";
+    let messages = [Message {
+        tool_calls: Some(json!([{"function": {"name": "f", "arguments": {"x": 1}}}])),
+        ..Message::new("assistant", "")
+    }];
+    assert_eq!(render(source, &messages).unwrap(), "f{\"x\":1}");
+}
+
+#[test]
+fn the_words_of_raise_exception_reach_the_caller() {
+    let twice = [Message::new("user", "a"), Message::new("user", "b")];
+    let error = render(GEMMA_LIKE, &twice).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the chat template cannot render these messages: Conversation roles must alternate (line 1 of the template)"
+    );
+}
+
+#[test]
+fn generation_blocks_are_transparent() {
+    let source =
+        "{% for m in messages %}{%- generation -%}{{ m.content }}{% endgeneration %}!{% endfor %}";
+    assert_eq!(render(source, &[Message::new("user", "x")]).unwrap(), "x!");
+}
+
+#[test]
+fn tojson_writes_what_python_writes() {
+    #[track_caller]
+    fn check(expression: &str, expected: &str) {
+        assert_eq!(
+            render(&format!("{{{{ {expression} }}}}"), &hi()).unwrap(),
+            expected
+        );
+    }
+    check("1.0 | tojson", "1.0");
+    check("1e16 | tojson", "1e+16");
+    check("0.00001 | tojson", "1e-05");
+    check("12345678901234567890 | tojson", "12345678901234567890");
+    check("'<é\\n\\u0001😀' | tojson", "\"<é\\n\\u0001😀\"");
+    check(
+        "'é😀' | tojson(ensure_ascii=true)",
+        "\"\\u00e9\\ud83d\\ude00\"",
+    );
+    check(
+        "{'b': none, 'a': [true]} | tojson",
+        "{\"b\": null, \"a\": [true]}",
+    );
+    check(
+        "{'b': 1, 'a': 2} | tojson(sort_keys=true)",
+        "{\"a\": 2, \"b\": 1}",
+    );
+    check("[1, 2] | tojson(separators=(',', ':'))", "[1,2]");
+}
+
+#[test]
+fn without_a_template_the_texts_are_the_prompt() {
+    let template = ChatTemplate::plain();
+    let render = |messages: &[Message]| {
+        template
+            .render(&PromptInput {
+                messages,
+                ..PromptInput::default()
+            })
+            .unwrap()
+    };
+    assert_eq!(render(&hi()), "Hi <b> & \"you\"");
+    assert_eq!(
+        render(&[Message::new("system", "S"), Message::new("user", "U")]),
+        "S\n\nU"
+    );
+    assert!(!template.supports_tools() && !template.supports_thinking());
+}
+
+#[test]
+fn a_template_that_does_not_parse_says_where() {
+    let error = ChatTemplate::jinja("ok\n{% if %}").unwrap_err().to_string();
+    assert!(
+        error.starts_with("the chat template does not parse: ") && error.contains("line 2"),
+        "{error}"
+    );
+}
+
+#[test]
+fn hostile_templates_end() {
+    #[track_caller]
+    fn check(source: &str, expected: &str) {
+        let error = render(source, &hi()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let nested_loops =
+        "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}";
+    check(nested_loops, "budget of work");
+    check(
+        "{% set ns = namespace(s='x') %}{% for a in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        "budget of work",
+    );
+    check("{{ 'x' * 100000000 }}{{ 'x' * 100000000 }}", "longer than");
+    check("{{ 'x' * 100000000000000 }}", "budget of work");
+    check(
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "recursion",
+    );
+    check(
+        "{% set a = 'x' * 10000000 %}{{ a.replace('x', a) }}",
+        "budget of work",
+    );
+    check(
+        "{% set a = 'x' * 10000000 %}{{ a.join(range(100000)) | length }}",
+        "budget of work",
+    );
+    check("{{ '{:>1000000000}'.format('x') | length }}", "width");
+    check(
+        "{{ '{:>{}}'.format('x', 1000000000) | length }}",
+        "format spec",
+    );
+    check("{{ messages | tojson(indent=1000000000) }}", "indent");
+    let doubling = "{% set ns = namespace(a=['x'], b=['x']) %}{% for i in range(60) %}\
+        {% set ns.a = [ns.a, ns.a] %}{% set ns.b = [ns.b, ns.b] %}{% endfor %}";
+    check(
+        &format!("{doubling}{{{{ ns.a | tojson }}}}"),
+        "budget of work",
+    );
+    check(
+        &format!("{doubling}{{{{ ','.join(ns.a) }}}}"),
+        "expected text",
+    );
+    check(
+        &format!("{doubling}{{{{ '{{}}'.format(ns.a) }}}}"),
+        "expected text",
+    );
+    check(&format!("{doubling}{{{{ ns.a }}}}"), "longer than");
+}
+
+#[test]
+fn a_long_conversation_fits_the_budget() {
+    let messages: Vec<Message> = (0..2000)
+        .map(|i| {
+            Message::new(
+                if i % 2 == 0 { "user" } else { "assistant" },
+                "word ".repeat(200),
+            )
+        })
+        .collect();
+    assert!(render(QWEN_LIKE, &messages).unwrap().len() > 2_000_000);
+}

@@ -1,0 +1,150 @@
+//! Reading request bodies as lenient as Ollama does.
+//!
+//! The content type does not matter, keys match in any case, `null` is as good as absent, unknown keys are ignored. An
+//! empty body and a value of the wrong type are 400, the latter with the name of the field.
+
+use crate::error::ApiError;
+use axum::{
+    body::Body,
+    extract::{FromRequest, Request},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// The largest JSON body.
+const MAX_BODY_BYTES: usize = 64 << 20;
+
+/// A decoded JSON body.
+pub(crate) struct LenientJson<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for LenientJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        let bytes = read(request.into_body()).await?;
+        decode(&bytes).map(Self)
+    }
+}
+
+async fn read(body: Body) -> Result<axum::body::Bytes, ApiError> {
+    axum::body::to_bytes(body, MAX_BODY_BYTES)
+        .await
+        .map_err(|error| {
+            let is_too_long = std::error::Error::source(&error)
+                .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+            if is_too_long {
+                return ApiError::new(
+                    http::StatusCode::PAYLOAD_TOO_LARGE,
+                    format!("the request body is longer than {MAX_BODY_BYTES} bytes"),
+                );
+            }
+            ApiError::bad_request(format!("cannot read the request body: {error}"))
+        })
+}
+
+/// Decodes a body.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    if bytes.trim_ascii().is_empty() {
+        return Err(ApiError::bad_request("missing request body"));
+    }
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let Value::Object(fields) = value else {
+        return Err(ApiError::bad_request(
+            "the request body must be a JSON object",
+        ));
+    };
+    let fields = normalise(fields);
+    serde_json::from_value(Value::Object(fields.clone())).map_err(|error| {
+        let culprit = fields.into_iter().find_map(|(key, value)| {
+            let alone = Value::Object(Map::from_iter([(key.clone(), value)]));
+            let error = serde_json::from_value::<T>(alone).err()?;
+            Some(format!("field `{key}`: {error}"))
+        });
+        ApiError::bad_request(culprit.unwrap_or_else(|| error.to_string()))
+    })
+}
+
+/// Lower-case keys and no nulls, in the request itself, in its messages and in their tool calls. What belongs to the
+/// user (options, tool definitions, arguments, schemas) stays as it is.
+fn normalise(fields: Map<String, Value>) -> Map<String, Value> {
+    let nested = |key: &str, value: Value| match (key, value) {
+        ("messages" | "tool_calls", Value::Array(items)) => {
+            let item = |item| match item {
+                Value::Object(fields) => Value::Object(normalise(fields)),
+                other => other,
+            };
+            Value::Array(items.into_iter().map(item).collect())
+        }
+        ("function", Value::Object(fields)) => Value::Object(normalise(fields)),
+        (_, value) => value,
+    };
+    fields
+        .into_iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| {
+            let key = key.to_lowercase();
+            let value = nested(&key, value);
+            (key, value)
+        })
+        .collect()
+}
+
+/// The text of an optional field, where an empty one is as good as none.
+pub(crate) fn non_empty(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slm_api::ollama::{ChatRequest, GenerateRequest, KeepAlive};
+
+    #[test]
+    fn keys_match_in_any_case_and_null_is_absent() {
+        let request: GenerateRequest = decode(
+            br#"{"Model":"m","PROMPT":"p","options":null,"system":null,"unknown":1,"Keep_Alive":-1}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (request.model.as_str(), request.prompt.as_str()),
+            ("m", "p")
+        );
+        assert_eq!(request.options, None);
+        assert_eq!(request.keep_alive, Some(KeepAlive::Seconds(-1.0)));
+    }
+
+    #[test]
+    fn messages_are_lenient_too_but_arguments_are_the_users() {
+        let request: ChatRequest = decode(
+            br#"{"messages":[{"Role":"user","content":null,
+                "Tool_Calls":[{"Function":{"Name":"f","Arguments":{"Key":null}}}]}]}"#,
+        )
+        .unwrap();
+        let message = &request.messages[0];
+        assert_eq!(
+            (message.role.as_str(), message.content.as_str()),
+            ("user", "")
+        );
+        assert_eq!(
+            message.tool_calls.as_ref().unwrap()[0].to_string(),
+            r#"{"function":{"name":"f","arguments":{"Key":null}}}"#
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        #[track_caller]
+        fn check(body: &[u8], expected: &str) {
+            let error = decode::<GenerateRequest>(body).unwrap_err();
+            assert_eq!(error.status(), 400);
+            assert!(error.message().contains(expected), "{}", error.message());
+        }
+        check(b"", "missing request body");
+        check(b" \n", "missing request body");
+        check(b"{", "EOF");
+        check(b"[]", "must be a JSON object");
+        check(br#"{"model":5}"#, "field `model`: invalid type");
+        check(br#"{"model":"m","keep_alive":true}"#, "field `keep_alive`");
+    }
+}

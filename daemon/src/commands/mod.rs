@@ -1,0 +1,108 @@
+//! What `slmd` can do: one file per command.
+
+#[expect(
+    unreachable_pub,
+    reason = "the module of a program, written as if for a library"
+)]
+mod debug;
+mod occupant;
+mod progress;
+mod pull;
+mod serve;
+
+use crate::config::{Config, Flags};
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Keeps language models on this machine and serves them over Ollama's REST API
+#[derive(Debug, Parser)]
+#[command(name = "slmd", version, arg_required_else_help = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API until a signal ends it
+    #[command(visible_alias = "start")]
+    Serve {
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Download a model: through the running daemon, or into the store where none runs
+    Pull(pull::PullArgs),
+    /// Look at what the engine makes of a file
+    #[command(subcommand)]
+    Debug(debug::DebugCommand),
+}
+
+/// Runs the program.
+pub(crate) fn run() -> ExitCode {
+    // the provider must be there before the first HTTPS client; a second one is no harm
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
+    match dispatch(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(args: Args) -> anyhow::Result<()> {
+    match args.command {
+        Command::Serve { flags } => serve::run(resolve(&flags)?),
+        Command::Pull(args) => pull::run(args),
+        Command::Debug(command) => debug::run(&command),
+    }
+}
+
+/// The one place that reads the environment.
+fn resolve(flags: &Flags) -> anyhow::Result<Config> {
+    Ok(Config::resolve(flags, |name| std::env::var(name).ok())?)
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the last words of a command go to stderr"
+)]
+fn report(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+}
+
+/// An error of the store, with what to do about it.
+fn with_hint(error: slm_registry::Error) -> anyhow::Error {
+    let hint = error.hint();
+    let error = anyhow::Error::new(error);
+    match hint {
+        Some(hint) => anyhow::anyhow!("{error:#}; {hint}"),
+        None => error,
+    }
+}
+
+/// Logs go to stderr, with colours on a terminal.
+fn start_log(filter: &str) {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_target(false)
+        .try_init();
+    // a second start is a mistake of a test at most
+    debug_assert!(started.is_ok());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,102 @@
+//! `slmd serve`: the daemon in the foreground.
+
+use super::occupant::Occupant;
+use crate::{config::Config, routes, server, shutdown, state::App};
+use anyhow::{Context, bail};
+use slm_api::host::Host;
+use slm_registry::Store;
+use std::io;
+use tokio::net::TcpListener;
+
+/// Serves until a signal.
+pub(super) fn run(config: Config) -> anyhow::Result<()> {
+    super::start_log(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let served = runtime.block_on(serve(config));
+    // blocking threads may still hash or load; nobody waits for that
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let listener = bind(&config.host).await?;
+    let address = listener
+        .local_addr()
+        .context("cannot read the own address")?;
+    let root = config.models_dir.clone();
+    let store = tokio::task::spawn_blocking(move || Store::open(&root))
+        .await?
+        .map_err(super::with_hint)
+        .context("cannot open the models directory")?;
+    log_start(&config);
+    let app = App::new(config, store, address.ip().is_loopback());
+    app.models.start_expiry();
+    tokio::spawn(shutdown::watch_signals(app.shutdown.clone()));
+    tracing::info!("listening on {address}");
+    server::run(listener, routes::router(&app), app.shutdown.clone()).await;
+    app.models.unload_all();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn log_start(config: &Config) {
+    let cpu = config.cpu.as_deref().unwrap_or("best available");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        models = %config.models_dir.display(),
+        cpu,
+        threads = config.n_threads.unwrap_or_else(slm_kernels::available_threads),
+        "slmd"
+    );
+    for (setting, value, origin) in &config.set {
+        tracing::info!(value, %origin, "set {setting}");
+    }
+}
+
+async fn bind(host: &Host) -> anyhow::Result<TcpListener> {
+    let address = (host.host.as_str(), host.port);
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let who = Occupant::of(host).await.unwrap_or(Occupant::Other);
+            bail!(
+                "the address {}:{} is in use by {who}; stop it, or choose another port with --host 127.0.0.1:PORT or SLM_HOST",
+                host.host,
+                host.port
+            )
+        }
+        Err(error) => Err(error).with_context(|| {
+            format!(
+                "cannot listen on {}:{}; choose another address with --host or SLM_HOST",
+                host.host, host.port
+            )
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_taken_port_is_explained() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = Host::parse(&taken.local_addr().unwrap().to_string());
+        drop(tokio::spawn(async move {
+            let (mut stream, _) = taken.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let _n = stream.read(&mut request).await.unwrap();
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\nOllama is running";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }));
+        let error = bind(&host).await.unwrap_err().to_string();
+        assert!(
+            error.contains("in use by Ollama") && error.contains("SLM_HOST"),
+            "{error}"
+        );
+    }
+}

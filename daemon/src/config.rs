@@ -1,0 +1,314 @@
+//! What the daemon is told: flags, then the environment, then defaults, resolved once into [`Config`].
+//!
+//! [`SETTINGS`] is the one table of everything that can be set: `--help`, the lookup and the start-up log come from it.
+//! Nothing else in the daemon reads the environment. Ollama's names are accepted beside our own.
+
+use crate::models::KeepFor;
+use clap::{Arg, ArgMatches, Command, FromArgMatches};
+use slm_api::host::Host;
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+
+/// One thing that can be set.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// The flag, without dashes; also its name in the log.
+    pub(crate) flag: &'static str,
+    /// Environment variables, the strongest first.
+    pub(crate) variables: &'static [&'static str],
+    /// What stands for the value in the help.
+    value_name: &'static str,
+    /// The default, as a person would write it; "" where it is computed.
+    default: &'static str,
+    /// One sentence.
+    help: &'static str,
+}
+
+macro_rules! settings {
+    ($($flag:literal $variables:expr, $value_name:literal = $default:literal: $help:literal;)*) => {
+        &[$(Setting {
+            flag: $flag,
+            variables: &$variables,
+            value_name: $value_name,
+            default: $default,
+            help: $help,
+        }),*]
+    };
+}
+
+/// Everything that can be set.
+pub(crate) const SETTINGS: &[Setting] = settings! {
+    "host" ["SLM_HOST", "OLLAMA_HOST"], "ADDRESS" = "127.0.0.1:11434":
+        "Address to listen on, or of the daemon to talk to";
+    "models" ["SLM_MODELS", "OLLAMA_MODELS"], "DIR" = "":
+        "Models directory [default: `models` in the user's data directory for slm]";
+    "keep-alive" ["SLM_KEEP_ALIVE", "OLLAMA_KEEP_ALIVE"], "DURATION" = "5m":
+        "How long an idle model stays loaded; negative is forever";
+    "context-length" ["SLM_CONTEXT_LENGTH", "OLLAMA_CONTEXT_LENGTH"], "TOKENS" = "0":
+        "Context window where neither model nor request says one; 0 chooses by model and memory";
+    "max-loaded-models" ["SLM_MAX_LOADED_MODELS", "OLLAMA_MAX_LOADED_MODELS"], "N" = "3":
+        "Models that may be loaded at once";
+    "num-parallel" ["SLM_NUM_PARALLEL", "OLLAMA_NUM_PARALLEL"], "N" = "4":
+        "Generations that run at once per model";
+    "max-queue" ["SLM_MAX_QUEUE", "OLLAMA_MAX_QUEUE"], "N" = "512":
+        "Requests that may wait before more are refused";
+    "num-threads" ["SLM_NUM_THREADS"], "N" = "0":
+        "Compute threads; 0 takes what the machine allows";
+    "cpu" ["SLM_CPU"], "TIER" = "":
+        "CPU tier to force, such as portable or avx2 [default: the best that this machine has]";
+    "origins" ["SLM_ORIGINS", "OLLAMA_ORIGINS"], "LIST" = "":
+        "Comma-separated origins that browsers may call from, beside local ones; * is a wildcard";
+    "log" ["SLM_LOG"], "FILTER" = "info":
+        "What to log: error, warn, info, debug, trace, or a filter such as slmd=debug";
+};
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Flag,
+    Variable(&'static str),
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Variable(name) => f.write_str(name),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// Why the settings make no configuration.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum ConfigError {
+    /// A value cannot be read.
+    #[error("`{value}` is no value for {setting} (from {origin}): {expected}")]
+    Value {
+        setting: &'static str,
+        origin: String,
+        value: String,
+        expected: String,
+    },
+    /// No place for models.
+    #[error("there is no home directory to keep models in; name one with --models or SLM_MODELS")]
+    NoModelsDir,
+}
+
+/// Flags as they were typed. The help comes from [`SETTINGS`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flags(BTreeMap<&'static str, String>);
+
+impl FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let typed = |setting: &Setting| {
+            Some((
+                setting.flag,
+                matches.get_one::<String>(setting.flag)?.clone(),
+            ))
+        };
+        Ok(Self(SETTINGS.iter().filter_map(typed).collect()))
+    }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        SETTINGS.iter().fold(command, |command, setting| {
+            let mut help = setting.help.to_owned();
+            if !setting.default.is_empty() {
+                help.push_str(&format!(" [default: {}]", setting.default));
+            }
+            help.push_str(&format!(" [env: {}]", setting.variables.join(", ")));
+            command.arg(
+                Arg::new(setting.flag)
+                    .long(setting.flag)
+                    .value_name(setting.value_name)
+                    .allow_hyphen_values(true)
+                    .help(help),
+            )
+        })
+    }
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+/// The resolved configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) host: Host,
+    pub(crate) models_dir: PathBuf,
+    pub(crate) keep_alive: KeepFor,
+    /// Window where nobody says one.
+    pub(crate) context_length: Option<usize>,
+    pub(crate) max_loaded_models: usize,
+    pub(crate) n_parallel: usize,
+    pub(crate) max_queue: usize,
+    pub(crate) n_threads: Option<usize>,
+    pub(crate) cpu: Option<String>,
+    pub(crate) origins: Vec<String>,
+    pub(crate) log: String,
+    /// Each setting that somebody set: flag, value, origin.
+    pub(crate) set: Vec<(&'static str, String, Origin)>,
+}
+
+impl Config {
+    /// Resolves flags, environment and defaults. `variable` looks a variable up.
+    ///
+    /// # Errors
+    /// The first value that cannot be read.
+    pub(crate) fn resolve(
+        flags: &Flags,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let values = Values::look_up(flags, &variable);
+        let models_dir = match values.text("models") {
+            "" => slm_registry::paths::default_models_dir().ok_or(ConfigError::NoModelsDir)?,
+            dir => PathBuf::from(dir),
+        };
+        let positive = |n: usize| (n > 0).then_some(n);
+        let filter_check = |text: &str| tracing_subscriber::EnvFilter::try_new(text).map(|_| ());
+        values.parse_with("log", "a log level or filter", |text| {
+            filter_check(text).ok()
+        })?;
+        let origins = values.text("origins").split(',').map(str::trim);
+        Ok(Self {
+            host: Host::parse(values.text("host")),
+            models_dir,
+            keep_alive: values.parse_with(
+                "keep-alive",
+                "a duration such as 5m, or seconds",
+                |text| KeepFor::from_text(text).ok(),
+            )?,
+            context_length: positive(values.number("context-length")?),
+            max_loaded_models: positive(values.number("max-loaded-models")?).unwrap_or(3),
+            n_parallel: positive(values.number("num-parallel")?).unwrap_or(4),
+            max_queue: values.number("max-queue")?,
+            n_threads: positive(values.number("num-threads")?),
+            cpu: Some(values.text("cpu").to_owned()).filter(|tier| !tier.is_empty()),
+            origins: origins
+                .filter(|o| !o.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            log: values.text("log").to_owned(),
+            set: values.set(),
+        })
+    }
+}
+
+/// The text of every setting and where it came from.
+struct Values(BTreeMap<&'static str, (String, Origin)>);
+
+impl Values {
+    fn look_up(flags: &Flags, variable: &impl Fn(&str) -> Option<String>) -> Self {
+        let of_setting = |setting: &'static Setting| {
+            if let Some(text) = flags.0.get(setting.flag) {
+                return (text.clone(), Origin::Flag);
+            }
+            for name in setting.variables {
+                // blanks and quotes around values are habits of unit files and shells
+                let text = variable(name).unwrap_or_default();
+                let text = text.trim().trim_matches(['"', '\'']).trim();
+                if !text.is_empty() {
+                    return (text.to_owned(), Origin::Variable(name));
+                }
+            }
+            (setting.default.to_owned(), Origin::Default)
+        };
+        Self(SETTINGS.iter().map(|s| (s.flag, of_setting(s))).collect())
+    }
+
+    fn text(&self, flag: &'static str) -> &str {
+        &self.0[flag].0
+    }
+
+    fn parse_with<T>(
+        &self,
+        flag: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, ConfigError> {
+        let (text, origin) = &self.0[flag];
+        parse(text).ok_or_else(|| ConfigError::Value {
+            setting: flag,
+            origin: origin.to_string(),
+            value: text.clone(),
+            expected: format!("expected {expected}"),
+        })
+    }
+
+    fn number<T: FromStr>(&self, flag: &'static str) -> Result<T, ConfigError> {
+        self.parse_with(flag, "a whole number", |text| text.parse().ok())
+    }
+
+    fn set(self) -> Vec<(&'static str, String, Origin)> {
+        self.0
+            .into_iter()
+            .filter(|(_, (_, origin))| *origin != Origin::Default)
+            .map(|(flag, (text, origin))| (flag, text, origin))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn resolve(
+        flags: &[(&'static str, &str)],
+        env: &[(&str, &str)],
+    ) -> Result<Config, ConfigError> {
+        let flags = Flags(flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect());
+        Config::resolve(&flags, |name| {
+            let found = env.iter().find(|(n, _)| *n == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn flag_beats_own_variable_beats_ollamas_beats_default() {
+        let default = resolve(&[], &[("SLM_MODELS", "/m")]).unwrap();
+        assert_eq!(default.host.port, 11434);
+        assert_eq!(default.keep_alive, KeepFor::Span(Duration::from_secs(300)));
+        assert_eq!(default.context_length, None);
+        let env = [
+            ("SLM_HOST", "h:1"),
+            ("OLLAMA_HOST", "h:2"),
+            ("OLLAMA_MODELS", " '/o' "),
+        ];
+        let config = resolve(&[], &env).unwrap();
+        assert_eq!(
+            (config.host.port, config.models_dir),
+            (1, PathBuf::from("/o"))
+        );
+        let config = resolve(&[("host", "h:3")], &env).unwrap();
+        assert_eq!(config.host.port, 3);
+        assert_eq!(
+            config.set,
+            [
+                ("host", "h:3".to_owned(), Origin::Flag),
+                ("models", "/o".to_owned(), Origin::Variable("OLLAMA_MODELS")),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_bad_value_names_itself_and_its_origin() {
+        let error = resolve(&[], &[("SLM_MODELS", "/m"), ("SLM_KEEP_ALIVE", "soon")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`soon` is no value for keep-alive (from SLM_KEEP_ALIVE): expected a duration such as 5m, or seconds"
+        );
+    }
+
+    #[test]
+    fn every_flag_is_a_valid_argument() {
+        let command = <Flags as clap::Args>::augment_args(Command::new("x"));
+        command.debug_assert();
+    }
+}

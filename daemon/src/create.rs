@@ -1,0 +1,399 @@
+//! Building a model: layers from an existing model or an uploaded GGUF, changed as the request says, under a new name.
+//!
+//! Progress goes to a bounded channel; when its reader is gone the work stops before the next step. Nothing is visible
+//! before the manifest is written.
+
+use crate::{
+    catalog::{self, is_go_template},
+    details::GgufFacts,
+    error::ApiError,
+    inference::RunOptions,
+    routes::model_name,
+    state::App,
+};
+use serde_json::{Map, Value, json};
+use slm_api::ollama::{CreateRequest, Message, Progress};
+use slm_registry::{Descriptor, Digest, Manifest, MediaType, ModelName, Store};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Where progress goes.
+pub(crate) type Reports = mpsc::Sender<Result<Progress, ApiError>>;
+
+/// A checked request.
+#[derive(Debug)]
+pub(crate) struct Recipe {
+    name: ModelName,
+    base: Base,
+    template: Option<String>,
+    system: Option<String>,
+    licenses: Vec<String>,
+    parameters: Map<String, Value>,
+    messages: Option<Vec<Message>>,
+    /// What goes into the config as it is: `renderer`, `parser`, `requires`.
+    config: Vec<(&'static str, String)>,
+}
+
+#[derive(Debug)]
+enum Base {
+    /// An existing model, pulled when it is missing.
+    Model(ModelName),
+    /// An uploaded GGUF.
+    Gguf(Digest),
+}
+
+/// What the new model starts from.
+#[derive(Debug, Default)]
+struct Draft {
+    config: Map<String, Value>,
+    layers: Vec<Descriptor>,
+    params: Map<String, Value>,
+}
+
+impl Recipe {
+    /// Checks a request.
+    ///
+    /// # Errors
+    /// What is missing, wrong, or cannot be done yet.
+    pub(crate) fn check(request: CreateRequest) -> Result<Self, ApiError> {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let name = given(request.name).filter(|_| request.model.is_empty());
+        let name = model_name(&name.unwrap_or(request.model))?;
+        if request
+            .adapters
+            .is_some_and(|adapters| !adapters.is_empty())
+        {
+            return Err(ApiError::bad_request(
+                "adapters are not supported yet; merge the adapter into the weights, and create the model from the result",
+            ));
+        }
+        if given(request.quantize).is_some() {
+            return Err(ApiError::bad_request(
+                "quantizing while creating is not supported yet; create the model from a GGUF that is quantized already",
+            ));
+        }
+        let files = request.files.unwrap_or_default();
+        let base = match given(request.from) {
+            Some(from) => Base::Model(model_name(&from)?),
+            None if files.is_empty() => {
+                return Err(ApiError::bad_request(
+                    "neither 'from' or 'files' was specified",
+                ));
+            }
+            None => Base::Gguf(only_file(&files)?),
+        };
+        let template = given(request.template);
+        if let Some(source) = &template {
+            check_template(source)?;
+        }
+        let mut parameters = request.parameters.unwrap_or_default();
+        parameters.retain(|_, value| !value.is_null());
+        RunOptions::merge([&parameters])?;
+        if let Some(stop) = parameters.get_mut("stop").filter(|stop| stop.is_string()) {
+            *stop = json!([stop.take()]);
+        }
+        Ok(Self {
+            name,
+            base,
+            template,
+            system: given(request.system),
+            licenses: licenses(request.license)?,
+            parameters,
+            messages: request.messages.filter(|messages| !messages.is_empty()),
+            config: [
+                ("renderer", request.renderer),
+                ("parser", request.parser),
+                ("requires", request.requires),
+            ]
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, given(value)?)))
+            .collect(),
+        })
+    }
+
+    /// Builds the model and reports every step; the last report is `success` or an error.
+    pub(crate) async fn build(self, app: Arc<App>, reports: Reports) {
+        let report = match self.run(&app, &reports).await {
+            Ok(()) => Ok(status("success")),
+            Err(error) => Err(error),
+        };
+        let _reader_may_be_gone = reports.send(report).await;
+    }
+
+    async fn run(self, app: &Arc<App>, reports: &Reports) -> Result<(), ApiError> {
+        let draft = match &self.base {
+            Base::Model(name) => from_model(app, name, reports).await?,
+            Base::Gguf(digest) => from_gguf(app, *digest, reports).await?,
+        };
+        let reports = reports.clone();
+        app.blocking(move |app| self.write(&app.store, draft, &reports))
+            .await
+    }
+
+    /// Writes the layers that the request brings, and the manifest. Blocks on the disk.
+    fn write(self, store: &Store, draft: Draft, reports: &Reports) -> Result<(), ApiError> {
+        let mut layers = Layers {
+            store,
+            reports,
+            layers: draft.layers,
+        };
+        for layer in &layers.layers {
+            tell(
+                reports,
+                status(format!("using existing layer {}", layer.digest)),
+            )?;
+        }
+        if let Some(template) = &self.template {
+            layers.replace(MediaType::Template, template.as_bytes())?;
+        }
+        if let Some(system) = &self.system {
+            layers.replace(MediaType::System, system.as_bytes())?;
+        }
+        let mut params = draft.params;
+        params.extend(self.parameters.clone());
+        if !self.parameters.is_empty() {
+            layers.replace(MediaType::Params, &to_bytes(&params)?)?;
+        }
+        if let Some(messages) = &self.messages {
+            layers.replace(MediaType::Messages, &to_bytes(messages)?)?;
+        }
+        for license in &self.licenses {
+            layers.add(MediaType::License, license.as_bytes())?;
+        }
+        let mut config = draft.config;
+        let own = self.config.iter();
+        config.extend(own.map(|(key, value)| ((*key).to_owned(), json!(value))));
+        let diff_ids: Vec<String> = layers.layers.iter().map(|l| l.digest.to_string()).collect();
+        config.insert("architecture".into(), json!("amd64"));
+        config.insert("os".into(), json!("linux"));
+        config.insert(
+            "rootfs".into(),
+            json!({"type": "layers", "diff_ids": diff_ids}),
+        );
+        let weights = layers
+            .layers
+            .iter()
+            .find(|l| l.media_type == MediaType::Model);
+        if let Some(weights) = weights {
+            let facts = GgufFacts::read(&store.blob_path(&weights.digest))?;
+            let template = layers.text(&MediaType::Template)?;
+            config = catalog::new_config(config, &facts, template.as_deref());
+        }
+        let config = layers.store_blob(MediaType::Config, &to_bytes(&config)?)?;
+        let manifest = Manifest {
+            config,
+            layers: layers.layers,
+        };
+        tell(reports, status("writing manifest"))?;
+        store.write_manifest(&self.name, &manifest.to_json())?;
+        Ok(())
+    }
+}
+
+async fn from_model(
+    app: &Arc<App>,
+    name: &ModelName,
+    reports: &Reports,
+) -> Result<Draft, ApiError> {
+    let wanted = name.clone();
+    let there = app
+        .blocking(move |app| match app.store.find(&wanted) {
+            Ok(_) => Ok(true),
+            Err(slm_registry::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        })
+        .await?;
+    if !there {
+        pull(app, name, reports).await?;
+    }
+    let name = name.clone();
+    app.blocking(move |app| {
+        let entry = app.store.find(&name)?;
+        let manifest = app.store.manifest(&name)?;
+        let params = match manifest.layer(&MediaType::Params) {
+            Some(layer) => serde_json::from_slice(&app.store.read_small_blob(&layer.digest)?)
+                .unwrap_or_default(),
+            None => Map::new(),
+        };
+        let config = match entry.config {
+            Value::Object(config) => config,
+            _ => Map::new(),
+        };
+        Ok(Draft {
+            config,
+            layers: manifest.layers,
+            params,
+        })
+    })
+    .await
+}
+
+async fn pull(app: &Arc<App>, name: &ModelName, reports: &Reports) -> Result<(), ApiError> {
+    let mut watcher = app.pulls.join(name, name.is_http());
+    while let Some(lines) = watcher.next().await {
+        for line in lines?.into_iter().filter(|line| line.status != "success") {
+            let sent = reports.send(Ok(line)).await;
+            sent.map_err(|_| ApiError::canceled())?;
+        }
+    }
+    Ok(())
+}
+
+async fn from_gguf(app: &Arc<App>, digest: Digest, reports: &Reports) -> Result<Draft, ApiError> {
+    let sent = reports.send(Ok(status("parsing GGUF"))).await;
+    sent.map_err(|_| ApiError::canceled())?;
+    app.blocking(move |app| {
+        if !app.store.has_blob(&digest) {
+            return Err(ApiError::bad_request(format!(
+                "blob {digest} is not in the store; upload it with POST /api/blobs/{digest}"
+            )));
+        }
+        let path = app.store.blob_path(&digest);
+        let size = std::fs::metadata(&path)
+            .map_err(|source| slm_registry::Error::Read {
+                path: path.clone(),
+                source,
+            })?
+            .len();
+        GgufFacts::read(&path).map_err(|error| {
+            ApiError::bad_request(format!(
+                "supplied file was not in GGUF format that can be used: {}",
+                error.message()
+            ))
+        })?;
+        Ok(Draft {
+            layers: vec![Descriptor {
+                media_type: MediaType::Model,
+                digest,
+                size,
+            }],
+            ..Draft::default()
+        })
+    })
+    .await
+}
+
+/// The layers of the new model, as they come about.
+struct Layers<'a> {
+    store: &'a Store,
+    reports: &'a Reports,
+    layers: Vec<Descriptor>,
+}
+
+impl Layers<'_> {
+    fn replace(&mut self, kind: MediaType, bytes: &[u8]) -> Result<(), ApiError> {
+        self.layers.retain(|layer| layer.media_type != kind);
+        self.add(kind, bytes)
+    }
+
+    fn add(&mut self, kind: MediaType, bytes: &[u8]) -> Result<(), ApiError> {
+        let layer = self.store_blob(kind, bytes)?;
+        if !self.layers.contains(&layer) {
+            self.layers.push(layer);
+        }
+        Ok(())
+    }
+
+    fn store_blob(&self, kind: MediaType, bytes: &[u8]) -> Result<Descriptor, ApiError> {
+        let digest = Digest::of(bytes);
+        let what = if self.store.has_blob(&digest) {
+            "using existing layer"
+        } else {
+            "creating new layer"
+        };
+        tell(self.reports, status(format!("{what} {digest}")))?;
+        self.store.ingest(&mut &*bytes, Some(&digest))?;
+        Ok(Descriptor {
+            media_type: kind,
+            digest,
+            size: bytes.len() as u64,
+        })
+    }
+
+    fn text(&self, kind: &MediaType) -> Result<Option<String>, ApiError> {
+        let Some(layer) = self.layers.iter().find(|layer| layer.media_type == *kind) else {
+            return Ok(None);
+        };
+        let bytes = self.store.read_small_blob(&layer.digest)?;
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+}
+
+fn status(text: impl Into<String>) -> Progress {
+    Progress {
+        status: text.into(),
+        ..Progress::default()
+    }
+}
+
+/// Reports from a blocking thread.
+fn tell(reports: &Reports, line: Progress) -> Result<(), ApiError> {
+    reports
+        .blocking_send(Ok(line))
+        .map_err(|_| ApiError::canceled())
+}
+
+fn to_bytes<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(value).map_err(|error| ApiError::internal(error.to_string()))
+}
+
+/// The digest of the one GGUF among the files.
+fn only_file(files: &Map<String, Value>) -> Result<Digest, ApiError> {
+    let mut digests = Vec::new();
+    for (path, digest) in files {
+        let relative = std::path::Path::new(path);
+        let escapes = relative.components().any(|part| {
+            !matches!(
+                part,
+                std::path::Component::Normal(_) | std::path::Component::CurDir
+            )
+        });
+        if path.is_empty() || escapes {
+            return Err(ApiError::bad_request("file path must be relative"));
+        }
+        let digest: Digest = digest.as_str().unwrap_or_default().parse()?;
+        digests.push((path, digest));
+    }
+    match digests.as_slice() {
+        [(_, digest)] => Ok(*digest),
+        several => {
+            let is_safetensors = several
+                .iter()
+                .any(|(path, _)| path.ends_with(".safetensors"));
+            Err(ApiError::bad_request(if is_safetensors {
+                "safetensors models are not supported yet; convert the model to GGUF first"
+            } else {
+                "models in several files are not supported yet; merge them into one GGUF first"
+            }))
+        }
+    }
+}
+
+/// A template that somebody writes for us must be one that we can run.
+///
+/// # Errors
+/// A Go template, or Jinja that does not parse.
+pub(crate) fn check_template(source: &str) -> Result<(), ApiError> {
+    if is_go_template(source) {
+        return Err(ApiError::bad_request(
+            "template error: this TEMPLATE is written in Go's template language, which is not supported yet; write it in Jinja, or leave it out to use the model's own",
+        ));
+    }
+    slm_chat::ChatTemplate::jinja(source)
+        .map(drop)
+        .map_err(|error| ApiError::bad_request(format!("template error: {error}")))
+}
+
+fn licenses(value: Option<Value>) -> Result<Vec<String>, ApiError> {
+    let wrong = || ApiError::bad_request("`license` must be a text or a list of texts");
+    let texts = match value {
+        None => Vec::new(),
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Array(items)) => items
+            .into_iter()
+            .map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong))
+            .collect::<Result<_, _>>()?,
+        Some(_) => return Err(wrong()),
+    };
+    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
+}

@@ -1,0 +1,308 @@
+//! What a GGUF file says about its model, in the words of the API.
+//!
+//! [`GgufFacts`] is the small part that loading, listing and creating need; `/api/show` reads the rest anew. Reading
+//! maps the file: call it on a blocking thread.
+
+use crate::error::ApiError;
+use serde_json::{Map, Value, json};
+use slm_api::ollama::{Details, ShowTensor};
+use slm_engine::MappedFile;
+use slm_gguf::{Gguf, Metadata, Value as GgufValue};
+use std::{collections::HashMap, path::Path};
+
+/// Longer arrays are left out of `model_info` unless all is asked for.
+const MAX_LISTED: usize = 1024;
+/// Bytes per number in the KV cache.
+const KV_ELEMENT_BYTES: u64 = 2;
+/// Context of a file that does not say.
+const DEFAULT_CONTEXT: usize = 2048;
+
+/// `general.file_type` to the label that people know; gaps are types that were withdrawn.
+const FILE_TYPES: &[(u32, &str)] = &[
+    (0, "F32"),
+    (1, "F16"),
+    (2, "Q4_0"),
+    (3, "Q4_1"),
+    (7, "Q8_0"),
+    (8, "Q5_0"),
+    (9, "Q5_1"),
+    (10, "Q2_K"),
+    (11, "Q3_K_S"),
+    (12, "Q3_K_M"),
+    (13, "Q3_K_L"),
+    (14, "Q4_K_S"),
+    (15, "Q4_K_M"),
+    (16, "Q5_K_S"),
+    (17, "Q5_K_M"),
+    (18, "Q6_K"),
+    (19, "IQ2_XXS"),
+    (20, "IQ2_XS"),
+    (21, "Q2_K_S"),
+    (22, "IQ3_XS"),
+    (23, "IQ3_XXS"),
+    (24, "IQ1_S"),
+    (25, "IQ4_NL"),
+    (26, "IQ3_S"),
+    (27, "IQ3_M"),
+    (28, "IQ2_S"),
+    (29, "IQ2_M"),
+    (30, "IQ4_XS"),
+    (31, "IQ1_M"),
+    (32, "BF16"),
+    (36, "TQ1_0"),
+    (37, "TQ2_0"),
+    (38, "MXFP4_MOE"),
+    (39, "NVFP4"),
+    (40, "Q1_0"),
+];
+
+/// What is needed of a model file without loading it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct GgufFacts {
+    pub(crate) architecture: String,
+    pub(crate) n_parameters: u64,
+    /// The quantisation's label.
+    pub(crate) file_type: String,
+    /// The context that the model was trained for.
+    pub(crate) context_length: usize,
+    pub(crate) embedding_length: Option<u64>,
+    /// The Jinja template in the file.
+    pub(crate) chat_template: Option<String>,
+    /// Whether it makes vectors instead of text.
+    pub(crate) is_embedding: bool,
+    weights_bytes: u64,
+    kv_bytes_per_token: u64,
+}
+
+impl GgufFacts {
+    /// Reads them from a file.
+    ///
+    /// # Errors
+    /// A file that cannot be opened or is no GGUF.
+    pub(crate) fn read(path: &Path) -> Result<Self, ApiError> {
+        with_gguf(path, |gguf| Self::of(gguf))
+    }
+
+    fn of(gguf: &Gguf<'_>) -> Result<Self, slm_gguf::Error> {
+        let metadata = gguf.metadata();
+        let architecture = metadata.string("general.architecture")?.to_owned();
+        let key = |name: &str| format!("{architecture}.{name}");
+        let tensors = gguf.tensors();
+        Ok(Self {
+            n_parameters: tensors.iter().map(|t| t.n_elements()).sum(),
+            file_type: file_type(gguf)?,
+            context_length: metadata
+                .opt_u32(&key("context_length"))?
+                .map_or(DEFAULT_CONTEXT, |n| n as usize)
+                .max(1),
+            embedding_length: metadata.opt_u32(&key("embedding_length"))?.map(u64::from),
+            chat_template: metadata
+                .opt_string("tokenizer.chat_template")?
+                .map(str::to_owned),
+            is_embedding: metadata.get(&key("pooling_type")).is_some(),
+            weights_bytes: tensors.iter().map(|t| t.size_bytes as u64).sum(),
+            kv_bytes_per_token: kv_bytes_per_token(metadata, &architecture)?,
+            architecture,
+        })
+    }
+
+    /// About how much memory the model takes with a context of `window` tokens.
+    pub(crate) fn needed_bytes(&self, window: usize) -> u64 {
+        let kv = self.kv_bytes_per_token.saturating_mul(window as u64);
+        self.weights_bytes.saturating_add(kv)
+    }
+
+    /// Adds to a config blob what it does not say yet.
+    pub(crate) fn complete_config(&self, config: &mut Map<String, Value>) {
+        let mut fill = |key: &str, value: Value| {
+            let slot = config.entry(key).or_insert(Value::Null);
+            let is_empty = slot.is_null() || slot.as_str().is_some_and(str::is_empty);
+            if is_empty {
+                *slot = value;
+            }
+        };
+        fill("model_format", json!("gguf"));
+        fill("model_family", json!(self.architecture));
+        fill("model_families", json!([self.architecture]));
+        fill("model_type", json!(count_label(self.n_parameters)));
+        fill("file_type", json!(self.file_type));
+        fill("context_length", json!(self.context_length));
+        if let Some(length) = self.embedding_length {
+            fill("embedding_length", json!(length));
+        }
+    }
+}
+
+/// The details of a model, from a complete config blob.
+pub(crate) fn of_config(config: &Value) -> Details {
+    let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
+    let families = config["model_families"].as_array().map(|families| {
+        let texts = families.iter().filter_map(Value::as_str);
+        texts.map(str::to_owned).collect()
+    });
+    Details {
+        parent_model: String::new(),
+        format: text("model_format"),
+        family: text("model_family"),
+        families,
+        parameter_size: text("model_type"),
+        quantization_level: text("file_type"),
+        context_length: config["context_length"].as_u64(),
+        embedding_length: config["embedding_length"].as_u64(),
+    }
+}
+
+/// The metadata of a file as `/api/show` gives it, and its tensors.
+///
+/// # Errors
+/// A file that cannot be opened or is no GGUF.
+pub(crate) fn model_info(
+    path: &Path,
+    verbose: bool,
+) -> Result<(Map<String, Value>, Vec<ShowTensor>), ApiError> {
+    with_gguf(path, |gguf| {
+        let hidden = ["general.name", "tokenizer.chat_template"];
+        let mut info: Map<String, Value> = gguf
+            .metadata()
+            .iter()
+            .filter(|(key, _)| !hidden.contains(key))
+            .map(|(key, value)| (key.to_owned(), to_json(value, verbose)))
+            .collect();
+        let n_parameters: u64 = gguf.tensors().iter().map(|t| t.n_elements()).sum();
+        info.insert("general.parameter_count".to_owned(), json!(n_parameters));
+        let tensors = gguf.tensors().iter().map(|tensor| ShowTensor {
+            name: tensor.name.to_owned(),
+            kind: tensor.tensor_type.name().to_owned(),
+            shape: tensor.shape.clone(),
+        });
+        Ok((info, tensors.collect()))
+    })
+}
+
+fn with_gguf<T>(
+    path: &Path,
+    read: impl FnOnce(&Gguf<'_>) -> Result<T, slm_gguf::Error>,
+) -> Result<T, ApiError> {
+    let file = MappedFile::open(path).map_err(|source| slm_engine::LoadError::Open {
+        path: path.to_owned(),
+        source,
+    })?;
+    let gguf = Gguf::parse(&file).and_then(|gguf| read(&gguf));
+    gguf.map_err(|error| ApiError::from(slm_engine::LoadError::from(error)))
+}
+
+/// The label of the quantisation: what the file says, else the type of most of its weights.
+fn file_type(gguf: &Gguf<'_>) -> Result<String, slm_gguf::Error> {
+    if let Some(id) = gguf.metadata().opt_u32("general.file_type")? {
+        let known = FILE_TYPES.iter().find(|(known, _)| *known == id);
+        return Ok(known.map_or("unknown", |(_, label)| label).to_owned());
+    }
+    let mut bytes_of: HashMap<&str, usize> = HashMap::new();
+    for tensor in gguf.tensors() {
+        *bytes_of.entry(tensor.tensor_type.name()).or_default() += tensor.size_bytes;
+    }
+    let most = bytes_of.into_iter().max_by_key(|(_, bytes)| *bytes);
+    Ok(most.map_or("unknown", |(name, _)| name).to_owned())
+}
+
+/// Keys and values of every layer for one token.
+fn kv_bytes_per_token(metadata: &Metadata<'_>, architecture: &str) -> Result<u64, slm_gguf::Error> {
+    let count = |name: &str| metadata.opt_u32(&format!("{architecture}.{name}"));
+    let n_layers = u64::from(count("block_count")?.unwrap_or(0));
+    let n_heads = u64::from(count("attention.head_count").ok().flatten().unwrap_or(1)).max(1);
+    // hybrid models have one number per layer; the largest is a safe estimate
+    let kv_key = format!("{architecture}.attention.head_count_kv");
+    let n_kv_heads = match metadata.get(&kv_key) {
+        Some(GgufValue::Array(counts)) => {
+            let largest = counts.integers().unwrap_or_default().into_iter().max();
+            largest
+                .and_then(|n| u64::try_from(n).ok())
+                .unwrap_or(n_heads)
+        }
+        _ => metadata.opt_u32(&kv_key)?.map_or(n_heads, u64::from),
+    };
+    let hidden_size = u64::from(count("embedding_length")?.unwrap_or(0));
+    let key_length = count("attention.key_length")?.map_or(hidden_size / n_heads, u64::from);
+    let value_length = count("attention.value_length")?.map_or(hidden_size / n_heads, u64::from);
+    Ok(n_layers
+        .saturating_mul(n_kv_heads)
+        .saturating_mul(key_length + value_length)
+        .saturating_mul(KV_ELEMENT_BYTES))
+}
+
+/// `134.52M`, `1.2B`, `7B`: how model sizes are written.
+pub(crate) fn count_label(count: u64) -> String {
+    let round = |unit: f64, digits: i32| {
+        let scale = 10_f64.powi(digits);
+        (count as f64 / unit * scale).floor() / scale
+    };
+    match count {
+        1_000_000_000.. if round(1e9, 1).fract() == 0.0 => format!("{}B", round(1e9, 0)),
+        1_000_000_000.. => format!("{:.1}B", round(1e9, 1)),
+        1_000_000.. if round(1e6, 2).fract() == 0.0 => format!("{}M", round(1e6, 0)),
+        1_000_000.. => format!("{:.2}M", count as f64 / 1e6),
+        1_000.. => format!("{:.0}K", count as f64 / 1e3),
+        _ => count.to_string(),
+    }
+}
+
+fn to_json(value: &GgufValue<'_>, verbose: bool) -> Value {
+    match value {
+        GgufValue::U8(n) => json!(n),
+        GgufValue::I8(n) => json!(n),
+        GgufValue::U16(n) => json!(n),
+        GgufValue::I16(n) => json!(n),
+        GgufValue::U32(n) => json!(n),
+        GgufValue::I32(n) => json!(n),
+        GgufValue::U64(n) => json!(n),
+        GgufValue::I64(n) => json!(n),
+        // the shortest decimal that means this f32: 1e-05, not 9.999999747378752e-06
+        GgufValue::F32(n) => n
+            .to_string()
+            .parse::<f64>()
+            .map_or(Value::Null, |n| json!(n)),
+        GgufValue::F64(n) => json!(n),
+        GgufValue::Bool(b) => json!(b),
+        GgufValue::String(bytes) => json!(String::from_utf8_lossy(bytes)),
+        GgufValue::Array(array) if array.len() > MAX_LISTED && !verbose => Value::Null,
+        GgufValue::Array(array) => array.iter().map(|item| to_json(&item, verbose)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_read_like_model_sizes() {
+        #[track_caller]
+        fn check(count: u64, expected: &str) {
+            assert_eq!(count_label(count), expected);
+        }
+        check(999, "999");
+        check(154_000, "154K");
+        check(134_515_008, "134.52M");
+        check(1_000_000, "1M");
+        check(1_240_000_000, "1.2B");
+        check(7_000_000_000, "7B");
+        check(7_241_732_096, "7.2B");
+    }
+
+    #[test]
+    fn a_config_keeps_what_it_says_and_gains_what_it_lacks() {
+        let facts = GgufFacts {
+            architecture: "llama".into(),
+            n_parameters: 7_000_000_000,
+            file_type: "Q4_1".into(),
+            context_length: 2048,
+            ..GgufFacts::default()
+        };
+        let mut config = Map::from_iter([("model_type".to_owned(), json!("8B"))]);
+        facts.complete_config(&mut config);
+        let details = of_config(&Value::Object(config));
+        assert_eq!(details.parameter_size, "8B");
+        assert_eq!(details.quantization_level, "Q4_1");
+        assert_eq!(details.families, Some(vec!["llama".to_owned()]));
+        assert_eq!(details.context_length, Some(2048));
+    }
+}

@@ -1,0 +1,158 @@
+//! One running generation: engine results in, text and thinking and a final account out.
+
+use crate::{error::ApiError, inference::prompt::Prompt, models::Lease};
+use slm_api::ollama::Metrics;
+use slm_chat::{Split, ThinkingSplitter};
+use slm_engine::{Finish, GenerateRequest, StepResult, StopReason, TokenId};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// What happens next.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// More text.
+    Delta(Split),
+    /// The end; nothing follows.
+    Finished(Outcome),
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// `stop` or `length`.
+    pub(crate) reason: &'static str,
+    pub(crate) metrics: Metrics,
+    /// Prompt and answer.
+    pub(crate) tokens: Vec<TokenId>,
+}
+
+/// A running generation. Dropping it cancels the engine's work and gives the model back.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    results: mpsc::Receiver<StepResult>,
+    splitter: Option<ThinkingSplitter>,
+    tokens: Vec<TokenId>,
+    ended: Option<Outcome>,
+    began: Instant,
+    abort: CancellationToken,
+    lease: Lease,
+}
+
+impl Generation {
+    /// Queues the request at the engine. `began` is when the client's request came in.
+    ///
+    /// # Errors
+    /// When too many wait there already.
+    pub(crate) fn start(
+        lease: Lease,
+        prompt: Prompt,
+        request: GenerateRequest,
+        began: Instant,
+        abort: CancellationToken,
+    ) -> Result<Self, ApiError> {
+        let results = lease.engine().generate(request)?;
+        Ok(Self {
+            results,
+            splitter: prompt.splitter,
+            tokens: prompt.tokens,
+            ended: None,
+            began,
+            abort,
+            lease,
+        })
+    }
+
+    /// The next event; `None` after the end.
+    ///
+    /// # Errors
+    /// The engine cannot go on, or the daemon ends.
+    pub(crate) async fn next(&mut self) -> Result<Event, ApiError> {
+        if let Some(outcome) = self.ended.take() {
+            return Ok(Event::Finished(outcome));
+        }
+        loop {
+            let result = tokio::select! {
+                biased;
+                () = self.abort.cancelled() => return Err(ApiError::shutting_down()),
+                result = self.results.recv() => result,
+            };
+            let split = match result {
+                Some(StepResult::Token { token, text }) => {
+                    self.tokens.push(token);
+                    self.split(text)
+                }
+                Some(StepResult::Finished(finish)) => {
+                    let mut split = self.split(finish.text.clone());
+                    if let Some(splitter) = &mut self.splitter {
+                        let rest = splitter.finish();
+                        split.thinking += &rest.thinking;
+                        split.content += &rest.content;
+                    }
+                    let outcome = self.outcome(&finish);
+                    if split.is_empty() {
+                        return Ok(Event::Finished(outcome));
+                    }
+                    self.ended = Some(outcome);
+                    split
+                }
+                Some(StepResult::Failed(why)) => return Err(ApiError::internal(why)),
+                None => {
+                    return Err(ApiError::internal(
+                        "the engine stopped without an answer; try again, the model will be loaded anew",
+                    ));
+                }
+            };
+            if !split.is_empty() {
+                return Ok(Event::Delta(split));
+            }
+        }
+    }
+
+    fn split(&mut self, text: String) -> Split {
+        match &mut self.splitter {
+            Some(splitter) => splitter.push(&text),
+            None => Split {
+                content: text,
+                ..Split::default()
+            },
+        }
+    }
+
+    fn outcome(&mut self, finish: &Finish) -> Outcome {
+        let stats = &finish.stats;
+        let reason = match finish.reason {
+            StopReason::Stop => "stop",
+            StopReason::Length => "length",
+        };
+        tracing::info!(
+            n_prompt_tokens = stats.n_prompt_tokens,
+            n_cached_tokens = stats.n_cached_tokens,
+            n_generated_tokens = stats.n_generated_tokens,
+            queued_ms = stats.queued.as_millis() as u64,
+            prefill_ms = stats.prefill.as_millis() as u64,
+            decode_ms = stats.decode.as_millis() as u64,
+            reason,
+            "generated"
+        );
+        Outcome {
+            reason,
+            metrics: Metrics {
+                total_duration: Some(nanos(self.began.elapsed())),
+                load_duration: Some(nanos(self.lease.load_time)),
+                prompt_eval_count: Some(stats.n_prompt_tokens as u64),
+                prompt_eval_duration: Some(nanos(stats.prefill)),
+                eval_count: Some(stats.n_generated_tokens as u64),
+                eval_duration: Some(nanos(stats.decode)),
+            },
+            tokens: std::mem::take(&mut self.tokens),
+        }
+    }
+}
+
+/// Clients take a duration of zero for one that is missing.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos())
+        .unwrap_or(u64::MAX)
+        .max(1)
+}

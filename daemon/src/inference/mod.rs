@@ -1,0 +1,144 @@
+//! From a validated request to a running generation, for every dialect alike.
+//!
+//! [`Job`] is what a route has checked and put together; [`start`] loads the model, prepares the prompt, refuses one
+//! that does not fit, and queues it at the engine. Nothing is ever cut from a prompt silently: one that is too long for
+//! an automatic window makes the window larger, up to what the model was trained for, and else is an error with both
+//! numbers.
+
+mod generation;
+mod options;
+mod prompt;
+
+pub(crate) use generation::{Event, Generation};
+pub(crate) use options::RunOptions;
+pub(crate) use prompt::{PromptSource, conversation, from_wire};
+
+use crate::{
+    catalog::Record,
+    error::ApiError,
+    models::{Demand, KeepFor, Lease, Window},
+    state::App,
+};
+use prompt::Prompt;
+use slm_engine::GenerateRequest;
+use std::{sync::Arc, time::Instant};
+
+/// Room for an answer when a window is made large enough for a prompt.
+const ANSWER_ROOM: usize = 1024;
+
+/// A checked request.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) record: Arc<Record>,
+    pub(crate) options: RunOptions,
+    pub(crate) keep: Option<KeepFor>,
+    /// When the client's request came in.
+    pub(crate) began: Instant,
+}
+
+impl Job {
+    fn demand(&self, window: Window) -> Demand {
+        Demand {
+            record: Arc::clone(&self.record),
+            window,
+            n_threads: self.options.n_threads,
+            keep: self.keep,
+        }
+    }
+
+    fn window(&self, app: &App) -> Window {
+        match self.options.num_ctx.or(app.models.default_window()) {
+            Some(n) => Window::Exact(n),
+            None => Window::Auto { at_least: 0 },
+        }
+    }
+}
+
+/// Loads the model and nothing more.
+///
+/// # Errors
+/// It cannot be loaded.
+pub(crate) async fn load(app: &Arc<App>, job: &Job) -> Result<(), ApiError> {
+    app.models.acquire(job.demand(job.window(app))).await?;
+    note_use(app, job);
+    Ok(())
+}
+
+/// Starts the generation.
+///
+/// # Errors
+/// The model cannot be loaded, the prompt cannot be made or does not fit, or too many requests wait.
+pub(crate) async fn start(
+    app: &Arc<App>,
+    job: Job,
+    source: PromptSource,
+) -> Result<Generation, ApiError> {
+    if app.shutdown.begun.is_cancelled() {
+        return Err(ApiError::shutting_down());
+    }
+    let window = job.window(app);
+    let mut lease = app.models.acquire(job.demand(window)).await?;
+    note_use(app, &job);
+    let (back, prompt) = prepare(lease, source).await?;
+    lease = back;
+    let trained = job.record.gguf.context_length;
+    let n_prompt = prompt.tokens.len();
+    if n_prompt >= lease.engine().context_length()
+        && n_prompt < trained
+        && matches!(window, Window::Auto { .. })
+    {
+        drop(lease);
+        let at_least = (n_prompt + ANSWER_ROOM).min(trained);
+        lease = app
+            .models
+            .acquire(job.demand(Window::Auto { at_least }))
+            .await?;
+    }
+    let loaded = lease.engine().context_length();
+    let context_length = match window {
+        Window::Exact(_) => window.least(trained).min(loaded),
+        Window::Auto { .. } => loaded,
+    };
+    if n_prompt >= context_length {
+        return Err(too_long(n_prompt, context_length, trained));
+    }
+    let request = GenerateRequest {
+        prompt: prompt.tokens.clone(),
+        sampling: job.options.sampling,
+        stop: job.options.stop,
+        max_tokens: job.options.max_tokens,
+        context_length,
+    };
+    Generation::start(
+        lease,
+        prompt,
+        request,
+        job.began,
+        app.shutdown.abort.clone(),
+    )
+}
+
+async fn prepare(lease: Lease, source: PromptSource) -> Result<(Lease, Prompt), ApiError> {
+    tokio::task::spawn_blocking(move || {
+        let prompt = prompt::prepare(&source, lease.engine())?;
+        Ok((lease, prompt))
+    })
+    .await?
+}
+
+fn too_long(n_prompt: usize, context_length: usize, trained: usize) -> ApiError {
+    let advice = if context_length < trained {
+        format!("shorten it, or raise num_ctx (the model allows up to {trained})")
+    } else {
+        "shorten it, or use a model with a longer context".to_owned()
+    };
+    ApiError::bad_request(format!(
+        "the prompt is too long: its {n_prompt} tokens exceeds the available context size of {context_length} tokens, one of which the answer needs; {advice}"
+    ))
+}
+
+/// Tells the store that the model is in use. Nobody waits for that.
+fn note_use(app: &Arc<App>, job: &Job) {
+    let (store, name) = (app.store.clone(), job.record.name.clone());
+    drop(tokio::task::spawn_blocking(move || store.touch(&name)));
+}

@@ -1,0 +1,187 @@
+//! The options map: defaults, the model's params layer, the request, merged into what the engine wants.
+//!
+//! Unknown keys are logged and ignored, because clients send options of every age; a value of the wrong type is 400.
+
+use crate::error::ApiError;
+use serde_json::{Map, Value};
+use slm_engine::SamplingParams;
+
+/// How to run one request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct RunOptions {
+    pub(crate) sampling: SamplingParams,
+    /// Texts that end the answer.
+    pub(crate) stop: Vec<String>,
+    /// Most tokens to generate; `None` is until the window is full.
+    pub(crate) max_tokens: Option<usize>,
+    /// The window, where somebody chose one.
+    pub(crate) num_ctx: Option<usize>,
+    /// Compute threads, where somebody chose.
+    pub(crate) n_threads: Option<usize>,
+}
+
+/// Most stop texts, and the longest: each generated token is compared with all of them.
+const MAX_STOPS: usize = 64;
+const MAX_STOP_BYTES: usize = 1024;
+/// Options that mean something elsewhere: layers on a GPU, batches, context shifting. They change no result here.
+const WITHOUT_EFFECT: &[&str] = &[
+    "num_keep",
+    "num_batch",
+    "num_gpu",
+    "main_gpu",
+    "use_mmap",
+    "draft_num_predict",
+];
+
+impl RunOptions {
+    /// Applies `layers` in order, later ones win.
+    ///
+    /// # Errors
+    /// An option whose value has the wrong type.
+    pub(crate) fn merge<'a>(
+        layers: impl IntoIterator<Item = &'a Map<String, Value>>,
+    ) -> Result<Self, ApiError> {
+        let mut options = Self::default();
+        for layer in layers {
+            for (key, value) in layer {
+                if !value.is_null() {
+                    options.apply(key, value)?;
+                }
+            }
+        }
+        Ok(options)
+    }
+
+    fn apply(&mut self, key: &str, value: &Value) -> Result<(), ApiError> {
+        let sampling = &mut self.sampling;
+        match key {
+            "temperature" => sampling.temperature = float(key, value)?.max(0.0),
+            "top_k" => sampling.top_k = count(integer(key, value)?).unwrap_or(0),
+            "top_p" => sampling.top_p = float(key, value)?,
+            "min_p" => sampling.min_p = float(key, value)?,
+            "typical_p" => sampling.typical_p = float(key, value)?,
+            "repeat_penalty" => sampling.repeat_penalty = float(key, value)?,
+            "repeat_last_n" => {
+                // -1 is the whole context
+                sampling.repeat_last_n = count(integer(key, value)?).unwrap_or(usize::MAX);
+            }
+            "presence_penalty" => sampling.presence_penalty = float(key, value)?,
+            "frequency_penalty" => sampling.frequency_penalty = float(key, value)?,
+            "seed" => sampling.seed = u64::try_from(integer(key, value)?).ok(),
+            "num_predict" => self.max_tokens = count(integer(key, value)?),
+            "num_ctx" => self.num_ctx = Some(count(integer(key, value)?).unwrap_or(0)),
+            "num_thread" => self.n_threads = count(integer(key, value)?).filter(|n| *n > 0),
+            "stop" => self.stop = strings(key, value)?,
+            key if WITHOUT_EFFECT.contains(&key) => {}
+            key => tracing::warn!(option = key, "unknown option ignored"),
+        }
+        Ok(())
+    }
+}
+
+fn wrong_type(key: &str, expected: &str) -> ApiError {
+    ApiError::bad_request(format!("option \"{key}\" must be of type {expected}"))
+}
+
+fn float(key: &str, value: &Value) -> Result<f32, ApiError> {
+    let number = value.as_f64().map(|n| n as f32);
+    number
+        .filter(|n| n.is_finite())
+        .ok_or_else(|| wrong_type(key, "float32"))
+}
+
+fn integer(key: &str, value: &Value) -> Result<i64, ApiError> {
+    let whole = |n: f64| (n.fract() == 0.0 && n.abs() < 9e15).then_some(n as i64);
+    value
+        .as_i64()
+        .or_else(|| value.as_f64().and_then(whole))
+        .ok_or_else(|| wrong_type(key, "integer"))
+}
+
+/// `None` for negative numbers.
+fn count(number: i64) -> Option<usize> {
+    usize::try_from(number).ok()
+}
+
+/// A list of texts; one text alone is a list of one. Empty ones would stop everything and are dropped.
+fn strings(key: &str, value: &Value) -> Result<Vec<String>, ApiError> {
+    let texts: Option<Vec<String>> = match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Array(items) => items
+            .iter()
+            .map(|i| i.as_str().map(str::to_owned))
+            .collect(),
+        _ => None,
+    };
+    let mut texts = texts.ok_or_else(|| wrong_type(key, "array"))?;
+    texts.retain(|text| !text.is_empty());
+    if texts.len() > MAX_STOPS || texts.iter().any(|text| text.len() > MAX_STOP_BYTES) {
+        return Err(ApiError::bad_request(format!(
+            "option \"{key}\" may hold at most {MAX_STOPS} texts of {MAX_STOP_BYTES} bytes"
+        )));
+    }
+    Ok(texts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn merge(layers: &[Value]) -> Result<RunOptions, ApiError> {
+        RunOptions::merge(layers.iter().map(|layer| layer.as_object().unwrap()))
+    }
+
+    #[test]
+    fn the_request_beats_the_model_and_the_rest_is_default() {
+        let model = json!({"temperature": 0.5, "top_k": 10, "stop": ["a"], "num_ctx": 512});
+        let request =
+            json!({"temperature": 0, "stop": "b", "seed": 42.0, "top_p": null, "bogus": 1});
+        let options = merge(&[model, request]).unwrap();
+        assert_eq!(options.sampling.temperature, 0.0);
+        assert_eq!((options.sampling.top_k, options.sampling.top_p), (10, 0.9));
+        assert_eq!(options.sampling.seed, Some(42));
+        assert_eq!(options.stop, ["b"]);
+        assert_eq!((options.num_ctx, options.max_tokens), (Some(512), None));
+    }
+
+    #[test]
+    fn negative_numbers_mean_what_they_mean() {
+        let options = merge(&[json!({
+            "num_predict": -2, "seed": -1, "repeat_last_n": -1, "top_k": -1, "num_ctx": -5
+        })])
+        .unwrap();
+        assert_eq!((options.max_tokens, options.sampling.seed), (None, None));
+        assert_eq!(options.sampling.repeat_last_n, usize::MAX);
+        assert_eq!((options.sampling.top_k, options.num_ctx), (0, Some(0)));
+        assert_eq!(
+            merge(&[json!({"num_predict": 0})]).unwrap().max_tokens,
+            Some(0)
+        );
+    }
+
+    #[test]
+    fn wrong_types_are_named() {
+        #[track_caller]
+        fn check(options: Value, expected: &str) {
+            assert_eq!(merge(&[options]).unwrap_err().message(), expected);
+        }
+        check(
+            json!({"num_ctx": "big"}),
+            "option \"num_ctx\" must be of type integer",
+        );
+        check(
+            json!({"num_ctx": 1.5}),
+            "option \"num_ctx\" must be of type integer",
+        );
+        check(
+            json!({"temperature": "hot"}),
+            "option \"temperature\" must be of type float32",
+        );
+        check(
+            json!({"stop": [1]}),
+            "option \"stop\" must be of type array",
+        );
+        assert!(merge(&[json!({"stop": vec!["x"; 65]})]).is_err());
+    }
+}

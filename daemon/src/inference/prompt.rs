@@ -1,0 +1,191 @@
+//! From a validated request to prompt tokens.
+//!
+//! Rendering and tokenising take time in proportion to the conversation: both happen on a blocking thread.
+
+use crate::error::ApiError;
+use serde_json::{Value, json};
+use slm_api::ollama::Message as WireMessage;
+use slm_chat::{ChatTemplate, Message, PromptInput, ThinkingSplitter};
+use slm_engine::{Engine, Special, TokenId, Tokenizer};
+use std::sync::Arc;
+
+/// What the model is to read.
+#[derive(Clone, Debug)]
+pub(crate) enum PromptSource {
+    /// Text as it is.
+    Raw(String),
+    /// A conversation.
+    Chat {
+        template: Arc<ChatTemplate>,
+        messages: Vec<Message>,
+        /// Tool definitions: a JSON list.
+        tools: Option<Value>,
+        enable_thinking: Option<bool>,
+        /// Tokens of an earlier exchange, put in front.
+        context: Vec<TokenId>,
+    },
+}
+
+/// A prompt, ready for the engine.
+#[derive(Debug)]
+pub(crate) struct Prompt {
+    pub(crate) tokens: Vec<TokenId>,
+    /// Takes reasoning out of the answer, for models that reason.
+    pub(crate) splitter: Option<ThinkingSplitter>,
+}
+
+/// Renders and tokenises.
+///
+/// # Errors
+/// A template that refuses the messages, an empty prompt, context that is not of this model.
+pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, ApiError> {
+    let tokenizer = engine.tokenizer();
+    let prompt = match source {
+        PromptSource::Raw(text) => Prompt {
+            tokens: tokenizer.encode_prompt(text),
+            splitter: None,
+        },
+        PromptSource::Chat {
+            template,
+            messages,
+            tools,
+            enable_thinking,
+            context,
+        } => {
+            let text_of = |token: Option<TokenId>| {
+                token.map_or_else(String::new, |t| tokenizer.token_text(t))
+            };
+            let text = template.render(&PromptInput {
+                messages,
+                tools: tools.as_ref(),
+                add_generation_prompt: true,
+                enable_thinking: *enable_thinking,
+                bos_token: &text_of(tokenizer.bos()),
+                eos_token: &text_of(tokenizer.eos()),
+            })?;
+            Prompt {
+                tokens: encode_after(context, &text, tokenizer)?,
+                splitter: template
+                    .thinking_tags()
+                    .map(|tags| ThinkingSplitter::new(tags, &text)),
+            }
+        }
+    };
+    if prompt.tokens.is_empty() {
+        return Err(ApiError::bad_request("the prompt is empty"));
+    }
+    Ok(prompt)
+}
+
+/// The tokens of `text`, behind those of an earlier exchange, which has the beginning of the sequence already.
+fn encode_after(
+    context: &[TokenId],
+    text: &str,
+    tokenizer: &Tokenizer,
+) -> Result<Vec<TokenId>, ApiError> {
+    if context.is_empty() {
+        return Ok(tokenizer.encode_prompt(text));
+    }
+    if let Some(foreign) = context
+        .iter()
+        .find(|t| **t as usize >= tokenizer.vocab_size())
+    {
+        return Err(ApiError::bad_request(format!(
+            "`context` holds token {foreign}, which this model does not have; send what an answer of the same model returned"
+        )));
+    }
+    let mut tokens = context.to_vec();
+    let fresh = tokenizer.encode(text, Special::Recognise);
+    let has_second_bos = fresh
+        .first()
+        .is_some_and(|first| Some(*first) == tokenizer.bos());
+    tokens.extend_from_slice(&fresh[usize::from(has_second_bos)..]);
+    Ok(tokens)
+}
+
+/// A message of the API as templates read it.
+pub(crate) fn from_wire(message: &WireMessage) -> Message {
+    Message {
+        role: message.role.to_lowercase(),
+        content: message.content.clone(),
+        thinking: message.thinking.clone().filter(|text| !text.is_empty()),
+        tool_calls: message
+            .tool_calls
+            .as_ref()
+            .filter(|calls| !calls.is_empty())
+            .map(|calls| calls.iter().map(with_type).collect()),
+        name: message.tool_name.clone(),
+        tool_call_id: message.tool_call_id.clone(),
+    }
+}
+
+/// Templates expect `type: "function"` beside the function; Ollama's clients leave it out.
+fn with_type(call: &Value) -> Value {
+    let mut call = call.clone();
+    if let Value::Object(fields) = &mut call {
+        fields.entry("type").or_insert_with(|| json!("function"));
+    }
+    call
+}
+
+/// The model's own prefix and the request's messages: stored messages first, and the model's system text in front
+/// unless the request begins with one.
+pub(crate) fn conversation(
+    system: Option<&str>,
+    stored: &[WireMessage],
+    request: Vec<Message>,
+) -> Vec<Message> {
+    let starts_with_system = request.first().is_some_and(|m| m.role == "system");
+    let system = system.filter(|_| !starts_with_system);
+    let system = system.map(|text| Message::new("system", text));
+    system
+        .into_iter()
+        .chain(stored.iter().map(from_wire))
+        .chain(request)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roles(messages: &[Message]) -> Vec<(&str, &str)> {
+        let pairs = messages
+            .iter()
+            .map(|m| (m.role.as_str(), m.content.as_str()));
+        pairs.collect()
+    }
+
+    #[test]
+    fn the_models_prefix_comes_first_and_its_system_text_gives_way() {
+        let stored = [WireMessage {
+            role: "User".into(),
+            content: "example".into(),
+            ..WireMessage::default()
+        }];
+        let request = vec![Message::new("user", "hi")];
+        let with_model = conversation(Some("be kind"), &stored, request.clone());
+        assert_eq!(
+            roles(&with_model),
+            [("system", "be kind"), ("user", "example"), ("user", "hi")]
+        );
+        let own = vec![Message::new("system", "mine"), request[0].clone()];
+        assert_eq!(
+            roles(&conversation(Some("be kind"), &[], own)),
+            [("system", "mine"), ("user", "hi")]
+        );
+    }
+
+    #[test]
+    fn tool_calls_gain_the_type_that_templates_read() {
+        let message = WireMessage {
+            role: "assistant".into(),
+            tool_calls: Some(vec![json!({"function": {"name": "f", "arguments": {}}})]),
+            ..WireMessage::default()
+        };
+        assert_eq!(
+            from_wire(&message).tool_calls,
+            Some(json!([{"function": {"name": "f", "arguments": {}}, "type": "function"}]))
+        );
+    }
+}

@@ -1,0 +1,304 @@
+//! Downloads in progress, shared by everyone who asks for the same name.
+//!
+//! The first client starts the download, later ones join it and hear of every part that there is. Each takes the
+//! progress at its own pace. When the last client leaves, the download is cancelled; finished bytes stay for the next.
+
+use crate::error::ApiError;
+use slm_api::ollama::Progress;
+use slm_registry::{
+    Digest, ModelName, Store,
+    remote::{self, PullEvent, PullOptions},
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+use tokio::{sync::watch, task::AbortHandle};
+
+/// The least time between two reports to one client.
+const REPORT_INTERVAL: Duration = Duration::from_millis(60);
+
+/// How far a download is. Each step includes the earlier ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    #[default]
+    Manifest,
+    Blobs,
+    Verifying,
+    WritingManifest,
+    RemovingUnused,
+}
+
+/// The steps after the blobs and what they are called.
+const LATER_PHASES: [(Phase, &str); 3] = [
+    (Phase::Verifying, "verifying sha256 digest"),
+    (Phase::WritingManifest, "writing manifest"),
+    (Phase::RemovingUnused, "removing unused layers"),
+];
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    phase: Phase,
+    /// Digest, total, completed.
+    blobs: Vec<(Digest, u64, u64)>,
+    /// Whether old layers were removed: the one step that may be left out.
+    removed_unused: bool,
+    ended: Option<Result<(), ApiError>>,
+}
+
+impl State {
+    fn apply(&mut self, event: PullEvent) {
+        let phase = match event {
+            PullEvent::Manifest => Phase::Manifest,
+            PullEvent::Blob {
+                digest,
+                total,
+                completed,
+            } => {
+                match self.blobs.iter_mut().find(|(known, ..)| *known == digest) {
+                    Some(blob) => (blob.1, blob.2) = (total, completed.max(blob.2)),
+                    None => self.blobs.push((digest, total, completed)),
+                }
+                Phase::Blobs
+            }
+            PullEvent::Verifying => Phase::Verifying,
+            PullEvent::WritingManifest => Phase::WritingManifest,
+            PullEvent::RemovingUnused => {
+                self.removed_unused = true;
+                Phase::RemovingUnused
+            }
+        };
+        self.phase = self.phase.max(phase);
+    }
+}
+
+/// A running download. When the last holder drops it, it is cancelled.
+#[derive(Debug)]
+struct Download {
+    state: watch::Receiver<State>,
+    task: AbortHandle,
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The downloads of this daemon.
+#[derive(Debug)]
+pub(crate) struct Pulls {
+    store: Store,
+    running: Mutex<HashMap<(ModelName, bool), Weak<Download>>>,
+}
+
+impl Pulls {
+    /// None yet.
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            store,
+            running: Mutex::default(),
+        }
+    }
+
+    /// Joins the download of `name`, or starts it. Needs a runtime.
+    pub(crate) fn join(&self, name: &ModelName, insecure: bool) -> Watcher {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|_, download| download.strong_count() > 0);
+        let key = (name.clone(), insecure);
+        let known = running.get(&key).and_then(Weak::upgrade);
+        let download = known
+            .filter(|download| download.state.borrow().ended.is_none())
+            .unwrap_or_else(|| {
+                let download = Arc::new(self.start(name.clone(), insecure));
+                running.insert(key, Arc::downgrade(&download));
+                download
+            });
+        Watcher::new(download)
+    }
+
+    fn start(&self, name: ModelName, insecure: bool) -> Download {
+        let (sender, state) = watch::channel(State::default());
+        let store = self.store.clone();
+        let task = tokio::spawn(async move {
+            let options = PullOptions { insecure };
+            let report = |event| sender.send_modify(|state| state.apply(event));
+            let ended = remote::pull(&store, &name, &options, report).await;
+            sender.send_modify(|state| state.ended = Some(ended.map_err(ApiError::from)));
+        });
+        Download {
+            state,
+            task: task.abort_handle(),
+        }
+    }
+}
+
+/// One client's view of a download.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    state: watch::Receiver<State>,
+    lines: Lines,
+    download: Arc<Download>,
+}
+
+impl Watcher {
+    fn new(download: Arc<Download>) -> Self {
+        Self {
+            state: download.state.clone(),
+            lines: Lines::default(),
+            download,
+        }
+    }
+
+    /// Waits for news and gives them as lines of progress; at the end the last line is `success`, then `None`.
+    ///
+    /// # Errors
+    /// Why the download failed.
+    pub(crate) async fn next(&mut self) -> Option<Result<Vec<Progress>, ApiError>> {
+        debug_assert!(Arc::strong_count(&self.download) > 0);
+        loop {
+            if self.lines.is_done {
+                return None;
+            }
+            let state = self.state.borrow_and_update().clone();
+            let fresh = self.lines.fresh(&state);
+            match fresh {
+                Err(error) => return Some(Err(error)),
+                Ok(lines) if !lines.is_empty() => return Some(Ok(lines)),
+                Ok(_) => {}
+            }
+            tokio::time::sleep(REPORT_INTERVAL).await;
+            if self.state.changed().await.is_err() && self.state.borrow().ended.is_none() {
+                self.lines.is_done = true;
+                return Some(Err(ApiError::internal("the download stopped unexpectedly")));
+            }
+        }
+    }
+}
+
+/// What one client has been told.
+#[derive(Debug, Default)]
+struct Lines {
+    knows_manifest: bool,
+    /// Completed bytes last told, by the blob's place.
+    told: Vec<u64>,
+    phase: Phase,
+    is_done: bool,
+}
+
+impl Lines {
+    /// What is new in `state`.
+    fn fresh(&mut self, state: &State) -> Result<Vec<Progress>, ApiError> {
+        let mut lines = Vec::new();
+        if !self.knows_manifest {
+            self.knows_manifest = true;
+            lines.push(status("pulling manifest"));
+        }
+        for (idx, (digest, total, completed)) in state.blobs.iter().enumerate() {
+            if self.told.get(idx) == Some(completed) {
+                continue;
+            }
+            lines.push(Progress {
+                status: format!("pulling {}", &digest.hex()[..12]),
+                digest: Some(digest.to_string()),
+                total: Some(*total),
+                completed: Some(*completed).filter(|n| *n > 0),
+            });
+        }
+        self.told = state.blobs.iter().map(|blob| blob.2).collect();
+        for (phase, text) in LATER_PHASES {
+            let happened = phase != Phase::RemovingUnused || state.removed_unused;
+            if self.phase < phase && phase <= state.phase && happened {
+                self.phase = phase;
+                lines.push(status(text));
+            }
+        }
+        match &state.ended {
+            Some(Err(error)) if lines.is_empty() => {
+                self.is_done = true;
+                return Err(error.clone());
+            }
+            Some(Ok(())) => {
+                self.is_done = true;
+                lines.push(status("success"));
+            }
+            _ => {}
+        }
+        Ok(lines)
+    }
+}
+
+fn status(text: &str) -> Progress {
+    Progress {
+        status: text.to_owned(),
+        ..Progress::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statuses(lines: &[Progress]) -> Vec<(String, Option<u64>)> {
+        let pairs = lines
+            .iter()
+            .map(|line| (line.status.clone(), line.completed));
+        pairs.collect()
+    }
+
+    #[test]
+    fn a_client_hears_everything_once_and_in_order() {
+        let digest = Digest::of(b"x");
+        let blob = |completed| PullEvent::Blob {
+            digest,
+            total: 10,
+            completed,
+        };
+        let mut state = State::default();
+        let mut lines = Lines::default();
+        state.apply(PullEvent::Manifest);
+        assert_eq!(
+            statuses(&lines.fresh(&state).unwrap()),
+            [("pulling manifest".into(), None)]
+        );
+        state.apply(blob(0));
+        state.apply(blob(4));
+        let name = format!("pulling {}", &digest.hex()[..12]);
+        assert_eq!(
+            statuses(&lines.fresh(&state).unwrap()),
+            [(name.clone(), Some(4))]
+        );
+        state.apply(blob(3));
+        assert!(
+            lines.fresh(&state).unwrap().is_empty(),
+            "progress never shrinks"
+        );
+        state.apply(blob(10));
+        state.apply(PullEvent::Verifying);
+        state.apply(PullEvent::WritingManifest);
+        state.ended = Some(Ok(()));
+        let rest = [
+            (name.clone(), Some(10)),
+            ("verifying sha256 digest".into(), None),
+            ("writing manifest".into(), None),
+            ("success".into(), None),
+        ];
+        assert_eq!(statuses(&lines.fresh(&state).unwrap()), rest);
+        assert!(lines.is_done);
+        // one who comes late hears of all parts too
+        let late = Lines::default().fresh(&state).unwrap();
+        assert_eq!(late.len(), 5);
+    }
+
+    #[test]
+    fn an_error_comes_after_the_lines_before_it() {
+        let state = State {
+            ended: Some(Err(ApiError::bad_request("no"))),
+            ..State::default()
+        };
+        let mut lines = Lines::default();
+        assert_eq!(lines.fresh(&state).unwrap().len(), 1);
+        assert_eq!(lines.fresh(&state).unwrap_err().message(), "no");
+    }
+}

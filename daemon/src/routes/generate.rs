@@ -1,0 +1,200 @@
+//! `POST /api/generate`: one prompt, one answer. A disconnect cancels the generation.
+
+use super::{model_name, now};
+use crate::{
+    body::{LenientJson, non_empty},
+    catalog::{Capability, Record, Template},
+    create::check_template,
+    error::ApiError,
+    inference::{self, Event, Generation, Job, PromptSource, RunOptions, conversation},
+    models::KeepFor,
+    ndjson,
+    state::App,
+};
+use axum::{extract::State, response::Response};
+use futures_util::{StreamExt, stream};
+use serde_json::Map;
+use slm_api::ollama::{GenerateRequest, GenerateResponse};
+use slm_chat::Message;
+use std::{sync::Arc, time::Instant};
+
+use super::chat::{Wishes, checked_think};
+
+/// Answers.
+pub(super) async fn answer(
+    State(app): State<Arc<App>>,
+    LenientJson(request): LenientJson<GenerateRequest>,
+) -> Result<Response, ApiError> {
+    let began = Instant::now();
+    Wishes::of_generate(&request).check_numbers()?;
+    if request.model.is_empty() {
+        return Err(ApiError::no_model(""));
+    }
+    let name = model_name(&request.model)?;
+    let record = app.blocking(move |app| app.catalog.find(&name)).await;
+    let record = record.map_err(|error| as_asked(error, &request.model))?;
+    let keep = KeepFor::from_wire(request.keep_alive.as_ref())?;
+    let model = request.model.clone();
+    if request.prompt.is_empty() && keep.is_some_and(KeepFor::is_zero) {
+        app.models.unload(&record.weights.digest);
+        return Ok(ndjson::object(&done(&model, "unload")));
+    }
+    let stream = request.stream.unwrap_or(true);
+    let is_load = request.prompt.is_empty();
+    let raw = request.raw.unwrap_or(false);
+    let source = source(&app, request.clone(), &record, raw).await?;
+    let no_options = Map::new();
+    let options = request.options.as_ref().unwrap_or(&no_options);
+    let job = Job {
+        options: RunOptions::merge([&record.params, options])?,
+        record,
+        keep,
+        began,
+    };
+    if is_load {
+        inference::load(&app, &job).await?;
+        return Ok(ndjson::object(&done(&model, "load")));
+    }
+    let generation = inference::start(&app, job, source).await?;
+    if stream {
+        streamed(generation, model, raw).await
+    } else {
+        whole(generation, model, raw).await
+    }
+}
+
+/// Checks the rest of the request, in the order that clients know, and says what the model is to read.
+async fn source(
+    app: &Arc<App>,
+    request: GenerateRequest,
+    record: &Arc<Record>,
+    raw: bool,
+) -> Result<PromptSource, ApiError> {
+    let system = non_empty(request.system.clone());
+    let template = non_empty(request.template.clone());
+    let context = request.context.clone().unwrap_or_default();
+    if raw && (template.is_some() || system.is_some() || !context.is_empty()) {
+        return Err(ApiError::bad_request(
+            "raw mode does not support template, system, or context",
+        ));
+    }
+    let enable_thinking = checked_think(request.think.as_ref(), record, &request.model)?;
+    if !record.can(Capability::Completion) {
+        return Err(ApiError::bad_request(format!(
+            "\"{}\" does not support generate",
+            request.model
+        )));
+    }
+    if non_empty(request.suffix.clone()).is_some() {
+        return Err(ApiError::bad_request(format!(
+            "{} does not support insert",
+            record.name.full()
+        )));
+    }
+    Wishes::of_generate(&request).check(&request.model)?;
+    if raw {
+        return Ok(PromptSource::Raw(request.prompt));
+    }
+    let template = match template {
+        None => record.template.clone(),
+        Some(source) => {
+            app.blocking(move |_| {
+                check_template(&source)?;
+                Ok(Template::jinja(&source))
+            })
+            .await?
+        }
+    };
+    let stored = if context.is_empty() {
+        record.messages.as_slice()
+    } else {
+        &[]
+    };
+    let system = system.or_else(|| record.system.clone());
+    let user = Message::new("user", request.prompt);
+    Ok(PromptSource::Chat {
+        template: Arc::clone(template.ready()?),
+        messages: conversation(system.as_deref(), stored, vec![user]),
+        tools: None,
+        enable_thinking,
+        context,
+    })
+}
+
+async fn streamed(
+    mut generation: Generation,
+    model: String,
+    raw: bool,
+) -> Result<Response, ApiError> {
+    // what goes wrong before the first chunk still gets a status of its own
+    let first = chunk(generation.next().await?, &model, raw);
+    let state = (!first.done).then_some((generation, model));
+    let rest = stream::unfold(state, move |state| async move {
+        let (mut generation, model) = state?;
+        match generation.next().await {
+            Ok(event) => {
+                let chunk = chunk(event, &model, raw);
+                let state = (!chunk.done).then_some((generation, model));
+                Some((Ok(chunk), state))
+            }
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    Ok(ndjson::lines(stream::once(async { Ok(first) }).chain(rest)))
+}
+
+async fn whole(mut generation: Generation, model: String, raw: bool) -> Result<Response, ApiError> {
+    let (mut response, mut thinking) = (String::new(), String::new());
+    loop {
+        let next = chunk(generation.next().await?, &model, raw);
+        response += &next.response;
+        thinking += next.thinking.as_deref().unwrap_or_default();
+        if next.done {
+            return Ok(ndjson::object(&GenerateResponse {
+                response,
+                thinking: non_empty(Some(thinking)),
+                ..next
+            }));
+        }
+    }
+}
+
+fn chunk(event: Event, model: &str, raw: bool) -> GenerateResponse {
+    let empty = GenerateResponse {
+        model: model.to_owned(),
+        created_at: now(),
+        ..GenerateResponse::default()
+    };
+    match event {
+        Event::Delta(split) => GenerateResponse {
+            response: split.content,
+            thinking: non_empty(Some(split.thinking)),
+            ..empty
+        },
+        Event::Finished(outcome) => GenerateResponse {
+            done: true,
+            done_reason: Some(outcome.reason.to_owned()),
+            context: (!raw).then_some(outcome.tokens),
+            metrics: outcome.metrics,
+            ..empty
+        },
+    }
+}
+
+fn done(model: &str, reason: &str) -> GenerateResponse {
+    GenerateResponse {
+        model: model.to_owned(),
+        created_at: now(),
+        done: true,
+        done_reason: Some(reason.to_owned()),
+        ..GenerateResponse::default()
+    }
+}
+
+/// A missing model is called what the request called it.
+pub(super) fn as_asked(error: ApiError, raw: &str) -> ApiError {
+    if error.status() == http::StatusCode::NOT_FOUND {
+        return ApiError::no_model(raw);
+    }
+    error
+}

@@ -1,0 +1,107 @@
+//! The route table, and what several routes share.
+//!
+//! A route decodes wire types, checks them in the order that clients rely on, calls the rest of the daemon, and maps the
+//! result back. One file per route.
+
+mod blobs;
+mod chat;
+mod copy;
+mod create;
+mod delete;
+mod generate;
+mod ps;
+mod pull;
+mod root;
+mod show;
+mod tags;
+#[cfg(test)]
+mod tests;
+mod version;
+
+use crate::{
+    error::ApiError,
+    middleware::{cors, host_check, request_log},
+    state::App,
+};
+use axum::{
+    Router,
+    middleware::{from_fn, from_fn_with_state},
+    routing::{delete, get, head, post},
+};
+use http::StatusCode;
+use slm_registry::ModelName;
+use std::{sync::Arc, time::SystemTime};
+
+/// Every route, with what each request passes through.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(root::answer))
+        .route("/api/version", get(version::answer))
+        .route("/api/tags", get(tags::answer))
+        .route("/api/ps", get(ps::answer))
+        .route("/api/show", post(show::answer))
+        .route("/api/create", post(create::answer))
+        .route("/api/copy", post(copy::answer))
+        .route("/api/delete", delete(delete::answer))
+        .route("/api/pull", post(pull::answer))
+        .route("/api/generate", post(generate::answer))
+        .route("/api/chat", post(chat::answer))
+        .route(
+            "/api/blobs/{digest}",
+            head(blobs::exists).post(blobs::upload).put(blobs::link),
+        )
+        .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found") })
+        .method_not_allowed_fallback(|| async {
+            (StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed")
+        })
+        .layer(from_fn_with_state(Arc::clone(app), cors::check))
+        .layer(from_fn_with_state(Arc::clone(app), host_check::check))
+        .layer(from_fn(request_log::log))
+        .with_state(Arc::clone(app))
+}
+
+/// Reads a model name as requests write it, with the markers of where to run it.
+///
+/// # Errors
+/// A name outside of the grammar, contradicting markers, or a model that only runs elsewhere.
+pub(crate) fn model_name(raw: &str) -> Result<ModelName, ApiError> {
+    let local = raw.strip_suffix(":local");
+    let rest = local.unwrap_or(raw);
+    let tag = rest.rsplit_once(':').map_or("", |(_, tag)| tag);
+    let is_cloud = tag == "cloud" || (tag.ends_with("-cloud") && !tag.contains('/'));
+    if is_cloud && local.is_some() {
+        return Err(ApiError::bad_request(format!(
+            "use either :local or :cloud, not both: \"{raw}\""
+        )));
+    }
+    if is_cloud {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            format!(
+                "`{raw}` runs in a cloud, and slmd runs models on this machine only; choose another tag"
+            ),
+        ));
+    }
+    Ok(rest.parse::<ModelName>()?)
+}
+
+/// The model that a request names by the current field or by the deprecated one.
+fn named(model: String, name: Option<String>) -> String {
+    if model.is_empty() {
+        name.unwrap_or_default()
+    } else {
+        model
+    }
+}
+
+/// `2026-08-21T18:48:22.123456789Z`.
+fn timestamp(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time)
+        .unwrap_or(jiff::Timestamp::MAX)
+        .to_string()
+}
+
+/// Now, as answers carry it.
+fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}

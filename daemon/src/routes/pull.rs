@@ -1,0 +1,44 @@
+//! `POST /api/pull`: downloads a model, with progress. Clients share one download per name; it is cancelled when the
+//! last one leaves.
+
+use super::{model_name, named};
+use crate::{body::LenientJson, error::ApiError, ndjson, pulls::Watcher, state::App};
+use axum::{extract::State, response::Response};
+use futures_util::{StreamExt, stream};
+use slm_api::ollama::{Progress, PullRequest};
+use std::sync::Arc;
+
+/// Answers.
+pub(super) async fn answer(
+    State(app): State<Arc<App>>,
+    LenientJson(request): LenientJson<PullRequest>,
+) -> Result<Response, ApiError> {
+    let raw = named(request.model, request.name);
+    let name = model_name(&raw)?;
+    let insecure = request.insecure.unwrap_or(false);
+    if name.is_http() && !insecure {
+        return Err(ApiError::bad_request("insecure protocol http"));
+    }
+    let mut watcher = app.pulls.join(&name, insecure);
+    if request.stream.unwrap_or(true) {
+        return Ok(ndjson::lines(lines(watcher)));
+    }
+    let mut last = Progress::default();
+    while let Some(fresh) = watcher.next().await {
+        last = fresh?.pop().unwrap_or(last);
+    }
+    Ok(ndjson::object(&last))
+}
+
+fn lines(
+    watcher: Watcher,
+) -> impl futures_util::Stream<Item = Result<Progress, ApiError>> + Send + 'static {
+    let batches = stream::unfold(watcher, |mut watcher| async {
+        let batch = match watcher.next().await? {
+            Ok(lines) => lines.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        };
+        Some((stream::iter(batch), watcher))
+    });
+    batches.flatten()
+}

@@ -1,0 +1,795 @@
+//! Every route through the router, without a socket, on a store of its own.
+
+use crate::testing::{Answer, TestDaemon, tiny_model};
+use axum::{body::Body, extract::ConnectInfo};
+use http::{Request, StatusCode};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+const TEMPLATE: &str =
+    "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]";
+
+#[track_caller]
+fn check_error(answer: &Answer, status: u16, error: &str) {
+    assert_eq!(
+        (answer.status.as_u16(), answer.error().as_str()),
+        (status, error)
+    );
+}
+
+async fn create(daemon: &TestDaemon, body: Value) -> Answer {
+    daemon.post("/api/create", &body.to_string()).await
+}
+
+#[tokio::test]
+async fn liveness_and_version() {
+    let daemon = TestDaemon::new();
+    let root = daemon.get("/").await;
+    assert_eq!(
+        (root.status, root.body.as_str()),
+        (StatusCode::OK, "Ollama is running")
+    );
+    assert!(
+        root.headers["server"]
+            .to_str()
+            .unwrap()
+            .starts_with("slmd/")
+    );
+    for path in ["/", "/api/version", "/api/tags"] {
+        let head = daemon.call("HEAD", path, "").await;
+        assert_eq!(
+            (head.status, head.body.as_str()),
+            (StatusCode::OK, ""),
+            "{path}"
+        );
+    }
+    let version = daemon.get("/api/version").await.json()["version"].clone();
+    assert_eq!(version.as_str().unwrap().split('.').count(), 3);
+}
+
+#[tokio::test]
+async fn unknown_routes_and_methods_answer_in_plain_text() {
+    let daemon = TestDaemon::new();
+    let answer = daemon.get("/api/nothing").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.body.as_str()),
+        (404, "404 page not found")
+    );
+    let answer = daemon.get("/api/chat").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.body.as_str()),
+        (405, "405 method not allowed")
+    );
+}
+
+#[tokio::test]
+async fn an_empty_store_lists_nothing() {
+    let daemon = TestDaemon::new();
+    assert_eq!(daemon.get("/api/tags").await.json(), json!({"models": []}));
+    assert_eq!(daemon.get("/api/ps").await.json(), json!({"models": []}));
+}
+
+#[tokio::test]
+async fn blobs_are_verified() {
+    let daemon = TestDaemon::new();
+    let digest = daemon.upload(b"hello").await;
+    let path = format!("/api/blobs/{digest}");
+    assert_eq!(daemon.call("HEAD", &path, "").await.status, StatusCode::OK);
+    assert_eq!(daemon.post(&path, "hello").await.status, StatusCode::OK);
+    let other = format!("/api/blobs/sha256-{}", "0".repeat(64));
+    assert_eq!(
+        daemon.call("HEAD", &other, "").await.status,
+        StatusCode::NOT_FOUND
+    );
+    let wrong = daemon.post(&other, "hello").await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    assert!(
+        wrong
+            .error()
+            .starts_with("digest mismatch, expected \"sha256:0000"),
+        "{wrong:?}"
+    );
+    check_error(
+        &daemon.post("/api/blobs/sha1:00", "x").await,
+        400,
+        "invalid digest format",
+    );
+}
+
+#[tokio::test]
+async fn an_upload_that_is_cut_off_leaves_nothing() {
+    let daemon = TestDaemon::new();
+    let digest = slm_registry::Digest::of(b"hello");
+    let parts = futures_util::stream::iter([
+        Ok(axum::body::Bytes::from_static(b"hel")),
+        Err(std::io::Error::other("gone")),
+    ]);
+    let request = Request::post(format!("/api/blobs/{digest}"));
+    let answer = daemon
+        .send(request.body(Body::from_stream(parts)).unwrap())
+        .await;
+    assert!(!answer.status.is_success(), "{answer:?}");
+    assert!(!daemon.app.store.has_blob(&digest));
+}
+
+#[tokio::test]
+async fn files_are_linked_for_clients_of_this_machine_only() {
+    let daemon = TestDaemon::new();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), b"linked").unwrap();
+    let digest = slm_registry::Digest::of(b"linked");
+    let body = json!({"path": file.path()}).to_string();
+    let request = |peer: [u8; 4]| {
+        let mut request = Request::put(format!("/api/blobs/{digest}"))
+            .body(Body::from(body.clone()))
+            .unwrap();
+        let peer: SocketAddr = (peer, 1).into();
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request
+    };
+    let far = daemon.send(request([192, 168, 0, 9])).await;
+    assert_eq!(far.status, StatusCode::FORBIDDEN);
+    assert!(!daemon.app.store.has_blob(&digest));
+    assert_eq!(
+        daemon.send(request([127, 0, 0, 1])).await.status,
+        StatusCode::CREATED
+    );
+    assert!(daemon.app.store.has_blob(&digest));
+    assert_eq!(
+        daemon.send(request([127, 0, 0, 1])).await.status,
+        StatusCode::OK
+    );
+    let path = format!("/api/blobs/sha256:{}", "1".repeat(64));
+    let relative = daemon.call("PUT", &path, r#"{"path":"x"}"#).await;
+    check_error(&relative, 400, "`path` must be absolute");
+}
+
+#[tokio::test]
+async fn a_model_is_created_from_a_file_and_described() {
+    let daemon = TestDaemon::new();
+    let digest = daemon.upload(&tiny_model()).await;
+    let answer = create(
+        &daemon,
+        json!({
+            "model": "My/Tiny", "files": {"m.gguf": digest}, "template": TEMPLATE, "system": "Be kind.",
+            "parameters": {"temperature": 0.5, "stop": "END"}, "license": ["free", "as in beer"],
+            "messages": [{"role": "user", "content": "example"}],
+        }),
+    )
+    .await;
+    assert_eq!(answer.headers["content-type"], "application/x-ndjson");
+    let statuses: Vec<String> = answer
+        .lines()
+        .iter()
+        .map(|line| line["status"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(statuses[0], "parsing GGUF");
+    assert_eq!(statuses[1], format!("using existing layer {digest}"));
+    assert_eq!(
+        statuses[statuses.len() - 2..],
+        ["writing manifest", "success"]
+    );
+    let created = statuses
+        .iter()
+        .filter(|s| s.starts_with("creating new layer sha256:"));
+    assert_eq!(created.count(), 7, "{statuses:?}");
+
+    let tags = daemon.get("/api/tags").await.json();
+    let model = &tags["models"][0];
+    assert_eq!(
+        (&model["name"], &model["model"]),
+        (&json!("My/Tiny:latest"), &json!("My/Tiny:latest"))
+    );
+    assert_eq!(model["digest"].as_str().unwrap().len(), 64);
+    assert_eq!(
+        model["details"],
+        json!({
+            "parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"],
+            "parameter_size": "154K", "quantization_level": "F32", "context_length": 512, "embedding_length": 64
+        })
+    );
+    assert_eq!(model["capabilities"], json!(["completion"]));
+
+    let show = daemon
+        .post("/api/show", r#"{"name":"my/tiny"}"#)
+        .await
+        .json();
+    assert_eq!(show["details"], model["details"]);
+    assert_eq!(
+        (&show["template"], &show["system"]),
+        (&json!(TEMPLATE), &json!("Be kind."))
+    );
+    assert_eq!(show["license"], "free\nas in beer");
+    assert_eq!(
+        show["parameters"],
+        "stop                           \"END\"\ntemperature                    0.5"
+    );
+    assert_eq!(
+        show["messages"],
+        json!([{"role": "user", "content": "example"}])
+    );
+    assert_eq!(show["capabilities"], json!(["completion"]));
+    let info = &show["model_info"];
+    assert_eq!(info["general.architecture"], "llama");
+    assert_eq!(info["llama.block_count"], 3);
+    assert!(info["general.parameter_count"].as_u64().unwrap() > 100_000);
+    assert!(info.get("general.name").is_none());
+    assert_eq!(show["tensors"].as_array().unwrap()[0]["type"], "F32");
+    let modelfile = show["modelfile"].as_str().unwrap();
+    let parsed = slm_registry::Modelfile::parse(modelfile.as_bytes()).unwrap();
+    assert_eq!(parsed.system.as_deref(), Some("Be kind."));
+    assert_eq!(parsed.template.as_deref(), Some(TEMPLATE));
+    assert_eq!(parsed.licenses, ["free", "as in beer"]);
+    assert!(
+        parsed.from[0].ends_with(&digest.replace(':', "-")),
+        "{modelfile}"
+    );
+}
+
+#[tokio::test]
+async fn long_arrays_are_shown_only_when_all_is_asked_for() {
+    let daemon = TestDaemon::with_model().await;
+    let list = |show: Value| show["model_info"]["tokenizer.ggml.tokens"].clone();
+    let brief = list(daemon.post("/api/show", r#"{"model":"tiny"}"#).await.json());
+    let all = list(
+        daemon
+            .post("/api/show", r#"{"model":"tiny","verbose":true}"#)
+            .await
+            .json(),
+    );
+    let n_tokens = all.as_array().expect("the whole vocabulary").len();
+    assert_eq!(brief.is_null(), n_tokens > 1024);
+}
+
+#[tokio::test]
+async fn a_model_is_built_on_another() {
+    let daemon = TestDaemon::with_model().await;
+    let answer = create(
+        &daemon,
+        json!({"model": "kind", "from": "TINY", "system": "Be kind.", "stream": false}),
+    )
+    .await;
+    assert_eq!(answer.json(), json!({"status": "success"}));
+    assert_eq!(
+        answer.headers["content-type"],
+        "application/json; charset=utf-8"
+    );
+    let again =
+        json!({"model": "kinder", "from": "kind", "parameters": {"seed": 1}, "stream": false});
+    assert_eq!(create(&daemon, again).await.status, StatusCode::OK);
+    let show = daemon
+        .post("/api/show", r#"{"model":"kinder"}"#)
+        .await
+        .json();
+    assert_eq!(show["system"], "Be kind.");
+    assert_eq!(show["parameters"], "seed                           1");
+}
+
+#[tokio::test]
+async fn wrong_recipes_are_refused_with_a_reason() {
+    let daemon = TestDaemon::new();
+    let zero = format!("sha256:{}", "0".repeat(64));
+    let check = async |body: Value, expected: &str| {
+        let answer = create(&daemon, body).await;
+        let line = answer.lines().pop().unwrap();
+        let error = line["error"].as_str().unwrap();
+        assert!(error.contains(expected), "{error}");
+    };
+    check(json!({"model": "a b", "from": "x"}), "invalid model name").await;
+    check(
+        json!({"model": "x"}),
+        "neither 'from' or 'files' was specified",
+    )
+    .await;
+    check(
+        json!({"model": "x", "files": {"../m": zero}}),
+        "file path must be relative",
+    )
+    .await;
+    check(
+        json!({"model": "x", "files": {"m": "abc"}}),
+        "invalid digest format",
+    )
+    .await;
+    check(
+        json!({"model": "x", "files": {"m": zero}}),
+        "is not in the store",
+    )
+    .await;
+    check(
+        json!({"model": "x", "files": {"a.gguf": zero, "b.gguf": zero}}),
+        "several files",
+    )
+    .await;
+    check(
+        json!({"model": "x", "from": "y", "quantize": "q4_0"}),
+        "not supported yet",
+    )
+    .await;
+    check(
+        json!({"model": "x", "from": "y", "template": "{{ .Prompt }}"}),
+        "Go's template language",
+    )
+    .await;
+    check(
+        json!({"model": "x", "from": "y", "template": "{% if %}"}),
+        "template error",
+    )
+    .await;
+    check(
+        json!({"model": "x", "from": "y", "parameters": {"top_k": "a"}}),
+        "must be of type integer",
+    )
+    .await;
+    let digest = daemon.upload(b"this is no GGUF").await;
+    check(
+        json!({"model": "x", "files": {"m": digest}}),
+        "supplied file was not in GGUF format",
+    )
+    .await;
+    assert_eq!(daemon.get("/api/tags").await.json(), json!({"models": []}));
+}
+
+#[tokio::test]
+async fn models_are_copied_and_deleted() {
+    let daemon = TestDaemon::with_model().await;
+    let answer = daemon
+        .post(
+            "/api/copy",
+            r#"{"source":"tiny","destination":"team/copy:v1"}"#,
+        )
+        .await;
+    assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, ""));
+    let answer = daemon
+        .call("DELETE", "/api/delete", r#"{"model":"tiny"}"#)
+        .await;
+    assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, ""));
+    let tags = daemon.get("/api/tags").await.json();
+    assert_eq!(tags["models"].as_array().unwrap().len(), 1);
+    assert_eq!(tags["models"][0]["name"], "team/copy:v1");
+    assert_eq!(
+        daemon
+            .post("/api/show", r#"{"model":"team/copy:v1"}"#)
+            .await
+            .status,
+        StatusCode::OK
+    );
+    check_error(
+        &daemon
+            .call("DELETE", "/api/delete", r#"{"name":"tiny"}"#)
+            .await,
+        404,
+        "model 'tiny' not found",
+    );
+    check_error(
+        &daemon
+            .post("/api/copy", r#"{"source":"tiny","destination":"x"}"#)
+            .await,
+        404,
+        "model \"tiny\" not found",
+    );
+    check_error(
+        &daemon
+            .post("/api/copy", r#"{"source":"t i","destination":"x"}"#)
+            .await,
+        400,
+        "source \"t i\" is invalid",
+    );
+    check_error(
+        &daemon
+            .call("DELETE", "/api/delete", r#"{"model":"/"}"#)
+            .await,
+        400,
+        "name \"/\" is invalid",
+    );
+}
+
+#[tokio::test]
+async fn names_are_checked_in_the_order_that_clients_know() {
+    let daemon = TestDaemon::new();
+    check_error(
+        &daemon.post("/api/generate", r#"{"model":""}"#).await,
+        404,
+        "model '' not found",
+    );
+    check_error(
+        &daemon.post("/api/chat", r#"{}"#).await,
+        400,
+        "model is required",
+    );
+    check_error(
+        &daemon.post("/api/show", r#"{}"#).await,
+        400,
+        "model is required",
+    );
+    check_error(
+        &daemon.post("/api/pull", r#"{}"#).await,
+        400,
+        "invalid model name",
+    );
+    check_error(
+        &daemon.post("/api/chat", r#"{"model":"a b"}"#).await,
+        400,
+        "invalid model name",
+    );
+    check_error(
+        &daemon.post("/api/chat", r#"{"model":"nope"}"#).await,
+        404,
+        "model 'nope' not found",
+    );
+    check_error(
+        &daemon.post("/api/show", r#"{"model":"nope"}"#).await,
+        404,
+        "model 'nope:latest' not found",
+    );
+    check_error(
+        &daemon.post("/api/chat", "").await,
+        400,
+        "missing request body",
+    );
+    check_error(
+        &daemon
+            .post("/api/generate", r#"{"model":"x","top_logprobs":21}"#)
+            .await,
+        400,
+        "top_logprobs must be between 0 and 20",
+    );
+    check_error(
+        &daemon
+            .post("/api/chat", r#"{"model":"x:cloud:local"}"#)
+            .await,
+        400,
+        "use either :local or :cloud, not both: \"x:cloud:local\"",
+    );
+    check_error(
+        &daemon
+            .post("/api/pull", r#"{"model":"http://localhost:1/a/b"}"#)
+            .await,
+        400,
+        "insecure protocol http",
+    );
+}
+
+#[tokio::test]
+async fn foreign_hosts_and_origins_are_refused() {
+    let daemon = TestDaemon::new();
+    let send = async |headers: &[(&str, &str)], method: &str| {
+        let mut request = Request::builder().method(method).uri("/api/tags");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        daemon.send(request.body(Body::empty()).unwrap()).await
+    };
+    assert_eq!(
+        send(&[("host", "evil.example")], "GET").await.status,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(
+        send(&[("host", "localhost:11434")], "GET").await.status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        send(&[("host", "localhost")], "OPTIONS").await.status,
+        StatusCode::NO_CONTENT
+    );
+    let foreign = send(&[("origin", "https://example.com")], "GET").await;
+    assert_eq!(
+        (foreign.status, foreign.body.as_str()),
+        (StatusCode::FORBIDDEN, "")
+    );
+    let preflight = send(&[("origin", "http://localhost:3000")], "OPTIONS").await;
+    assert_eq!(preflight.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        preflight.headers["access-control-allow-origin"],
+        "http://localhost:3000"
+    );
+    assert_eq!(preflight.headers["access-control-max-age"], "43200");
+    let local = send(&[("origin", "tauri://localhost")], "GET").await;
+    assert_eq!(
+        local.headers["access-control-allow-origin"],
+        "tauri://localhost"
+    );
+}
+
+#[tokio::test]
+async fn a_prompt_is_answered_in_chunks_and_whole_with_the_same_text() {
+    let daemon = TestDaemon::with_model().await;
+    let body = |stream: bool| {
+        json!({"model": "tiny", "prompt": "hello", "stream": stream, "options": {"temperature": 0, "num_predict": 8}})
+            .to_string()
+    };
+    let streamed = daemon.post("/api/generate", &body(true)).await;
+    assert_eq!(streamed.headers["content-type"], "application/x-ndjson");
+    let lines = streamed.lines();
+    let (last, deltas) = lines.split_last().unwrap();
+    assert!(
+        deltas
+            .iter()
+            .all(|line| line["done"] == false && line["model"] == "tiny")
+    );
+    let text: String = deltas
+        .iter()
+        .map(|line| line["response"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        (&last["done"], &last["done_reason"]),
+        (&json!(true), &json!("length"))
+    );
+    assert_eq!(last["eval_count"], 8);
+    let n_prompt = last["prompt_eval_count"].as_u64().unwrap() as usize;
+    assert_eq!(last["context"].as_array().unwrap().len(), n_prompt + 8);
+    for key in [
+        "total_duration",
+        "load_duration",
+        "prompt_eval_duration",
+        "eval_duration",
+    ] {
+        assert!(last[key].as_u64().unwrap() > 0, "{key}");
+    }
+    let whole = daemon.post("/api/generate", &body(false)).await;
+    assert_eq!(
+        whole.headers["content-type"],
+        "application/json; charset=utf-8"
+    );
+    assert_eq!(whole.json()["response"], text);
+    assert_eq!(whole.json()["context"], last["context"]);
+}
+
+#[tokio::test]
+async fn raw_prompts_and_context_are_what_the_model_reads() {
+    let daemon = TestDaemon::with_model().await;
+    let post = async |extra: Value| {
+        let mut body = json!({"model": "tiny", "prompt": "hello", "stream": false,
+            "options": {"temperature": 0, "num_predict": 4}});
+        body.as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
+        daemon.post("/api/generate", &body.to_string()).await
+    };
+    let first = post(json!({})).await.json();
+    let raw = post(json!({"raw": true})).await.json();
+    assert_eq!(raw["response"], first["response"]);
+    assert!(raw.get("context").is_none());
+    let second = post(json!({"context": first["context"]})).await.json();
+    let n_first = first["context"].as_array().unwrap().len() as u64;
+    assert!(second["prompt_eval_count"].as_u64().unwrap() > n_first);
+    let foreign = post(json!({"context": [99_999_999]})).await;
+    assert_eq!(foreign.status, StatusCode::BAD_REQUEST);
+    check_error(
+        &post(json!({"raw": true, "system": "x"})).await,
+        400,
+        "raw mode does not support template, system, or context",
+    );
+    let rendered = post(json!({"template": TEMPLATE, "system": "S"}))
+        .await
+        .json();
+    let by_hand = post(json!({"raw": true, "prompt": "[system]S[user]hello[assistant]"}))
+        .await
+        .json();
+    assert_eq!(rendered["prompt_eval_count"], by_hand["prompt_eval_count"]);
+    assert_eq!(rendered["response"], by_hand["response"]);
+}
+
+#[tokio::test]
+async fn a_conversation_is_answered_with_the_models_own_prefix() {
+    let daemon = TestDaemon::with_model().await;
+    let made = create(
+        &daemon,
+        json!({"model": "chatty", "from": "tiny", "system": "S", "template": TEMPLATE,
+            "messages": [{"role": "user", "content": "E"}], "stream": false}),
+    );
+    assert_eq!(made.await.status, StatusCode::OK);
+    let options = json!({"temperature": 0, "num_predict": 4});
+    let chat = json!({"model": "chatty", "messages": [{"role": "User", "content": "hi"}], "options": options});
+    let lines = daemon.post("/api/chat", &chat.to_string()).await.lines();
+    let last = lines.last().unwrap();
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["message"]["role"] == "assistant")
+    );
+    assert_eq!(last["message"]["content"], "");
+    let text: String = lines
+        .iter()
+        .map(|line| line["message"]["content"].as_str().unwrap())
+        .collect();
+    let raw = json!({"model": "tiny", "raw": true, "stream": false, "options": options,
+        "prompt": "[system]S[user]E[user]hi[assistant]"});
+    let raw = daemon.post("/api/generate", &raw.to_string()).await.json();
+    assert_eq!(raw["response"], text);
+    assert_eq!(raw["prompt_eval_count"], last["prompt_eval_count"]);
+}
+
+#[tokio::test]
+async fn a_stop_text_ends_the_answer_and_is_not_part_of_it() {
+    let daemon = TestDaemon::with_model().await;
+    let post = async |stop: &str| {
+        let body = json!({"model": "tiny", "prompt": "hello", "stream": false,
+            "options": {"temperature": 0, "num_predict": 24, "stop": [stop]}});
+        daemon.post("/api/generate", &body.to_string()).await.json()
+    };
+    let free = post("no such text").await["response"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let at = free.char_indices().nth(free.chars().count() / 2).unwrap().0;
+    let stop: String = free[at..].chars().take(2).collect();
+    let stopped = post(&stop).await;
+    assert_eq!(stopped["done_reason"], "stop");
+    assert_eq!(stopped["response"], free[..free.find(&stop).unwrap()]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_refused() {
+    let daemon = TestDaemon::with_model().await;
+    let generate = async |extra: Value| {
+        let mut body = json!({"model": "tiny", "prompt": "hello", "stream": true});
+        body.as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
+        daemon.post("/api/generate", &body.to_string()).await
+    };
+    check_error(
+        &generate(json!({"think": true})).await,
+        400,
+        "\"tiny\" does not support thinking",
+    );
+    assert_eq!(
+        generate(json!({"think": "later"})).await.status,
+        StatusCode::BAD_REQUEST
+    );
+    check_error(
+        &generate(json!({"suffix": "x"})).await,
+        400,
+        "registry.ollama.ai/library/tiny:latest does not support insert",
+    );
+    check_error(
+        &generate(json!({"images": ["aGk="]})).await,
+        400,
+        "\"tiny\" does not support images",
+    );
+    assert!(
+        generate(json!({"format": "json"}))
+            .await
+            .error()
+            .contains("not supported yet")
+    );
+    assert!(
+        generate(json!({"logprobs": true}))
+            .await
+            .error()
+            .contains("not supported yet")
+    );
+    check_error(
+        &generate(json!({"options": {"num_ctx": "x"}})).await,
+        400,
+        "option \"num_ctx\" must be of type integer",
+    );
+    assert!(
+        generate(json!({"keep_alive": "soon"}))
+            .await
+            .error()
+            .contains("invalid keep_alive")
+    );
+    let tools = json!({"model": "tiny", "messages": [{"role": "user", "content": "x"}],
+        "tools": [{"type": "function", "function": {"name": "f"}}]});
+    check_error(
+        &daemon.post("/api/chat", &tools.to_string()).await,
+        400,
+        "registry.ollama.ai/library/tiny:latest does not support tools",
+    );
+    let off = json!({"format": "", "think": false, "suffix": "", "options": {"num_predict": 1, "bogus": 1}});
+    assert_eq!(generate(off).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_too_long_is_refused_with_both_numbers() {
+    let daemon = TestDaemon::with_model().await;
+    let body = json!({"model": "tiny", "prompt": "word ".repeat(2000), "raw": true});
+    let answer = daemon.post("/api/generate", &body.to_string()).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let error = answer.error();
+    assert!(
+        error.contains("exceeds the available context size of 512 tokens"),
+        "{error}"
+    );
+    let small = json!({"model": "tiny", "prompt": "word ".repeat(30), "raw": true, "options": {"num_ctx": 8}});
+    let error = daemon
+        .post("/api/generate", &small.to_string())
+        .await
+        .error();
+    assert!(
+        error.contains("size of 8 tokens") && error.contains("up to 512"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn models_load_stay_and_unload() {
+    let daemon = TestDaemon::with_model().await;
+    let post = async |body: &str| daemon.post("/api/generate", body).await.json();
+    let loaded = post(r#"{"model":"tiny","keep_alive":-1}"#).await;
+    assert_eq!(
+        (&loaded["done"], &loaded["done_reason"]),
+        (&json!(true), &json!("load"))
+    );
+    assert!(loaded.get("eval_count").is_none());
+    let ps = daemon.get("/api/ps").await.json();
+    let model = &ps["models"][0];
+    assert_eq!(
+        (&model["name"], &model["size_vram"]),
+        (&json!("tiny:latest"), &json!(0))
+    );
+    assert_eq!(model["context_length"], 512);
+    assert!(model["size"].as_u64().unwrap() > 0);
+    let expires: jiff::Timestamp = model["expires_at"].as_str().unwrap().parse().unwrap();
+    assert!(expires > jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 365 * 200));
+    let unloaded = post(r#"{"model":"tiny","keep_alive":"0"}"#).await;
+    assert_eq!(unloaded["done_reason"], "unload");
+    assert_eq!(daemon.get("/api/ps").await.json(), json!({"models": []}));
+    let chat = daemon
+        .post("/api/chat", r#"{"model":"tiny","messages":[]}"#)
+        .await
+        .json();
+    assert_eq!(chat["done_reason"], "load");
+    assert_eq!(chat["message"], json!({"role": "assistant", "content": ""}));
+    let chat = daemon
+        .post("/api/chat", r#"{"model":"tiny","keep_alive":0}"#)
+        .await
+        .json();
+    assert_eq!(chat["done_reason"], "unload");
+    assert_eq!(daemon.get("/api/ps").await.json(), json!({"models": []}));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_its_generation() {
+    let daemon = TestDaemon::with_model().await;
+    let body = json!({"model": "tiny", "prompt": "hello", "keep_alive": 0, "options": {"num_predict": 400}});
+    let request = Request::post("/api/generate")
+        .body(Body::from(body.to_string()))
+        .unwrap();
+    let response = daemon.open(request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(daemon.app.models.running().len(), 1);
+    drop(response);
+    // the lease is given back at once; with keep_alive 0 the model goes as soon as that is noticed
+    while !daemon.app.models.running().is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_the_daemon_is_an_error_line_in_running_answers() {
+    let daemon = TestDaemon::with_model().await;
+    let body = json!({"model": "tiny", "prompt": "hello", "options": {"num_predict": 400, "temperature": 0}});
+    let request = Request::post("/api/generate")
+        .body(Body::from(body.to_string()))
+        .unwrap();
+    let response = daemon.open(request).await;
+    daemon.app.shutdown.abort.cancel();
+    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX)
+        .await
+        .unwrap();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    assert_eq!(
+        text.lines().last(),
+        Some(r#"{"error":"the server is shutting down"}"#)
+    );
+    daemon.app.shutdown.begun.cancel();
+    check_error(
+        &daemon.post("/api/generate", &body.to_string()).await,
+        503,
+        "the server is shutting down",
+    );
+}
+
+#[tokio::test]
+async fn a_pull_that_fails_says_why_in_its_last_line() {
+    let daemon = TestDaemon::new();
+    // nobody listens on port 1 of loopback
+    let body = r#"{"model":"http://127.0.0.1:1/library/m","insecure":true}"#;
+    let lines = daemon.post("/api/pull", body).await.lines();
+    assert_eq!(lines[0], json!({"status": "pulling manifest"}));
+    let error = lines.last().unwrap()["error"].as_str().unwrap();
+    assert!(error.contains("127.0.0.1:1"), "{error}");
+}

@@ -1,0 +1,45 @@
+//! What every route shares.
+
+use crate::{
+    catalog::Catalog, config::Config, error::ApiError, models::Models, pulls::Pulls,
+    shutdown::Shutdown,
+};
+use slm_registry::Store;
+use std::sync::Arc;
+
+/// The parts of a running daemon. Routes hold it behind an `Arc`.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) catalog: Catalog,
+    pub(crate) models: Models,
+    pub(crate) pulls: Pulls,
+    pub(crate) shutdown: Shutdown,
+    /// Whether the listener is on loopback: then foreign `Host` names are refused.
+    pub(crate) is_loopback: bool,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub(crate) fn new(config: Config, store: Store, is_loopback: bool) -> Arc<Self> {
+        Arc::new(Self {
+            catalog: Catalog::new(store.clone()),
+            models: Models::new(&config),
+            pulls: Pulls::new(store.clone()),
+            shutdown: Shutdown::default(),
+            config,
+            store,
+            is_loopback,
+        })
+    }
+
+    /// Runs something that blocks on the disk, off the runtime.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let app = Arc::clone(self);
+        tokio::task::spawn_blocking(move || work(&app)).await?
+    }
+}
