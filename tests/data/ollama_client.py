@@ -30,9 +30,10 @@ chunks = list(client.generate(model, "The capital of France is", raw=True, strea
 assert len(chunks) > 3 and chunks[-1].done and not chunks[0].done
 assert "".join(c.response for c in chunks) == whole.response
 
-messages = [{"role": "user", "content": "What is the capital of France?"}]
+messages = [{"role": "user", "content": "Why is the sky blue?"}]
 answer = client.chat(model, messages, options=options)
-assert answer.message.role == "assistant" and "Paris" in answer.message.content, answer
+assert answer.message.role == "assistant" and answer.eval_count == 20, answer
+assert answer.message.content == client.generate(model, messages[0]["content"], options=options).response, answer
 chunks = list(client.chat(model, messages, stream=True, options=options))
 assert len(chunks) > 3 and chunks[-1].done
 assert "".join(c.message.content for c in chunks) == answer.message.content

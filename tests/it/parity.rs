@@ -230,37 +230,46 @@ fn the_starter_model_generates_what_llama_cpp_does() {
     }
 }
 
-/// The same through the daemon: the whole way from a prompt to streamed text.
+/// The same through the daemon, from a prompt to streamed text. Its cache is in float16, which moves a lead a little more.
 #[test]
 fn the_daemon_streams_what_llama_cpp_writes() {
+    const NEAR_TIE_F16: f64 = 0.2;
     let mut home = Home::new();
     let daemon = Daemon::start(&mut home);
     home.create("smollm2:135m", &starter_model());
-    let mut n_whole = 0;
+    let mut n_compared = 0;
     for case in golden_json("smollm2-greedy").as_array().unwrap() {
         let margins = numbers(&case["top1_minus_top2_logprob"]);
-        if margins.iter().any(|margin| *margin < NEAR_TIE) {
+        let first_tie = margins.iter().position(|m| *m < NEAR_TIE_F16);
+        let n_sure = first_tie.unwrap_or(margins.len());
+        if n_sure == 0 {
             continue;
         }
-        n_whole += 1;
         let answer = daemon.http().post(
             "/api/generate",
             &serde_json::json!({
                 "model": "smollm2:135m", "prompt": case["prompt"], "raw": true,
-                "options": { "temperature": 0, "repeat_penalty": 1.0, "num_predict": margins.len() }
+                "options": { "temperature": 0, "repeat_penalty": 1.0, "num_predict": n_sure }
             }),
         );
         let lines = answer.expect(200).lines();
-        let text: String = lines
-            .iter()
-            .filter_map(|line| line["response"].as_str())
-            .collect();
-        assert_eq!(Value::from(text), case["text"]);
+        let texts = lines.iter().filter_map(|line| line["response"].as_str());
+        let text: String = texts.collect();
+        let wanted = case["text"].as_str().unwrap();
+        assert!(
+            !text.is_empty() && wanted.starts_with(&text),
+            "{text:?} instead of {wanted:?}"
+        );
         let last = lines.last().unwrap();
         assert_eq!(last["done_reason"], "length");
-        assert_eq!(last["eval_count"], margins.len());
+        assert_eq!(last["eval_count"], n_sure);
+        assert_eq!(
+            last["prompt_eval_count"],
+            case["prompt_tokens"].as_array().unwrap().len()
+        );
+        n_compared += n_sure;
     }
-    assert!(n_whole > 0, "no case without near-ties is left");
+    assert!(n_compared > 15, "only {n_compared} tokens were compared");
 }
 
 /// The tensors listed are those of the file, and their dequantised values hash as F32 bytes do.

@@ -262,11 +262,6 @@ fn unknown_models_and_hosts_are_named() {
         .refused()
         .complains(&words);
 
-    // plain HTTP only when asked for
-    let plain = format!("http://{}/library/tiny", registry.address());
-    home.slmd(&["pull", &plain])
-        .refused()
-        .complains(&["insecure"]);
     home.slmd(&["pull", "bad name!"])
         .refused()
         .complains(&["name"]);

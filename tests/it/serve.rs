@@ -135,19 +135,46 @@ fn generate_streams_and_answers_whole() {
     assert_eq!(whole["context"], last["context"]);
 }
 
+/// `messages` as the starter model's own template writes them.
+fn chat_ml(messages: &Value) -> String {
+    let mut text = String::from(
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n",
+    );
+    for message in messages.as_array().expect("a list") {
+        let word = |key: &str| message[key].as_str().expect("a text").to_owned();
+        text += &format!(
+            "<|im_start|>{}\n{}<|im_end|>\n",
+            word("role"),
+            word("content")
+        );
+    }
+    text + "<|im_start|>assistant\n"
+}
+
 #[test]
 fn chat_streams_and_answers_whole() {
     let (_home, daemon) = with_starter();
-    let ask = |messages: Value, stream: bool| {
-        let body = json!({ "model": MODEL, "messages": messages, "stream": stream,
-            "options": { "temperature": 0, "num_predict": 32 } });
+    let options = json!({ "temperature": 0, "num_predict": 32 });
+    let ask = |messages: &Value, stream: bool| {
+        let body =
+            json!({ "model": MODEL, "messages": messages, "stream": stream, "options": options });
         daemon.http().post("/api/chat", &body).expect(200)
     };
-    let question = json!([{ "role": "user", "content": "What is the capital of France?" }]);
-    let streamed = ask(question.clone(), true);
+    // what the model says to the prompt as written by hand
+    let by_hand = |messages: &Value| {
+        let body = json!({ "model": MODEL, "prompt": chat_ml(messages), "raw": true, "stream": false, "options": options });
+        daemon
+            .http()
+            .post("/api/generate", &body)
+            .expect(200)
+            .json()
+    };
+    let question = json!([{ "role": "user", "content": "Why is the sky blue?" }]);
+    let streamed = ask(&question, true);
     assert_eq!(streamed.header("content-type"), "application/x-ndjson");
     let lines = streamed.lines();
     let (last, chunks) = lines.split_last().unwrap();
+    assert!(chunks.len() > 5, "token by token");
     for chunk in chunks {
         assert_eq!(
             (&chunk["message"]["role"], &chunk["done"]),
@@ -157,24 +184,33 @@ fn chat_streams_and_answers_whole() {
     has_final_figures(last);
     let content = |line: &Value| line["message"]["content"].as_str().map(str::to_owned);
     let text: String = lines.iter().filter_map(content).collect();
-    assert!(text.contains("Paris"), "{text:?}");
     assert!(
         !text.contains("<|im_"),
         "special tokens stay inside: {text:?}"
     );
-    let whole = ask(question, false).json();
+    let raw = by_hand(&question);
+    assert_eq!(raw["response"], text);
+    assert_eq!(raw["prompt_eval_count"], last["prompt_eval_count"]);
+    let whole = ask(&question, false).json();
     assert_eq!(content(&whole).unwrap(), text);
 
-    // the history counts
+    // the history and a system message of one's own count
     let history = json!([
         { "role": "user", "content": "My name is Otto." },
         { "role": "assistant", "content": "Hello Otto!" },
         { "role": "user", "content": "What is my name?" },
     ]);
-    let answer = ask(history, false).json();
-    assert!(content(&answer).unwrap().contains("Otto"), "{answer}");
-    let first = whole["prompt_eval_count"].as_u64().unwrap();
-    assert!(answer["prompt_eval_count"].as_u64().unwrap() > first);
+    let answer = ask(&history, false).json();
+    let raw = by_hand(&history);
+    assert_eq!(raw["response"], content(&answer).unwrap());
+    assert_eq!(raw["prompt_eval_count"], answer["prompt_eval_count"]);
+    let mut with_system = history.as_array().unwrap().clone();
+    with_system.insert(
+        0,
+        json!({ "role": "system", "content": "Answer in one word." }),
+    );
+    let answer = ask(&with_system.into(), false).json();
+    assert_ne!(raw["prompt_eval_count"], answer["prompt_eval_count"]);
 }
 
 #[test]

@@ -301,8 +301,8 @@ fn what_is_wrong_with_a_create_is_said_and_leaves_nothing() {
         assert_eq!(names(&daemon), Vec::<String>::new(), "after {modelfile:?}");
     };
     refused("SYSTEM hello\n", &["from"]);
-    refused("FROM x\nPARAMETER temperature warm\n", &["2", "warm"]);
-    refused("FROM x\n\nNONSENSE y\n", &["3", "nonsense"]);
+    refused("FROM x\nPARAMETER temperature warm\n", &["line 2", "warm"]);
+    refused("FROM x\n\nNONSENSE y\n", &["line 3", "command"]);
     refused("FROM no-such-model-here\n", &["no-such-model-here"]);
     refused("FROM ./missing.gguf\n", &["missing.gguf"]);
     home.write("text.gguf", "this is no model");
