@@ -231,7 +231,12 @@ async fn from_model(
 async fn pull(app: &Arc<App>, name: &ModelName, reports: &Reports) -> Result<(), ApiError> {
     let mut watcher = app.pulls.join(name, name.is_http());
     while let Some(lines) = watcher.next().await {
-        for line in lines?.into_iter().filter(|line| line.status != "success") {
+        let lines = lines.map_err(|error| {
+            let why = error.message();
+            let text = format!("`{name}` is not in the store and cannot be pulled: {why}");
+            ApiError::new(error.status(), text)
+        })?;
+        for line in lines.into_iter().filter(|line| line.status != "success") {
             let sent = reports.send(Ok(line)).await;
             sent.map_err(|_| ApiError::canceled())?;
         }

@@ -32,9 +32,16 @@ pub(super) fn new(fuel: u64) -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(python_method);
     environment.add_filter("tojson", json::tojson);
+    environment.add_test("iterable", is_iterable);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     environment
+}
+
+/// As in Python: the engine's own test takes `none` for iterable, and templates ask before they count.
+fn is_iterable(value: &Value) -> bool {
+    use ValueKind::{Iterable, Map, Seq, String, Undefined};
+    matches!(value.kind(), Iterable | Map | Seq | String | Undefined)
 }
 
 fn raise_exception(message: String) -> Result<Value, Error> {

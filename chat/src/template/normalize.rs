@@ -55,7 +55,9 @@ impl Traits {
             shows(&[probe_user(), call], Some(&definition), ARGUMENT_TEXT)
         };
         Self {
-            system_role: shows(&[system.clone(), probe_user()], None, SYSTEM_TEXT),
+            // a template that renders not even the simplest conversation says nothing about roles
+            system_role: shows(&[system.clone(), probe_user()], None, SYSTEM_TEXT)
+                || !shows(&[probe_user()], None, ""),
             tools: shows(&[probe_user()], Some(&definition), TOOL_NAME)
                 || shows(&[system, probe_user()], Some(&definition), TOOL_NAME),
             arguments_as_text: !called_with(json!({"probe": ARGUMENT_TEXT}))

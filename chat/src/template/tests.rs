@@ -246,6 +246,17 @@ fn a_template_that_wants_arguments_as_text_gets_them() {
 }
 
 #[test]
+fn none_is_not_iterable() {
+    let source = "{% if tools is iterable and tools | length > 0 %}tools{% else %}none{% endif %}";
+    assert_eq!(render(source, &hi()).unwrap(), "none");
+    let source = "{{ [[] is iterable, {} is iterable, 'x' is iterable, 1 is iterable, none is iterable] | tojson }}";
+    assert_eq!(
+        render(source, &hi()).unwrap(),
+        "[true, true, true, false, false]"
+    );
+}
+
+#[test]
 fn the_words_of_raise_exception_reach_the_caller() {
     let twice = [Message::new("user", "a"), Message::new("user", "b")];
     let error = render(GEMMA_LIKE, &twice).unwrap_err().to_string();

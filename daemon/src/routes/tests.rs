@@ -814,3 +814,16 @@ async fn a_model_that_is_deleted_does_not_stay_loaded() {
         .await;
     assert!(daemon.app.models.running().is_empty());
 }
+
+#[tokio::test]
+async fn a_base_that_is_neither_here_nor_to_be_had_is_named() {
+    let daemon = TestDaemon::new();
+    // nobody listens on port 1 of loopback
+    let body = json!({"model": "x", "from": "http://127.0.0.1:1/library/base"});
+    let lines = create(&daemon, body).await.lines();
+    let error = lines.last().unwrap()["error"].as_str().unwrap();
+    assert!(
+        error.contains("library/base") && error.contains("cannot be pulled"),
+        "{error}"
+    );
+}
