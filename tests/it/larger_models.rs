@@ -32,7 +32,7 @@ fn qwen_2_5_coder() {
     is_described(
         "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
         "qwen2",
-        "1.5B",
+        "1.8B",
         "Q4_K_M",
     );
 }

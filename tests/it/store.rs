@@ -303,7 +303,12 @@ fn what_is_wrong_with_a_create_is_said_and_leaves_nothing() {
     refused("SYSTEM hello\n", &["from"]);
     refused("FROM x\nPARAMETER temperature warm\n", &["line 2", "warm"]);
     refused("FROM x\n\nNONSENSE y\n", &["line 3", "command"]);
-    refused("FROM no-such-model-here\n", &["no-such-model-here"]);
+    // another model's name is pulled when it is not here: from where nobody listens, that fails with the place
+    let nobody = format!("127.0.0.1:{}", slm_tests::free_port());
+    refused(
+        &format!("FROM http://{nobody}/library/absent\n"),
+        &[&nobody],
+    );
     refused("FROM ./missing.gguf\n", &["missing.gguf"]);
     home.write("text.gguf", "this is no model");
     refused("FROM ./text.gguf\n", &["gguf"]);
