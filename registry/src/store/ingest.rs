@@ -104,7 +104,8 @@ fn by_hard_link(
     let before = version(&file);
     let digest = hash(&file, &link)?;
     check_expected(digest, expected)?;
-    if keep_existing(shared, digest, &file)? {
+    // Asked before anything is pinned: `commit` pins the blob, and twice would keep it for too long.
+    if shared.blob_size(&digest).is_some() && keep_existing(shared, digest, &file)? {
         return Ok(Some(digest));
     }
     // Both names mean one file, and a blob is read-only: writing it through the other name would change it.

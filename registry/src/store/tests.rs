@@ -303,6 +303,30 @@ fn what_somebody_needs_is_not_pruned() {
 }
 
 #[test]
+fn a_linked_file_leaves_with_the_last_model_that_uses_it() {
+    let home = Home::new();
+    let path = home.store.root().join("weights.gguf");
+    fs::write(&path, "linked").unwrap();
+    let digest = home.store.ingest_file(&path, None).unwrap();
+    let config = Descriptor {
+        media_type: MediaType::Config,
+        ..home.blob(b"{}")
+    };
+    let layers = vec![Descriptor {
+        media_type: MediaType::Model,
+        digest,
+        size: 6,
+    }];
+    let manifest = Manifest { config, layers };
+    home.store
+        .write_manifest(&parse("a"), &manifest.to_json())
+        .unwrap();
+    home.store.remove(&parse("a")).unwrap();
+    assert!(!home.store.has_blob(&digest));
+    assert_eq!(fs::read(&path).unwrap(), b"linked");
+}
+
+#[test]
 fn pruning_removes_orphans_of_that_age_only() {
     let home = Home::new();
     let used = home.model("a", &["one"]);
