@@ -239,7 +239,10 @@ fn status(text: &str) -> Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{shutdown::Shutdown, testing::TestDaemon};
+    use crate::{
+        shutdown::Shutdown,
+        testing::{TestDaemon, eventually},
+    };
     use axum::{Router, extract::Path, routing::get};
     use serde_json::json;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -396,9 +399,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!task.is_finished(), "one client is left");
         drop(first);
-        while !task.is_finished() {
-            tokio::task::yield_now().await;
-        }
+        eventually(|| task.is_finished()).await;
         assert!(daemon.app.store.find(&name).is_err());
 
         let (a, b) = (pulls.join(&name, true), pulls.join(&name, true));

@@ -10,7 +10,7 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use slm_registry::{Digest, Store};
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
@@ -18,6 +18,20 @@ use tower::ServiceExt;
 pub(crate) fn tiny_model() -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden/llama.gguf");
     std::fs::read(path).expect("the golden model is in the repository")
+}
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// When it does not within a time that only a fault needs.
+pub(crate) async fn eventually(mut condition: impl FnMut() -> bool) {
+    let holds = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let within = tokio::time::timeout(Duration::from_secs(30), holds);
+    within.await.expect("it never happened");
 }
 
 /// A daemon in a temporary home.

@@ -1,7 +1,7 @@
 //! Loading, sharing, evicting and expiring, with the tiny model.
 
 use super::*;
-use crate::testing::TestDaemon;
+use crate::testing::{TestDaemon, eventually};
 use serde_json::json;
 
 async fn record(daemon: &TestDaemon, name: &'static str) -> Arc<Record> {
@@ -115,9 +115,7 @@ async fn a_model_goes_when_its_time_is_over_and_not_while_it_is_in_use() {
     tokio::time::sleep(span * 20).await;
     assert_eq!(models.running().len(), 1, "in use");
     drop(lease);
-    while !models.running().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    eventually(|| models.running().is_empty()).await;
     let keep = Some(KeepFor::Span(Duration::from_secs(3600)));
     drop(models.acquire(demand(&record, keep)).await.unwrap());
     tokio::time::sleep(span * 20).await;
@@ -133,9 +131,7 @@ async fn an_unload_waits_for_who_uses_the_model() {
     models.unload(&record.weights.digest);
     assert_eq!(models.running().len(), 1);
     drop(lease);
-    while !models.running().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    eventually(|| models.running().is_empty()).await;
 }
 
 #[tokio::test]

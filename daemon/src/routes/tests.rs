@@ -1,6 +1,6 @@
 //! Every route through the router, without a socket, on a store of its own.
 
-use crate::testing::{Answer, TestDaemon, tiny_model};
+use crate::testing::{Answer, TestDaemon, eventually, tiny_model};
 use axum::{body::Body, extract::ConnectInfo};
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
@@ -753,9 +753,7 @@ async fn a_client_that_leaves_cancels_its_generation() {
     assert_eq!(daemon.app.models.running().len(), 1);
     drop(response);
     // the lease is given back at once; with keep_alive 0 the model goes as soon as that is noticed
-    while !daemon.app.models.running().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    eventually(|| daemon.app.models.running().is_empty()).await;
 }
 
 #[tokio::test]
