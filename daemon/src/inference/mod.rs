@@ -133,7 +133,7 @@ fn too_long(n_prompt: usize, context_length: usize, trained: usize) -> ApiError 
         "shorten it, or use a model with a longer context".to_owned()
     };
     ApiError::bad_request(format!(
-        "the prompt is too long: its {n_prompt} tokens exceeds the available context size of {context_length} tokens, one of which the answer needs; {advice}"
+        "the prompt is too long: it has {n_prompt} tokens, which exceeds the available context size of {context_length} tokens (one of them is for the answer); {advice}"
     ))
 }
 
