@@ -232,14 +232,12 @@ fn kv_bytes_per_token(metadata: &Metadata<'_>, architecture: &str) -> Result<u64
 
 /// `134.52M`, `1.2B`, `7B`: how model sizes are written.
 pub(crate) fn count_label(count: u64) -> String {
-    let round = |unit: f64, digits: i32| {
-        let scale = 10_f64.powi(digits);
-        (count as f64 / unit * scale).floor() / scale
-    };
     match count {
-        1_000_000_000.. if round(1e9, 1).fract() == 0.0 => format!("{}B", round(1e9, 0)),
-        1_000_000_000.. => format!("{:.1}B", round(1e9, 1)),
-        1_000_000.. if round(1e6, 2).fract() == 0.0 => format!("{}M", round(1e6, 0)),
+        1_000_000_000.. if count.is_multiple_of(1_000_000_000) => {
+            format!("{}B", count / 1_000_000_000)
+        }
+        1_000_000_000.. => format!("{:.1}B", count as f64 / 1e9),
+        1_000_000.. if count.is_multiple_of(1_000_000) => format!("{}M", count / 1_000_000),
         1_000_000.. => format!("{:.2}M", count as f64 / 1e6),
         1_000.. => format!("{:.0}K", count as f64 / 1e3),
         _ => count.to_string(),
@@ -286,6 +284,8 @@ mod tests {
         check(1_240_000_000, "1.2B");
         check(7_000_000_000, "7B");
         check(7_241_732_096, "7.2B");
+        check(1_777_088_000, "1.8B");
+        check(8_030_000_000, "8.0B");
     }
 
     #[test]

@@ -171,11 +171,11 @@ fn tokens_of_the_starter_model_and_back() {
 }
 
 /// On llama.cpp's own greedy path the engine chooses as llama.cpp does. Two right implementations round 8-bit activations
-/// differently here and there, which moves a lead by 0.1 on average and by 0.8 at most (so far between any two CPU tiers
+/// differently here and there, which moves a lead by 0.1 on average and hardly ever by 0.5 (so far between any two CPU tiers
 /// too): clear leads must agree everywhere, narrow ones nearly everywhere.
 #[test]
 fn the_starter_model_follows_llama_cpp() {
-    const CLEAR_LEAD: f64 = 0.8;
+    const CLEAR_LEAD: f64 = 0.5;
     let home = Home::new();
     let (mut n_positions, mut n_equal) = (0, 0);
     for case in golden_json("smollm2-greedy").as_array().unwrap() {
@@ -230,17 +230,16 @@ fn the_starter_model_generates_what_llama_cpp_does() {
     }
 }
 
-/// The same through the daemon, from a prompt to streamed text. Its cache is in float16, which moves a lead a little more.
+/// The same through the daemon, from a prompt to streamed text, with its cache in float16.
 #[test]
 fn the_daemon_streams_what_llama_cpp_writes() {
-    const NEAR_TIE_F16: f64 = 0.2;
     let mut home = Home::new();
     let daemon = Daemon::start(&mut home);
     home.create("smollm2:135m", &starter_model());
     let mut n_compared = 0;
     for case in golden_json("smollm2-greedy").as_array().unwrap() {
         let margins = numbers(&case["top1_minus_top2_logprob"]);
-        let first_tie = margins.iter().position(|m| *m < NEAR_TIE_F16);
+        let first_tie = margins.iter().position(|m| *m < NEAR_TIE);
         let n_sure = first_tie.unwrap_or(margins.len());
         if n_sure == 0 {
             continue;
