@@ -307,3 +307,45 @@ fn a_dropped_receiver_frees_the_engine_and_a_slow_one_loses_nothing() {
         finish.stats.n_generated_tokens
     );
 }
+
+/// The tiny model with one u32 of its metadata changed, written to a file of its own.
+fn patched(key: &str, value: u32) -> PathBuf {
+    let mut file = std::fs::read(golden("llama.gguf")).unwrap();
+    let at = file
+        .windows(key.len())
+        .position(|w| w == key.as_bytes())
+        .unwrap()
+        + key.len()
+        + 4;
+    file[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    let temp = std::env::temp_dir().join(format!("slm-{key}-{value}-{}.gguf", std::process::id()));
+    std::fs::write(&temp, file).unwrap();
+    temp
+}
+
+#[test]
+fn hyper_parameters_that_contradict_are_refused_by_key_or_tensor() {
+    let bad_for_all = [0, 4096, 1 << 20, u32::MAX];
+    let cases = [
+        ("llama.attention.head_count", &[3, 5][..]),
+        ("llama.attention.head_count_kv", &[1, 3]),
+        ("llama.attention.key_length", &[1, 8]),
+        ("llama.attention.value_length", &[1, 8]),
+        ("llama.embedding_length", &[1, 65]),
+        ("llama.feed_forward_length", &[1, 3]),
+        ("llama.block_count", &[4]),
+        ("llama.rope.dimension_count", &[1, 3, 18]),
+    ];
+    for (key, bad) in cases {
+        for &value in bad_for_all.iter().chain(bad) {
+            let path = patched(key, value);
+            let result = Model::load(&path, &LoadOptions::default()).map(drop);
+            std::fs::remove_file(&path).unwrap();
+            match result {
+                Err(LoadError::Hparam { .. } | LoadError::Tensor { .. }) => {}
+                Err(other) => panic!("{key} = {value}: {other}"),
+                Ok(()) => panic!("{key} = {value} was taken"),
+            }
+        }
+    }
+}

@@ -70,7 +70,13 @@ impl RunOptions {
             "seed" => sampling.seed = u64::try_from(integer(key, value)?).ok(),
             "num_predict" => self.max_tokens = count(integer(key, value)?),
             "num_ctx" => self.num_ctx = Some(count(integer(key, value)?).unwrap_or(0)),
-            "num_thread" => self.n_threads = count(integer(key, value)?).filter(|n| *n > 0),
+            "num_thread" => {
+                // more than the machine has would only slow it down
+                let most = slm_kernels::available_threads();
+                self.n_threads = count(integer(key, value)?)
+                    .filter(|n| *n > 0)
+                    .map(|n| n.min(most));
+            }
             "stop" => self.stop = strings(key, value)?,
             key if WITHOUT_EFFECT.contains(&key) => {}
             key => tracing::warn!(option = key, "unknown option ignored"),

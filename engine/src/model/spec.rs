@@ -2,7 +2,7 @@
 
 use crate::LoadError;
 use slm_gguf::Gguf;
-use slm_kernels::RopeStyle;
+use slm_kernels::{KvLayer, RopeStyle};
 
 /// Bounds on hyper-parameters from untrusted files; each is far above any released small model.
 const MAX_LAYERS: usize = 512;
@@ -137,9 +137,13 @@ impl<'a> Hparams<'a> {
                 format!("must divide the {n_heads} query heads"),
             );
         }
-        let head_dim = match self.opt_count("attention.key_length", MAX_WIDTH)? {
+        let head_dim = match self.opt_count("attention.key_length", KvLayer::MAX_HEAD_DIM)? {
             Some(dim) => dim,
-            None if hidden_size.is_multiple_of(n_heads) => hidden_size / n_heads,
+            None if hidden_size.is_multiple_of(n_heads) => self.check_count(
+                "attention.key_length",
+                hidden_size / n_heads,
+                KvLayer::MAX_HEAD_DIM,
+            )?,
             None => {
                 return self.refuse(
                     "embedding_length",
@@ -149,7 +153,7 @@ impl<'a> Hparams<'a> {
             }
         };
         let v_head_dim = self
-            .opt_count("attention.value_length", MAX_WIDTH)?
+            .opt_count("attention.value_length", KvLayer::MAX_HEAD_DIM)?
             .unwrap_or(head_dim);
         let eps = "attention.layer_norm_rms_epsilon";
         let Some(rms_norm_eps) = self.opt_positive(eps)? else {
