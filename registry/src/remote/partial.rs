@@ -127,7 +127,7 @@ impl Partial {
 
     /// Makes the complete download visible as the blob `digest`, which it is.
     pub(super) fn reveal(self, shared: &Shared, digest: Digest) -> Result<(), Error> {
-        ingest::reveal(shared, &self.file, &self.path, digest)
+        ingest::reveal(shared, &self.file, &self.path, ingest::BLOB_MODE, digest)
     }
 
     /// Removes the download.

@@ -3,7 +3,7 @@ use super::{Shared, temporary};
 use crate::{Digest, Error, digest::Hasher};
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, Write},
     path::Path,
 };
 use tempfile::TempPath;
@@ -11,7 +11,7 @@ use tempfile::TempPath;
 /// Bytes per read and write.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Permissions of a blob.
-const BLOB_MODE: u32 = 0o444;
+pub(crate) const BLOB_MODE: u32 = 0o444;
 
 /// See [`super::Store::ingest`].
 pub(super) fn from_reader(
@@ -29,13 +29,15 @@ pub(super) fn from_reader(
         file.write_all(chunk).map_err(Error::write(shared.blobs()))
     })?;
     let (file, path) = file.into_parts();
-    commit(shared, &file, path, hasher.digest(), expected)
+    commit(shared, &file, path, BLOB_MODE, hasher.digest(), expected)
 }
 
-/// See [`super::Store::ingest_file`].
+/// See [`super::Store::ingest_file`]. `magic` is how the file must begin; it is read from the very file that is taken,
+/// whatever its name means by then.
 pub(super) fn from_file(
     shared: &Shared,
     path: &Path,
+    magic: &[u8],
     expected: Option<&Digest>,
 ) -> Result<Digest, Error> {
     let path = &fs::canonicalize(path).map_err(Error::read(path))?;
@@ -45,10 +47,11 @@ pub(super) fn from_file(
         return Err(Error::read(path)(error));
     }
     let mut source = File::open(path).map_err(Error::read(path))?;
+    check_magic(&source, path, magic)?;
     if let Some(digest) = by_reflink(shared, &source, expected)? {
         return Ok(digest);
     }
-    if let Some(digest) = by_hard_link(shared, path, expected)? {
+    if let Some(digest) = by_hard_link(shared, path, magic, expected)? {
         return Ok(digest);
     }
     from_reader(shared, &mut source, expected).map_err(|error| match error {
@@ -74,7 +77,7 @@ fn by_reflink(
         }
         let (file, path) = file.into_parts();
         let digest = hash(&file, &path)?;
-        commit(shared, &file, path, digest, expected).map(Some)
+        commit(shared, &file, path, BLOB_MODE, digest, expected).map(Some)
     }
     #[cfg(not(target_os = "linux"))]
     {
@@ -88,6 +91,7 @@ fn by_reflink(
 fn by_hard_link(
     shared: &Shared,
     path: &Path,
+    magic: &[u8],
     expected: Option<&Digest>,
 ) -> Result<Option<Digest>, Error> {
     let linked = {
@@ -101,6 +105,7 @@ fn by_hard_link(
         let metadata = file.metadata().ok()?;
         Some((metadata.len(), metadata.modified().ok()?))
     };
+    check_magic(&file, path, magic)?;
     let before = version(&file);
     let digest = hash(&file, &link)?;
     check_expected(digest, expected)?;
@@ -108,11 +113,19 @@ fn by_hard_link(
     if shared.blob_size(&digest).is_some() && keep_existing(shared, digest, &file)? {
         return Ok(Some(digest));
     }
-    // Both names mean one file, and a blob is read-only: writing it through the other name would change it.
-    if temporary::set_mode(&file, BLOB_MODE).is_err() || version(&file) != before {
+    // Both names mean one file, and a blob is read-only: writing it through the other name would change it. Who may read
+    // it stays as its owner chose.
+    let mode = temporary::mode(&file);
+    let read_only = mode & !0o222;
+    if temporary::set_mode(&file, read_only).is_err() || version(&file) != before {
+        let _as_it_was = temporary::set_mode(&file, mode);
         return Ok(None);
     }
-    commit(shared, &file, link, digest, expected).map(Some)
+    let committed = commit(shared, &file, link, read_only, digest, expected);
+    if committed.is_err() {
+        let _as_it_was = temporary::set_mode(&file, mode);
+    }
+    committed.map(Some)
 }
 
 /// The digest of the whole of `file`, read from where it stands.
@@ -144,6 +157,17 @@ fn for_each_chunk(
     }
 }
 
+/// Leaves `file` at its start.
+fn check_magic(mut file: &File, path: &Path, magic: &[u8]) -> Result<(), Error> {
+    let mut start = vec![0; magic.len()];
+    let read = file.read_exact(&mut start).and_then(|()| file.rewind());
+    if read.is_ok() && start == magic {
+        return Ok(());
+    }
+    let error = io::Error::new(io::ErrorKind::InvalidData, "it is not a file of that kind");
+    Err(Error::read(path)(error))
+}
+
 fn check_expected(actual: Digest, expected: Option<&Digest>) -> Result<(), Error> {
     match expected {
         Some(&expected) if expected != actual => Err(Error::DigestMismatch { expected, actual }),
@@ -165,27 +189,29 @@ fn commit(
     shared: &Shared,
     file: &File,
     path: TempPath,
+    mode: u32,
     digest: Digest,
     expected: Option<&Digest>,
 ) -> Result<Digest, Error> {
     check_expected(digest, expected)?;
     if !keep_existing(shared, digest, file)? {
-        reveal(shared, file, &path, digest)?;
+        reveal(shared, file, &path, mode, digest)?;
         // Its name is another now: there is nothing left to remove.
         let _ = path.keep();
     }
     Ok(digest)
 }
 
-/// Syncs the verified `file` at `path` and gives it the name of the blob `digest`.
+/// Syncs the verified `file` at `path` and gives it the permissions and the name of the blob `digest`.
 pub(crate) fn reveal(
     shared: &Shared,
     file: &File,
     path: &Path,
+    mode: u32,
     digest: Digest,
 ) -> Result<(), Error> {
     let blob = shared.blob_path(&digest);
-    let synced = temporary::set_mode(file, BLOB_MODE).and_then(|()| file.sync_all());
+    let synced = temporary::set_mode(file, mode).and_then(|()| file.sync_all());
     synced.map_err(Error::write(&blob))?;
     let _guard = shared.locks.lock()?;
     fs::rename(path, &blob).map_err(Error::write(&blob))?;

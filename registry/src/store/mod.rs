@@ -274,7 +274,20 @@ impl Store {
     /// # Errors
     /// [`Error::DigestMismatch`], or the disk.
     pub fn ingest_file(&self, path: &Path, expected: Option<&Digest>) -> Result<Digest, Error> {
-        ingest::from_file(&self.shared, path, expected)
+        self.ingest_file_of_kind(path, b"", expected)
+    }
+
+    /// As [`Store::ingest_file`], but refuses a file that does not begin with `magic`: for paths that a client names.
+    ///
+    /// # Errors
+    /// [`Error::Read`] for a file of another kind, and as there.
+    pub fn ingest_file_of_kind(
+        &self,
+        path: &Path,
+        magic: &[u8],
+        expected: Option<&Digest>,
+    ) -> Result<Digest, Error> {
+        ingest::from_file(&self.shared, path, magic, expected)
     }
 
     /// Writes the manifest of `name`, replacing an older one. All blobs must be there. Layers that only the older

@@ -61,6 +61,22 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// The permissions of `file`, as [`set_mode`] takes them.
+pub(crate) fn mode(file: &File) -> u32 {
+    let Ok(metadata) = file.metadata() else {
+        return 0o444;
+    };
+    #[cfg(unix)]
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777;
+    #[cfg(not(unix))]
+    let mode = if metadata.permissions().readonly() {
+        0o444
+    } else {
+        0o644
+    };
+    mode
+}
+
 /// Sets the Unix permissions of `file`; elsewhere makes it read-only where `mode` has no write bit.
 pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     #[cfg(unix)]

@@ -167,6 +167,30 @@ fn a_file_becomes_a_blob_without_a_copy_where_possible() {
 }
 
 #[test]
+fn a_linked_file_keeps_its_readers_and_one_of_another_kind_is_left_alone() {
+    let home = Home::new();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let private = home.outside("private.gguf", b"GGUF of mine");
+    fs::set_permissions(&private, PermissionsExt::from_mode(0o600)).unwrap();
+    let other = Digest::of(b"other");
+    home.store.ingest_file(&private, Some(&other)).unwrap_err();
+    assert_eq!(mode(&private), 0o600);
+    let key = home.outside("key", b"secret");
+    let error = home.store.ingest_file_of_kind(&key, b"GGUF", None);
+    assert!(matches!(error, Err(Error::Read { .. })), "{error:?}");
+    assert_eq!(home.files("blobs"), [""; 0]);
+    let digest = home
+        .store
+        .ingest_file_of_kind(&private, b"GGUF", None)
+        .unwrap();
+    assert_eq!(mode(&private) & 0o077, 0, "nobody else may read it");
+    assert_eq!(
+        fs::read(home.store.blob_path(&digest)).unwrap(),
+        b"GGUF of mine"
+    );
+}
+
+#[test]
 fn only_regular_files_become_blobs() {
     let home = Home::new();
     for path in [
