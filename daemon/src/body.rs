@@ -10,9 +10,12 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// The largest JSON body.
 const MAX_BODY_BYTES: usize = 64 << 20;
+/// How long a JSON body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A decoded JSON body.
 pub(crate) struct LenientJson<T>(pub(crate) T);
@@ -27,19 +30,24 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for LenientJson<T> {
 }
 
 async fn read(body: Body) -> Result<axum::body::Bytes, ApiError> {
-    axum::body::to_bytes(body, MAX_BODY_BYTES)
-        .await
-        .map_err(|error| {
-            let is_too_long = std::error::Error::source(&error)
-                .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
-            if is_too_long {
-                return ApiError::new(
-                    http::StatusCode::PAYLOAD_TOO_LARGE,
-                    format!("the request body is longer than {MAX_BODY_BYTES} bytes"),
-                );
-            }
-            ApiError::bad_request(format!("cannot read the request body: {error}"))
-        })
+    let bytes = axum::body::to_bytes(body, MAX_BODY_BYTES);
+    let Ok(bytes) = tokio::time::timeout(BODY_TIMEOUT, bytes).await else {
+        return Err(ApiError::new(
+            http::StatusCode::REQUEST_TIMEOUT,
+            format!("the request body did not arrive within {BODY_TIMEOUT:?}"),
+        ));
+    };
+    bytes.map_err(|error| {
+        let is_too_long = std::error::Error::source(&error)
+            .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+        if is_too_long {
+            return ApiError::new(
+                http::StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the request body is longer than {MAX_BODY_BYTES} bytes"),
+            );
+        }
+        ApiError::bad_request(format!("cannot read the request body: {error}"))
+    })
 }
 
 /// Decodes a body.

@@ -6,7 +6,10 @@ use axum::{Json, extract::State};
 use serde_json::{Map, Value};
 use slm_api::ollama::{ShowRequest, ShowResponse};
 use slm_registry::{MediaType, Modelfile};
-use std::{fmt::Write as _, sync::Arc};
+use std::{collections::HashSet, fmt::Write as _, sync::Arc};
+
+/// The longest licences of a model, all together.
+const MAX_LICENSE_BYTES: usize = 16 << 20;
 
 /// Answers.
 pub(super) async fn answer(
@@ -42,15 +45,26 @@ pub(super) async fn answer(
     .await
 }
 
+/// Each licence once; together no longer than a person would ever read.
 fn licenses(app: &App, record: &Record) -> Result<Vec<String>, ApiError> {
+    let mut seen = HashSet::new();
     let layers = record.manifest.layers.iter();
-    layers
-        .filter(|layer| layer.media_type == MediaType::License)
-        .map(|layer| {
-            let bytes = app.store.read_small_blob(&layer.digest)?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        })
-        .collect()
+    let layers =
+        layers.filter(|layer| layer.media_type == MediaType::License && seen.insert(layer.digest));
+    let mut n_bytes = 0;
+    let mut licenses = Vec::new();
+    for layer in layers {
+        let bytes = app.store.read_small_blob(&layer.digest)?;
+        n_bytes += bytes.len();
+        if n_bytes > MAX_LICENSE_BYTES {
+            return Err(ApiError::bad_request(format!(
+                "the licences of `{}` are longer than {MAX_LICENSE_BYTES} bytes",
+                record.name
+            )));
+        }
+        licenses.push(String::from_utf8_lossy(&bytes).into_owned());
+    }
+    Ok(licenses)
 }
 
 /// A Modelfile that makes the same model.

@@ -116,17 +116,30 @@ async fn an_upload_that_is_cut_off_leaves_nothing() {
 async fn files_are_linked_for_clients_of_this_machine_only() {
     let daemon = TestDaemon::new();
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), b"linked").unwrap();
-    let digest = slm_registry::Digest::of(b"linked");
+    std::fs::write(file.path(), b"GGUF, linked").unwrap();
+    let digest = slm_registry::Digest::of(b"GGUF, linked");
     let body = json!({"path": file.path()}).to_string();
     let request = |peer: [u8; 4]| {
         let mut request = Request::put(format!("/api/blobs/{digest}"))
+            .header("host", "127.0.0.1:11434")
             .body(Body::from(body.clone()))
             .unwrap();
         let peer: SocketAddr = (peer, 1).into();
         request.extensions_mut().insert(ConnectInfo(peer));
         request
     };
+    // a page in a browser, and whoever comes through a proxy, have a loopback address too
+    for (name, value) in [
+        ("origin", "http://localhost:3000"),
+        ("x-forwarded-for", "192.168.0.9"),
+        ("via", "1.1 proxy"),
+        ("host", "box.local"),
+    ] {
+        let mut through = request([127, 0, 0, 1]);
+        through.headers_mut().insert(name, value.parse().unwrap());
+        let answer = daemon.send(through).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{name}");
+    }
     let far = daemon.send(request([192, 168, 0, 9])).await;
     assert_eq!(far.status, StatusCode::FORBIDDEN);
     assert!(!daemon.app.store.has_blob(&digest));
@@ -139,9 +152,27 @@ async fn files_are_linked_for_clients_of_this_machine_only() {
         daemon.send(request([127, 0, 0, 1])).await.status,
         StatusCode::OK
     );
-    let path = format!("/api/blobs/sha256:{}", "1".repeat(64));
-    let relative = daemon.call("PUT", &path, r#"{"path":"x"}"#).await;
+    let put = async |body: Value| {
+        let request = Request::put(format!("/api/blobs/sha256:{}", "1".repeat(64)));
+        let request = request.header("host", "localhost");
+        let body = Body::from(body.to_string());
+        daemon.send(request.body(body).unwrap()).await
+    };
+    let relative = put(json!({"path": "x"})).await;
     check_error(&relative, 400, "`path` must be absolute");
+    // neither what another file is, nor whether it is there, can be learnt
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), b"secret").unwrap();
+    let why =
+        "`path` is not a GGUF file with that digest that the daemon can read; upload it with POST";
+    for path in [
+        secret.path(),
+        file.path(),
+        "/nowhere".as_ref(),
+        "/tmp".as_ref(),
+    ] {
+        check_error(&put(json!({ "path": path })).await, 400, why);
+    }
 }
 
 #[tokio::test]
@@ -817,7 +848,7 @@ async fn a_model_that_is_deleted_does_not_stay_loaded() {
 async fn a_base_that_is_neither_here_nor_to_be_had_is_named() {
     let daemon = TestDaemon::new();
     // nobody listens on port 1 of loopback
-    let body = json!({"model": "x", "from": "http://127.0.0.1:1/library/base"});
+    let body = json!({"model": "x", "from": "127.0.0.1:1/library/base"});
     let lines = create(&daemon, body).await.lines();
     let error = lines.last().unwrap()["error"].as_str().unwrap();
     assert!(
