@@ -165,8 +165,20 @@ impl Catalog {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The manifest that `entry` stands for, and no later one.
+    pub(crate) fn manifest(&self, entry: &ModelEntry) -> Result<Manifest, ApiError> {
+        let json = self.store.manifest_json(&entry.name)?;
+        if Digest::of(&json) != entry.digest {
+            return Err(ApiError::new(
+                http::StatusCode::SERVICE_UNAVAILABLE,
+                format!("`{}` was replaced just now; try again", entry.name),
+            ));
+        }
+        Ok(Manifest::parse(&json)?)
+    }
+
     fn read(&self, entry: &ModelEntry) -> Result<Record, ApiError> {
-        let manifest = self.store.manifest(&entry.name)?;
+        let manifest = self.manifest(entry)?;
         let Some(weights) = manifest.layer(&MediaType::Model).cloned() else {
             return Err(ApiError::bad_request(format!(
                 "`{}` has no GGUF weights, which is the only kind that can be run",

@@ -230,7 +230,7 @@ impl Config {
             context_length: positive(values.number("context-length")?),
             max_loaded_models: positive(values.number("max-loaded-models")?).unwrap_or(3),
             n_parallel: positive(values.number("num-parallel")?).unwrap_or(4),
-            max_queue: values.number("max-queue")?,
+            max_queue: values.number::<usize>("max-queue")?.max(1),
             n_threads: positive(values.number("num-threads")?),
             cpu: values.parse_with("cpu", &usable_tiers(), |text| match text {
                 "" => Some(None),

@@ -209,7 +209,7 @@ async fn from_model(
     let name = name.clone();
     app.blocking(move |app| {
         let entry = app.store.find(&name)?;
-        let manifest = app.store.manifest(&name)?;
+        let manifest = app.catalog.manifest(&entry)?;
         let params = match manifest.layer(&MediaType::Params) {
             Some(layer) => serde_json::from_slice(&app.store.read_small_blob(&layer.digest)?)
                 .unwrap_or_default(),
@@ -229,7 +229,10 @@ async fn from_model(
 }
 
 async fn pull(app: &Arc<App>, name: &ModelName, reports: &Reports) -> Result<(), ApiError> {
-    let mut watcher = app.pulls.join(name, name.is_http());
+    if name.is_http() {
+        return Err(ApiError::bad_request("insecure protocol http"));
+    }
+    let mut watcher = app.pulls.join(name, false);
     while let Some(lines) = watcher.next().await {
         let lines = lines.map_err(|error| {
             let why = error.message();

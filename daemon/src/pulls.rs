@@ -90,7 +90,8 @@ impl Drop for Download {
 #[derive(Debug)]
 pub(crate) struct Pulls {
     store: Store,
-    running: Mutex<HashMap<(ModelName, bool), Weak<Download>>>,
+    /// By name, whether it says `http://`, and whether plain HTTP was agreed to.
+    running: Mutex<HashMap<(ModelName, bool, bool), Weak<Download>>>,
 }
 
 impl Pulls {
@@ -106,7 +107,7 @@ impl Pulls {
     pub(crate) fn join(&self, name: &ModelName, insecure: bool) -> Watcher {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, download| download.strong_count() > 0);
-        let key = (name.clone(), insecure);
+        let key = (name.clone(), name.is_http(), insecure);
         let known = running.get(&key).and_then(Weak::upgrade);
         let download = known
             .filter(|download| download.state.borrow().ended.is_none())

@@ -305,10 +305,8 @@ fn what_is_wrong_with_a_create_is_said_and_leaves_nothing() {
     refused("FROM x\n\nNONSENSE y\n", &["line 3", "command"]);
     // another model's name is pulled when it is not here: from where nobody listens, that fails with the place
     let nobody = format!("127.0.0.1:{}", slm_tests::free_port());
-    refused(
-        &format!("FROM http://{nobody}/library/absent\n"),
-        &[&nobody],
-    );
+    refused(&format!("FROM {nobody}/library/absent\n"), &[&nobody]);
+    refused("FROM http://box/library/absent\n", &["insecure"]);
     refused("FROM ./missing.gguf\n", &["missing.gguf"]);
     home.write("text.gguf", "this is no model");
     refused("FROM ./text.gguf\n", &["gguf"]);

@@ -33,6 +33,8 @@ use tracing::Instrument;
 
 /// How long the memory of a model that was evicted may take to come back.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a load waits for models in use to become idle.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(300);
 /// How far ahead "forever" is said to be.
 const FOREVER: Duration = Duration::from_secs(300 * 365 * 24 * 3600);
 
@@ -104,6 +106,8 @@ struct Slot {
     record: Arc<Record>,
     n_threads: Option<usize>,
     n_leases: usize,
+    /// Gives no more leases: a load waits for it to become idle.
+    is_retiring: bool,
     keep: KeepFor,
     idle_since: Instant,
     used_at: SystemTime,
@@ -127,6 +131,7 @@ impl Slot {
     fn serves(&self, demand: &Demand) -> bool {
         let trained = demand.record.gguf.context_length;
         self.engine.is_running()
+            && !self.is_retiring
             && self.engine.context_length() >= demand.window.least(trained)
             && (demand.n_threads.is_none() || demand.n_threads == self.n_threads)
     }
@@ -293,9 +298,21 @@ impl Shared {
         _turn: OwnedMutexGuard<()>,
     ) -> Result<Lease, ApiError> {
         let key = demand.record.weights.digest;
-        self.retire(&key).await;
-        self.make_place().await;
-        let context_length = self.make_room(&demand).await?;
+        let ready = async {
+            self.retire(&key).await;
+            self.make_place().await;
+            self.make_room(&demand).await
+        };
+        let Ok(context_length) = tokio::time::timeout(ROOM_TIMEOUT, ready).await else {
+            if let Some(slot) = self.slots().get_mut(&key) {
+                slot.is_retiring = false;
+            }
+            return Err(ApiError::new(
+                http::StatusCode::SERVICE_UNAVAILABLE,
+                "the models in use leave no room for another one, and none became idle in time; try again later",
+            ));
+        };
+        let context_length = context_length?;
         let options = LoadOptions {
             context_length: Some(context_length),
             n_threads: demand.n_threads.or(self.options.n_threads),
@@ -324,6 +341,7 @@ impl Shared {
             record: Arc::clone(&demand.record),
             n_threads: demand.n_threads,
             n_leases: 0,
+            is_retiring: false,
             keep: self.default_keep,
             idle_since: Instant::now(),
             used_at: SystemTime::now(),
@@ -353,16 +371,17 @@ impl Shared {
     async fn retire(&self, key: &Digest) {
         let mut changes = self.changed.subscribe();
         loop {
-            let idle = {
-                let slots = self.slots();
-                match slots.get(key) {
-                    None => return,
-                    Some(slot) => slot.n_leases == 0 || !slot.engine.is_running(),
-                }
+            let gone = {
+                let mut slots = self.slots();
+                let Some(slot) = slots.get_mut(key) else {
+                    return;
+                };
+                slot.is_retiring = true;
+                let is_idle = slot.n_leases == 0 || !slot.engine.is_running();
+                is_idle.then(|| slots.remove(key)).flatten()
             };
-            if idle {
-                let gone = self.slots().remove(key);
-                self.let_go_and_wait(gone.into_iter().collect()).await;
+            if let Some(slot) = gone {
+                self.let_go_and_wait(vec![slot]).await;
                 return;
             }
             if changes.changed().await.is_err() {
@@ -440,7 +459,8 @@ impl Shared {
             tracing::info!(model = %slot.record.name, "unloaded");
         }
         self.changed.send_modify(|n| *n += 1);
-        std::thread::spawn(move || drop(slots));
+        // where no thread can be had, the closure is dropped here, and the slots with it
+        let _freed_here = std::thread::Builder::new().spawn(move || drop(slots));
     }
 
     async fn let_go_and_wait(&self, slots: Vec<Slot>) {
