@@ -120,6 +120,7 @@ impl Ui {
 
     /// Says that something is not as wished, though the work goes on.
     pub(crate) fn warn(self, line: &str) {
+        let line = line.replace(is_unwelcome, "");
         let label = styled(self.stderr_has_style, label(AnsiColor::Yellow), "warning:");
         self.note(&format!("{label} {line}"));
     }
@@ -127,6 +128,9 @@ impl Ui {
     /// Says why the work ended, and what can be done.
     pub(crate) fn error(self, error: &anyhow::Error) {
         let (message, hint) = failure::describe(error);
+        // a daemon passes on what models and registries say
+        let message = message.to_string().replace(is_unwelcome, "");
+        let hint = hint.map(|hint| hint.to_string().replace(is_unwelcome, ""));
         let label_error = styled(self.stderr_has_style, label(AnsiColor::Red), "error:");
         self.note(&format!("{label_error} {message}"));
         if let Some(hint) = hint {

@@ -71,8 +71,8 @@ pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
         (part.template, &info.template),
     ];
     match parts.into_iter().find(|(is_wanted, _)| *is_wanted) {
-        Some((_, text)) => ui.data(&with_newline(text))?,
-        None => ui.data(&overview(&info, args.verbose))?,
+        Some((_, text)) => ui.model_text(&with_newline(text))?,
+        None => ui.model_text(&overview(&info, args.verbose))?,
     }
     Ok(Exit::Done)
 }
