@@ -63,6 +63,14 @@ pub enum PackError {
 }
 
 impl Matrix {
+    /// Bytes that a matrix takes when packed; `None` when blocks do not divide its rows or it could not exist.
+    pub fn packed_bytes(quant_type: QuantType, n_rows: usize, n_cols: usize) -> Option<usize> {
+        // Whose rows can exist in a file, its tiles can be counted without overflow.
+        quant_type.row_bytes(n_cols)?.checked_mul(n_rows)?;
+        let shape = TileShape::new(quant_type, n_cols);
+        n_rows.div_ceil(TILE_ROWS).checked_mul(shape.tile_bytes)
+    }
+
     /// Packs row-major blocks of `quant_type` for the kernels, on all threads of `compute`.
     ///
     /// # Errors

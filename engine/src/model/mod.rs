@@ -48,8 +48,7 @@ impl Model {
             .metadata()
             .opt_string("tokenizer.chat_template")?
             .map(str::to_owned);
-        let weights_bytes = gguf.tensors().iter().map(|t| t.size_bytes as u64).sum();
-        memory::check(weights_bytes)?;
+        memory::check(weights::packed_bytes(&gguf))?;
         let compute = compute(options)?;
         let decoder = Decoder::load(&gguf, spec, compute, options.kv_type)?;
         if decoder.spec().vocab_size < tokenizer.vocab_size() {

@@ -4,10 +4,10 @@
 //! contiguous, so splitting is slicing.
 
 use super::DecoderSpec;
-use crate::LoadError;
+use crate::{LoadError, memory};
 use slm_gguf::{Gguf, TensorInfo};
 use slm_kernels::{
-    Compute, Matrix,
+    Compute, Matrix, PackError,
     format::{QuantType, dequantize},
 };
 
@@ -59,7 +59,7 @@ impl Weights {
                 None => None,
             },
             output_norm: loader.vector("output_norm.weight", d)?,
-            rope_factors: loader.opt_vector("rope_freqs.weight", spec.rope.n_rot / 2)?,
+            rope_factors: loader.divisors("rope_freqs.weight", spec.rope.n_rot / 2)?,
             layers,
         })
     }
@@ -81,6 +81,21 @@ impl Weights {
             .chain(&self.output);
         matrices.map(Matrix::size_bytes).sum()
     }
+}
+
+/// Bytes that the tensors of a file take once they are packed (as they are, where they cannot be).
+pub(super) fn packed_bytes(gguf: &Gguf<'_>) -> u64 {
+    let packed = |info: &TensorInfo<'_>| {
+        let &[n_cols, n_rows] = info.shape.as_slice() else {
+            return None;
+        };
+        let quant_type = QuantType::from_id(info.tensor_type.id())?;
+        Matrix::packed_bytes(quant_type, n_rows.try_into().ok()?, n_cols.try_into().ok()?)
+    };
+    let sizes = gguf.tensors().iter();
+    sizes
+        .map(|info| packed(info).unwrap_or(info.size_bytes) as u64)
+        .fold(0, u64::saturating_add)
 }
 
 struct Loader<'a> {
@@ -179,9 +194,15 @@ impl Loader<'_> {
         bytes: &[u8],
     ) -> Result<Matrix, LoadError> {
         let packed = Matrix::pack(self.compute, quant_type, n_rows, n_cols, bytes);
-        packed.map_err(|e| LoadError::Tensor {
-            name: info.name.to_owned(),
-            problem: e.to_string(),
+        packed.map_err(|e| match e {
+            PackError::OutOfMemory { size_bytes } => LoadError::OutOfMemory {
+                needed_bytes: size_bytes as u64,
+                available_bytes: memory::available_bytes().unwrap_or(0),
+            },
+            e => LoadError::Tensor {
+                name: info.name.to_owned(),
+                problem: e.to_string(),
+            },
         })
     }
 
@@ -202,6 +223,22 @@ impl Loader<'_> {
             .tensor(name)
             .map(|_| self.vector(name, len))
             .transpose()
+    }
+
+    /// An optional vector to divide by.
+    fn divisors(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, LoadError> {
+        let values = self.opt_vector(name, len)?;
+        match values
+            .iter()
+            .flatten()
+            .find(|v| !(v.is_finite() && **v > 0.0))
+        {
+            None => Ok(values),
+            Some(bad) => Err(LoadError::Tensor {
+                name: name.to_owned(),
+                problem: format!("has the value {bad}, where only numbers above zero make sense"),
+            }),
+        }
     }
 
     /// The tensor called `name`, which must have this shape (fastest dimension first; trailing ones do not count).

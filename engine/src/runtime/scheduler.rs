@@ -40,7 +40,7 @@ impl<'a> Scheduler<'a> {
         self.active.is_empty()
     }
 
-    /// Makes a request active, on the idle cache that shares the longest prefix with its prompt.
+    /// Makes a request active, on an idle cache that its prompt continues if there is one.
     pub(super) fn admit(&mut self, entry: Entry) {
         if entry.results.is_closed() {
             return;
@@ -67,15 +67,23 @@ impl<'a> Scheduler<'a> {
             .push(Sequence::new(entry, cache, self.model.tokenizer()));
     }
 
+    /// The idle cache that shares most with `prompt`, if at least half of it is shared: a common beginning such as a
+    /// system prompt alone would cost another conversation its cache. Else a new one, in place of the oldest where
+    /// there are enough.
     fn take_cache(&mut self, prompt: &[u32]) -> KvCache {
-        let best =
-            (0..self.idle_caches.len()).max_by_key(|&i| self.idle_caches[i].common_prefix(prompt));
-        let is_full = self.active.len() + self.idle_caches.len() >= self.n_parallel;
-        match best {
-            Some(i) if self.idle_caches[i].common_prefix(prompt) > 0 => self.idle_caches.remove(i),
-            Some(_) if is_full => self.idle_caches.remove(0),
-            _ => self.model.decoder().new_cache(),
+        let shared = |cache: &KvCache| cache.common_prefix(prompt);
+        let best = (0..self.idle_caches.len()).max_by_key(|&i| shared(&self.idle_caches[i]));
+        if let Some(i) = best
+            && shared(&self.idle_caches[i]) * 2 >= self.idle_caches[i].len().max(1)
+        {
+            return self.idle_caches.remove(i);
         }
+        if !self.idle_caches.is_empty()
+            && self.active.len() + self.idle_caches.len() >= self.n_parallel
+        {
+            return self.idle_caches.remove(0);
+        }
+        self.model.decoder().new_cache()
     }
 
     /// Steps every active sequence once. False when none could: all wait for their clients.

@@ -7,11 +7,16 @@ use crate::{
     sampler::Sampler,
     text_stream::{Delta, TextStream},
 };
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 use tokio::sync::mpsc::{Sender, error::TrySendError};
 
 /// Prompt tokens per step: enough to use the weights well, few enough that others get their turn soon.
 const PREFILL_CHUNK: usize = 512;
+/// How long a client may take nothing before its generation is given up, so that it does not keep others out.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub(super) struct Sequence {
     /// Results that did not fit into the channel; at most two.
     unsent: VecDeque<StepResult>,
     has_ended: bool,
+    /// Since when the client has taken nothing.
+    waiting_since: Option<Instant>,
     cache: KvCache,
     sampler: Sampler,
     text: TextStream,
@@ -65,6 +72,7 @@ impl Sequence {
             results,
             unsent: VecDeque::new(),
             has_ended: false,
+            waiting_since: None,
             cache,
             next: None,
             started_at,
@@ -89,8 +97,15 @@ impl Sequence {
     ) -> Progress {
         match self.flush() {
             Flushed::All if self.has_ended => return Progress::Ended,
-            Flushed::All => {}
-            Flushed::ChannelFull => return Progress::Waiting,
+            Flushed::All => self.waiting_since = None,
+            Flushed::ChannelFull => {
+                let since = *self.waiting_since.get_or_insert_with(Instant::now);
+                return if since.elapsed() < CLIENT_TIMEOUT {
+                    Progress::Waiting
+                } else {
+                    Progress::Ended
+                };
+            }
             Flushed::ReceiverGone => return Progress::Ended,
         }
         if self.results.is_closed() {
@@ -137,6 +152,10 @@ impl Sequence {
         for &token in model.tokenizer().suppressed() {
             logits[token as usize] = f32::NEG_INFINITY;
         }
+        if !logits.iter().any(|logit| logit.is_finite()) {
+            return self
+                .give_up("the model computed no usable numbers; its file is probably damaged");
+        }
         let token = self.sampler.sample(logits);
         let now = Instant::now();
         let first_token_at = *self.first_token_at.get_or_insert(now);
@@ -171,6 +190,11 @@ impl Sequence {
             reason,
             stats: self.stats,
         }));
+    }
+
+    fn give_up(&mut self, why: &str) {
+        self.has_ended = true;
+        self.unsent.push_back(StepResult::Failed(why.to_owned()));
     }
 
     fn flush(&mut self) -> Flushed {

@@ -4,10 +4,10 @@
 //! each token in turn, longest first; the two differ only where candidates overlap without containing one another.
 use super::vocabulary::TokenType;
 use super::{Special, TokenId, TokenizerError};
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 /// Most bytes of special texts together; the largest published vocabulary has about 60 kB.
-const MAX_SPECIAL_BYTES: usize = 4 << 20;
+const MAX_SPECIAL_BYTES: usize = 1 << 20;
 
 /// A part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +126,8 @@ impl Matcher {
         }
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
+            // the default would build a table of kilobytes per byte of a few long texts
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
             .build(&texts)
             .map_err(|error| TokenizerError::Vocabulary {
                 problem: format!("its special tokens cannot be searched for: {error}"),
