@@ -20,6 +20,8 @@ use crate::tier::Tier;
 
 /// Positions of a block.
 const BLOCK: usize = 128;
+/// Scratch that spreading rows over threads may take; both ways give the same bits.
+const MAX_PARTIALS_BYTES: usize = 64 << 20;
 /// Rows computed together at most.
 const MAX_ROWS: usize = 12;
 /// Rows times dimensions of a head computed together at most.
@@ -121,10 +123,13 @@ pub(crate) unsafe fn attention(
 
     let partial_len = PARTIAL_HEAD + max_rows * v_stride;
     let n_blocks = kv.len.div_ceil(BLOCK);
-    if n_tasks < 4 * pool.n_threads() && n_blocks > 1 && pool.n_threads() > 1 {
-        let bytes = scratch
-            .partials
-            .at_least(n_tasks * n_blocks * partial_len * size_of::<f32>());
+    let partials_bytes = n_tasks * n_blocks * partial_len * size_of::<f32>();
+    if n_tasks < 4 * pool.n_threads()
+        && n_blocks > 1
+        && pool.n_threads() > 1
+        && partials_bytes <= MAX_PARTIALS_BYTES
+    {
+        let bytes = scratch.partials.at_least(partials_bytes);
         let partials = Shared(bytes.as_mut_ptr().cast::<f32>());
         pool.parallel_for(n_tasks * n_blocks, 1, &|indices| {
             for index in indices {

@@ -3,7 +3,7 @@
 use super::{Entry, Finish, GenerateRequest, Stats, StepResult, StopReason};
 use crate::{
     KvCache, TokenId, Tokenizer,
-    model::{LogitsFor, Model, Scratch},
+    model::{DecoderSpec, LogitsFor, Model, Scratch},
     sampler::Sampler,
     text_stream::{Delta, TextStream},
 };
@@ -15,6 +15,8 @@ use tokio::sync::mpsc::{Sender, error::TrySendError};
 
 /// Prompt tokens per step: enough to use the weights well, few enough that others get their turn soon.
 const PREFILL_CHUNK: usize = 512;
+/// Values of the widest buffer of a step: it bounds the chunk for models of outlandish shapes.
+const WIDEST_BUFFER: usize = 16 << 20;
 /// How long a client may take nothing before its generation is given up, so that it does not keep others out.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -120,7 +122,7 @@ impl Sequence {
             }
             None => {
                 let rest = &self.request.prompt[n_done..];
-                let chunk = &rest[..rest.len().min(PREFILL_CHUNK)];
+                let chunk = &rest[..rest.len().min(prefill_chunk(model.decoder().spec()))];
                 let is_last = chunk.len() == rest.len();
                 let wanted = if is_last {
                     LogitsFor::Last
@@ -210,6 +212,12 @@ impl Sequence {
         }
         Flushed::All
     }
+}
+
+fn prefill_chunk(spec: &DecoderSpec) -> usize {
+    let heads = spec.n_heads * spec.head_dim.max(spec.v_head_dim);
+    let widest = spec.hidden_size.max(spec.ffn_size).max(heads);
+    PREFILL_CHUNK.min(WIDEST_BUFFER / widest).max(1)
 }
 
 enum Flushed {
