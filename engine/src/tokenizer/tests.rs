@@ -148,20 +148,18 @@ fn a_megabyte_of_one_letter_is_no_trouble() {
 }
 
 /// By hand: `SLM_TEST_SMOLLM2` names the real model's file, `SLM_TEST_SMOLLM2_PROMPTS` a JSON list of objects with
-/// `prompt` and `prompt_tokens` to hold it against (without it, one known prompt).
+/// `prompt` and `prompt_tokens` to hold it against.
 #[test]
+#[ignore = "needs SLM_TEST_SMOLLM2 and SLM_TEST_SMOLLM2_PROMPTS; the end-to-end tests compare the same ids"]
 fn real_smollm2_gives_the_references_ids() {
-    let Some(path) = std::env::var_os("SLM_TEST_SMOLLM2") else {
-        return;
-    };
+    let path = std::env::var_os("SLM_TEST_SMOLLM2").expect("SLM_TEST_SMOLLM2 is set");
     let tokenizer = load(Path::new(&path));
     let known = [504, 3575, 282, 4649, 314];
     assert_eq!(tokenizer.encode_prompt("The capital of France is"), known);
     assert_eq!(tokenizer.decode(&[7042, 30], Special::Ignore), " Paris.");
     assert!(tokenizer.is_end_of_generation(2) && !tokenizer.is_end_of_generation(1));
-    let Some(prompts) = std::env::var_os("SLM_TEST_SMOLLM2_PROMPTS") else {
-        return;
-    };
+    let prompts =
+        std::env::var_os("SLM_TEST_SMOLLM2_PROMPTS").expect("SLM_TEST_SMOLLM2_PROMPTS is set");
     let prompts: serde_json::Value =
         serde_json::from_slice(&std::fs::read(prompts).unwrap()).unwrap();
     for case in prompts.as_array().unwrap() {
@@ -176,10 +174,9 @@ fn real_smollm2_gives_the_references_ids() {
 
 /// By hand: `SLM_TEST_VOCABULARIES` names a folder with whole packed vocabularies. Prints how long things take.
 #[test]
+#[ignore = "needs SLM_TEST_VOCABULARIES"]
 fn whole_vocabularies_load_and_encode_fast() {
-    let Some(folder) = std::env::var_os("SLM_TEST_VOCABULARIES") else {
-        return;
-    };
+    let folder = std::env::var_os("SLM_TEST_VOCABULARIES").expect("SLM_TEST_VOCABULARIES is set");
     let texts = json("qwen2.json");
     let longest = texts
         .as_array()
