@@ -59,6 +59,30 @@ async fn requests_at_the_same_time_share_one_load() {
 }
 
 #[tokio::test]
+async fn a_model_that_must_be_loaded_anew_takes_no_more_requests_until_it_is() {
+    let daemon = TestDaemon::with_model().await;
+    let record = record(&daemon, "tiny").await;
+    let models = &daemon.app.models;
+    let with = |n| Demand {
+        window: Window::Exact(n),
+        ..demand(&record, None)
+    };
+    let small = models.acquire(with(128)).await.unwrap();
+    assert!(models.shared.lease(&with(64)).is_some());
+    let larger = {
+        let (models, demand) = (models.clone(), with(256));
+        tokio::spawn(async move { models.acquire(demand).await })
+    };
+    eventually(|| models.shared.slots().values().any(|slot| slot.is_retiring)).await;
+    assert!(models.shared.lease(&with(64)).is_none());
+    assert!(!larger.is_finished());
+    drop(small);
+    let larger = larger.await.unwrap().unwrap();
+    assert_eq!(larger.engine().context_length(), 256);
+    assert!(models.shared.lease(&with(64)).is_some());
+}
+
+#[tokio::test]
 async fn a_smaller_window_is_served_by_what_is_there_and_a_larger_one_loads_anew() {
     let daemon = TestDaemon::with_model().await;
     let record = record(&daemon, "tiny").await;
