@@ -1,4 +1,5 @@
-//! Speed of the kernels on shapes of small models: `cargo run --release -p slm-kernels --example measure [tier] [threads]`.
+//! Speed of the kernels on shapes of small models: `cargo run --release -p slm-kernels --example measure [tier] [threads]
+//! [format]`.
 //!
 //! Decode streams several copies of the weights, more than caches hold, and is printed in GB/s of packed weights;
 //! prefill is printed in billions of multiply-adds a second. The best of several runs counts: other work on the
@@ -43,6 +44,7 @@ fn main() {
         .next()
         .map_or(available_threads(), |n| n.parse().expect("a number"));
     let compute = Compute::new(n_threads, isa).expect("a tier of this CPU");
+    let only = arguments.next();
     println!("{}, {} threads", compute.isa(), compute.n_threads());
     let mut scratch = Activations::default();
 
@@ -59,14 +61,19 @@ fn main() {
         (QuantType::Q4_1, 3072, 576),
         (QuantType::Q4_1, 576, 1536),
         (QuantType::Q8_0, 49152, 576),
+        (QuantType::Q8_0, 4096, 1024),
         (QuantType::Q4_0, 4096, 1024),
         (QuantType::Q5_0, 4096, 1024),
+        (QuantType::Q5_1, 4096, 1024),
         (QuantType::Q4K, 4096, 1024),
         (QuantType::Q5K, 4096, 1024),
         (QuantType::Q6K, 4096, 1024),
         (QuantType::Q4K, 1024, 3072),
         (QuantType::F16, 4096, 1024),
     ] {
+        if only.as_ref().is_some_and(|only| only != quant_type.name()) {
+            continue;
+        }
         let bytes = weights(quant_type, n_rows, n_cols);
         let start = Instant::now();
         let first = Matrix::pack(&compute, quant_type, n_rows, n_cols, &bytes).expect("weights");
@@ -98,7 +105,7 @@ fn main() {
         });
         let cached = 10.0 * copies[0].size_bytes() as f64 / 1e9 / warm;
         let rate = |n_tokens: usize, y: &mut [f32], scratch: &mut Activations| {
-            let seconds = best(5, || {
+            let seconds = best(4 + 2048 / n_tokens, || {
                 let (x, y) = (&x[..n_tokens * n_cols], &mut y[..n_tokens * n_rows]);
                 compute.matmul(scratch, x, n_tokens, &mut [(&copies[0], y)]);
             });
@@ -106,15 +113,18 @@ fn main() {
         };
         let name = format!("{} {n_rows}x{n_cols}", quant_type.name());
         println!(
-            "{name:18} pack {pack:4.2} GB/s | decode {:5.1} GB/s ({cached:5.1} cached, {:6.1} us) | GMAC/s at 4: {:5.1}, at 16: {:5.1}, at 512: {:5.1}",
+            "{name:18} pack {pack:4.2} GB/s | decode {:5.1} GB/s ({cached:5.1} cached, {:6.1} us) | GMAC/s at 4: {:5.1}, at 32: {:5.1}, at 512: {:5.1}",
             gigabytes / decode,
             warm * 1e5,
             rate(4, &mut y, &mut scratch),
-            rate(16, &mut y, &mut scratch),
+            rate(32, &mut y, &mut scratch),
             rate(512, &mut y, &mut scratch),
         );
     }
 
+    if only.is_some_and(|only| only != "attention") {
+        return;
+    }
     for n_positions in [128, 512, 1024, 4096] {
         let (n_heads, n_kv_heads, head_dim) = (9, 3, 64);
         let mut kv = KvLayer::new(KvType::F16, n_kv_heads, head_dim, head_dim);

@@ -18,9 +18,11 @@ use crate::unpack::{CodeVectors, FloatFormat, Format, ScaleVectors, U8};
 const PANEL_CHUNKS: usize = 24;
 /// How far ahead of their use weights are asked for.
 const PREFETCH_BYTES: usize = 4096;
-/// Groups of columns are run over all tiles of a task together as long as their records are no more than this: they
-/// stay in the second-level cache.
-const RECORDS_BYTES: usize = 768 << 10;
+/// Columns are run over all tiles of a task together as long as their records are no more than this: they stay in the
+/// second-level cache.
+const RECORDS_BYTES: usize = 256 << 10;
+/// Columns that are run over a task's tiles together, at least and at most.
+const BATCH_COLUMNS: Range<usize> = 4 * MAX_COLUMNS..12 * MAX_COLUMNS;
 
 /// Some tiles of one matrix, and all columns.
 pub(crate) struct Job<'a> {
@@ -56,14 +58,25 @@ pub(crate) unsafe fn matmul<T: Tier, F: Format>(job: &Job<'_>) {
             }
             return;
         }
-        let record_bytes = 4 * F::RECORDS.fields(job.n_cols) * MAX_COLUMNS;
-        let groups_at_once = (RECORDS_BYTES / record_bytes.max(1)).max(4);
-        for groups in job.groups.chunks(groups_at_once) {
+        let column_bytes = 4 * F::RECORDS.fields(job.n_cols);
+        let n_columns = (RECORDS_BYTES / column_bytes.max(1))
+            .clamp(BATCH_COLUMNS.start, BATCH_COLUMNS.end);
+        let mut groups = job.groups;
+        while let [first, ..] = groups {
+            let (batch, rest) = groups.split_at(batch_len(groups, n_columns));
             for tile in job.tiles.clone() {
-                many_columns::<T, F>(job, tile, groups);
+                many_columns::<T, F>(job, tile, first.first, batch);
             }
+            groups = rest;
         }
     }
+}
+
+/// How many of `groups` have no more than `n_columns` columns together; at least one.
+fn batch_len(groups: &[Group], n_columns: usize) -> usize {
+    let end = groups[0].first + n_columns;
+    let fitting = groups.partition_point(|group| group.first + group.width <= end);
+    fitting.max(1)
 }
 
 /// # Safety
@@ -144,7 +157,19 @@ unsafe fn add_chunk<T: Tier, F: Format, C: CodeVectors, const N: usize>(
                     *sum = T::splat_i(integers.add((field + sub) * N + n).read());
                 }
             }
+            if C::ARE_BYTES {
+                let codes = codes.add(4 * sub * LINE);
+                let x = integers.add(4 * sub * N);
+                if n_subs == 1 {
+                    T::dot_columns::<8, N>(F::Codes::MAX, &mut sums, codes, x);
+                } else {
+                    T::dot_columns::<4, N>(F::Codes::MAX, &mut sums, codes, x);
+                }
+            }
             for half in sub * 2 / n_subs..(sub + 1) * 2 / n_subs {
+                if C::ARE_BYTES {
+                    break;
+                }
                 let codes = C::half::<T>(codes, half);
                 for (n, sum) in sums.iter_mut().enumerate() {
                     let x = integers.add(4 * half * N + n);
@@ -172,51 +197,45 @@ struct Panel {
 }
 
 /// # Safety
-/// As for [`matmul`]; `groups` are of the job and `tile` is one of its tiles.
+/// As for [`matmul`]; `groups` are of the job, a batch that starts at column `first_column`, and `tile` is one of its
+/// tiles.
 #[inline(always)]
-unsafe fn many_columns<T: Tier, F: Format>(job: &Job<'_>, tile: usize, groups: &[Group]) {
+unsafe fn many_columns<T: Tier, F: Format>(
+    job: &Job<'_>,
+    tile: usize,
+    first_column: usize,
+    groups: &[Group],
+) {
     let n_chunks = job.n_cols / CHUNK;
     let mut panel = MaybeUninit::<Panel>::uninit();
     let panel = panel.as_mut_ptr();
-    // SAFETY: pointers stay within the tile, the panel and the job's output. A kernel reads of the panel what was
-    // unpacked just before.
+    let mut sums = MaybeUninit::<[f32; BATCH_COLUMNS.end * TILE_ROWS]>::uninit();
+    let sums = sums.as_mut_ptr().cast::<f32>();
+    // SAFETY: pointers stay within the tile, the panel, the sums of a batch and the job's output. A kernel reads of the
+    // panel what was unpacked just before, and of the sums what the first chunks wrote.
     unsafe {
         let weights = job.weights.add(tile * job.shape.tile_bytes);
-        let is_whole = job.n_rows - tile * TILE_ROWS >= TILE_ROWS;
-        let batches = if is_whole { groups.len() } else { 1 };
-        for groups in groups.chunks(batches) {
-            let mut partial = [0f32; MAX_COLUMNS * TILE_ROWS];
-            for first in (0..n_chunks).step_by(PANEL_CHUNKS) {
-                let chunks = first..n_chunks.min(first + PANEL_CHUNKS);
-                unpack::<T, F>(weights, job.shape.scales_bytes, chunks.clone(), panel);
-                for group in groups {
-                    let (out, stride) = if is_whole {
-                        (
-                            job.out.add(group.first * job.n_rows + tile * TILE_ROWS),
-                            job.n_rows,
-                        )
-                    } else {
-                        (partial.as_mut_ptr(), TILE_ROWS)
-                    };
-                    let records = job.records.add(
-                        group.first * F::RECORDS.fields(job.n_cols)
-                            + first * F::FIELDS * group.width,
-                    );
-                    match group.width {
-                        12 => columns::<T, F, 12>(panel, chunks.clone(), records, out, stride),
-                        8 => columns::<T, F, 8>(panel, chunks.clone(), records, out, stride),
-                        4 => columns::<T, F, 4>(panel, chunks.clone(), records, out, stride),
-                        2 => columns::<T, F, 2>(panel, chunks.clone(), records, out, stride),
-                        _ => columns::<T, F, 1>(panel, chunks.clone(), records, out, stride),
-                    }
+        for first in (0..n_chunks).step_by(PANEL_CHUNKS) {
+            let chunks = first..n_chunks.min(first + PANEL_CHUNKS);
+            unpack::<T, F>(weights, job.shape.scales_bytes, chunks.clone(), panel);
+            for group in groups {
+                let sums = sums.add((group.first - first_column) * TILE_ROWS);
+                let records = job.records.add(
+                    group.first * F::RECORDS.fields(job.n_cols) + first * F::FIELDS * group.width,
+                );
+                match group.width {
+                    12 if T::WIDTHS[0] >= 12 => columns::<T, F, 12>(panel, chunks.clone(), records, sums),
+                    8 if T::WIDTHS[0] >= 8 => columns::<T, F, 8>(panel, chunks.clone(), records, sums),
+                    4 => columns::<T, F, 4>(panel, chunks.clone(), records, sums),
+                    2 => columns::<T, F, 2>(panel, chunks.clone(), records, sums),
+                    _ => columns::<T, F, 1>(panel, chunks.clone(), records, sums),
                 }
             }
-            if !is_whole {
-                let group = groups[0];
-                for n in 0..group.width {
-                    let lanes = T::load(partial.as_ptr().add(n * TILE_ROWS));
-                    store_rows::<T>(job, tile, group.first + n, lanes);
-                }
+        }
+        for group in groups {
+            for column in group.first..group.first + group.width {
+                let sum = T::load(sums.add((column - first_column) * TILE_ROWS));
+                store_rows::<T>(job, tile, column, sum);
             }
         }
     }
@@ -257,24 +276,23 @@ unsafe fn unpack<T: Tier, F: Format>(
     }
 }
 
-/// Adds the products of some chunks to `N` columns of `out`; the first chunks of a tile start them.
+/// Adds the products of some chunks to `N` columns of `sums`; the first chunks of a tile start them.
 ///
 /// # Safety
-/// The CPU has the tier; the panel holds the chunks; `records` and `out` are of `N` columns.
+/// The CPU has the tier; the panel holds the chunks; `records` and `sums` are of `N` columns.
 #[inline(always)]
 unsafe fn columns<T: Tier, F: Format, const N: usize>(
     panel: *const Panel,
     chunks: Range<usize>,
     records: *const u32,
-    out: *mut f32,
-    stride: usize,
+    sums: *mut f32,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut acc = [T::splat(0.0); N];
         if chunks.start > 0 {
             for (n, acc) in acc.iter_mut().enumerate() {
-                *acc = T::load(out.add(n * stride));
+                *acc = T::load(sums.add(n * TILE_ROWS));
             }
         }
         let mut record = records;
@@ -293,7 +311,7 @@ unsafe fn columns<T: Tier, F: Format, const N: usize>(
             record = record.add(F::FIELDS * N);
         }
         for (n, acc) in acc.into_iter().enumerate() {
-            T::store(out.add(n * stride), acc);
+            T::store(sums.add(n * TILE_ROWS), acc);
         }
     }
 }
@@ -309,8 +327,8 @@ pub(crate) unsafe fn matmul_floats<T: Tier, F: FloatFormat>(job: &Job<'_>) {
             // SAFETY: the caller's promise.
             unsafe {
                 match group.width {
-                    12 => float_columns::<T, F, 12>(job, tile, *group),
-                    8 => float_columns::<T, F, 8>(job, tile, *group),
+                    12 if T::WIDTHS[0] >= 12 => float_columns::<T, F, 12>(job, tile, *group),
+                    8 if T::WIDTHS[0] >= 8 => float_columns::<T, F, 8>(job, tile, *group),
                     4 => float_columns::<T, F, 4>(job, tile, *group),
                     2 => float_columns::<T, F, 2>(job, tile, *group),
                     _ => float_columns::<T, F, 1>(job, tile, *group),

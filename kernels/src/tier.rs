@@ -4,6 +4,8 @@
 //! cache or a value. A tier is never called directly: every kernel is `#[inline(always)]` from the function that
 //! enables the tier's instructions down to the intrinsics, see [`kernel_table`](crate::dispatch::kernel_table).
 
+use crate::memory::LINE;
+
 /// The widest group of columns that any tier computes together.
 pub(crate) const MAX_COLUMNS: usize = 12;
 
@@ -45,6 +47,32 @@ pub(crate) trait Tier: Copy + 'static {
         x: *const i32,
         stride: usize,
     ) -> Self::I;
+
+    /// `sums[n][row] += Σ codes[v][row][i] · x[v][n][i]` over `V` vectors of `[16 rows][4 bytes]` at `codes` and, for
+    /// each, `N` columns of four bytes of activations at `x + v · N`; otherwise as [`Tier::dot16`]. `V` is 4 or 8.
+    #[inline(always)]
+    unsafe fn dot_columns<const V: usize, const N: usize>(
+        max_code: i32,
+        sums: &mut [Self::I; N],
+        codes: *const u8,
+        x: *const i32,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            for v in (0..V).step_by(4) {
+                let codes = codes.add(v * LINE);
+                let codes = [
+                    Self::load_i(codes),
+                    Self::load_i(codes.add(LINE)),
+                    Self::load_i(codes.add(2 * LINE)),
+                    Self::load_i(codes.add(3 * LINE)),
+                ];
+                for (n, sum) in sums.iter_mut().enumerate() {
+                    *sum = Self::dot16(max_code, *sum, codes, x.add(v * N + n), N);
+                }
+            }
+        }
+    }
 
     unsafe fn load(source: *const f32) -> Self::F;
     unsafe fn store(target: *mut f32, v: Self::F);

@@ -38,6 +38,8 @@ pub(crate) trait Format {
 pub(crate) trait CodeVectors {
     const BYTES: usize;
     const MAX: i32;
+    /// Whether codes lie in memory as a byte each, so that nothing needs to be unpacked.
+    const ARE_BYTES: bool = false;
     /// Codes of columns `16·half..16·half+16`: four vectors of `[16 rows][4 columns]`.
     ///
     /// # Safety
@@ -152,6 +154,7 @@ impl CodeVectors for U6 {
 impl CodeVectors for U8 {
     const BYTES: usize = layout::Codes::U8.chunk_bytes();
     const MAX: i32 = 255;
+    const ARE_BYTES: bool = true;
 
     #[inline(always)]
     unsafe fn half<T: Tier>(chunk: *const u8, half: usize) -> [T::I; 4] {

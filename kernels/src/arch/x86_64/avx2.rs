@@ -1,8 +1,10 @@
 //! 256-bit vectors, in pairs: AVX2 with FMA and F16C, with or without the byte dot product of AVX-VNNI.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use crate::dispatch::kernel_table;
+use crate::memory::LINE;
 use crate::tier::Tier;
 
 kernel_table!(Ymm<false>, crate::Isa::Avx2, "avx2,fma,f16c");
@@ -27,6 +29,27 @@ macro_rules! both {
     };
 }
 
+/// `value`, in a way that the compiler does not know it to be a constant.
+#[inline(always)]
+fn hidden(mut value: usize) -> usize {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Sums of two products of codes, stored with 128 added, and activations: |code| · (± activation).
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn signed_pairs(codes: __m256i, x: __m256i) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let codes = _mm256_xor_si256(codes, _mm256_set1_epi8(i8::MIN));
+        _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes))
+    }
+}
+
 /// Sums of four products of codes, stored with 128 added, and activations.
 ///
 /// # Safety
@@ -34,11 +57,7 @@ macro_rules! both {
 #[inline(always)]
 unsafe fn signed_product(codes: __m256i, x: __m256i) -> __m256i {
     // SAFETY: the caller's promise.
-    unsafe {
-        let codes = _mm256_xor_si256(codes, _mm256_set1_epi8(i8::MIN));
-        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
-        _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
-    }
+    unsafe { _mm256_madd_epi16(signed_pairs(codes, x), _mm256_set1_epi16(1)) }
 }
 
 // SAFETY of every block below: the intrinsics need the instructions that callers of a `Tier` promise, and pointers are
@@ -178,6 +197,76 @@ impl<const VNNI: bool> Tier for Ymm<VNNI> {
                         );
                         _mm256_add_epi32(acc[h], _mm256_add_epi32(ab, cd))
                     })
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_columns<const V: usize, const N: usize>(
+        max_code: i32,
+        sums: &mut [Self::I; N],
+        codes: *const u8,
+        x: *const i32,
+    ) {
+        // Loops are kept rolled: their accumulators then stay in the 16 registers. Unrolled, the compiler mixes columns
+        // and moves everything through memory.
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            if VNNI {
+                for v in 0..hidden(V) {
+                    let code = Self::load_i(codes.add(v * LINE));
+                    for (n, sum) in sums.iter_mut().enumerate() {
+                        let x = _mm256_set1_epi32(x.add(v * N + n).read());
+                        *sum = both!(|h| _mm256_dpbusd_avx_epi32(sum[h], code[h], x));
+                    }
+                }
+            } else if max_code <= 31 {
+                // 2 · 15 · 127 · 8 = 30480 and 2 · 31 · 127 · 4 = 31496 fit 16 bits.
+                let run = if max_code <= 15 { V } else { 4 };
+                for first in (0..V).step_by(run) {
+                    let mut pairs = [[_mm256_setzero_si256(); 2]; N];
+                    for v in first..first + hidden(run) {
+                        let code = Self::load_i(codes.add(v * LINE));
+                        for (n, pairs) in pairs.iter_mut().enumerate() {
+                            let x = _mm256_set1_epi32(x.add(v * N + n).read());
+                            *pairs = both!(|h| _mm256_add_epi16(
+                                pairs[h],
+                                _mm256_maddubs_epi16(code[h], x)
+                            ));
+                        }
+                    }
+                    for (sum, pairs) in sums.iter_mut().zip(pairs) {
+                        *sum = both!(|h| _mm256_add_epi32(
+                            sum[h],
+                            _mm256_madd_epi16(pairs[h], ones)
+                        ));
+                    }
+                }
+            } else if max_code <= 63 {
+                // 2 · 63 · 127 · 2 = 32004 fits 16 bits.
+                for v in (0..hidden(V)).step_by(2) {
+                    let a = Self::load_i(codes.add(v * LINE));
+                    let b = Self::load_i(codes.add((v + 1) * LINE));
+                    for (n, sum) in sums.iter_mut().enumerate() {
+                        let xa = _mm256_set1_epi32(x.add(v * N + n).read());
+                        let xb = _mm256_set1_epi32(x.add((v + 1) * N + n).read());
+                        *sum = both!(|h| {
+                            let pairs = _mm256_add_epi16(
+                                _mm256_maddubs_epi16(a[h], xa),
+                                _mm256_maddubs_epi16(b[h], xb),
+                            );
+                            _mm256_add_epi32(sum[h], _mm256_madd_epi16(pairs, ones))
+                        });
+                    }
+                }
+            } else {
+                for v in 0..hidden(V) {
+                    let code = Self::load_i(codes.add(v * LINE));
+                    for (n, sum) in sums.iter_mut().enumerate() {
+                        let x = _mm256_set1_epi32(x.add(v * N + n).read());
+                        *sum = both!(|h| _mm256_add_epi32(sum[h], signed_product(code[h], x)));
+                    }
                 }
             }
         }
