@@ -59,8 +59,8 @@ pub(crate) unsafe fn matmul<T: Tier, F: Format>(job: &Job<'_>) {
             return;
         }
         let column_bytes = 4 * F::RECORDS.fields(job.n_cols);
-        let n_columns = (RECORDS_BYTES / column_bytes.max(1))
-            .clamp(BATCH_COLUMNS.start, BATCH_COLUMNS.end);
+        let n_columns =
+            (RECORDS_BYTES / column_bytes.max(1)).clamp(BATCH_COLUMNS.start, BATCH_COLUMNS.end);
         let mut groups = job.groups;
         while let [first, ..] = groups {
             let (batch, rest) = groups.split_at(batch_len(groups, n_columns));
@@ -224,8 +224,12 @@ unsafe fn many_columns<T: Tier, F: Format>(
                     group.first * F::RECORDS.fields(job.n_cols) + first * F::FIELDS * group.width,
                 );
                 match group.width {
-                    12 if T::WIDTHS[0] >= 12 => columns::<T, F, 12>(panel, chunks.clone(), records, sums),
-                    8 if T::WIDTHS[0] >= 8 => columns::<T, F, 8>(panel, chunks.clone(), records, sums),
+                    12 if T::WIDTHS[0] >= 12 => {
+                        columns::<T, F, 12>(panel, chunks.clone(), records, sums)
+                    }
+                    8 if T::WIDTHS[0] >= 8 => {
+                        columns::<T, F, 8>(panel, chunks.clone(), records, sums)
+                    }
                     4 => columns::<T, F, 4>(panel, chunks.clone(), records, sums),
                     2 => columns::<T, F, 2>(panel, chunks.clone(), records, sums),
                     _ => columns::<T, F, 1>(panel, chunks.clone(), records, sums),

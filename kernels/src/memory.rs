@@ -12,7 +12,19 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Zeroed bytes that start on a cache line.
 pub(crate) struct AlignedBytes {
     start: NonNull<u8>,
-    layout: Layout,
+    len: usize,
+    origin: Origin,
+}
+
+/// Where memory came from, and so how it is given back.
+enum Origin {
+    Allocator(Layout),
+    /// A map of this many bytes, `skipped` of them before the first one that is used.
+    #[cfg(target_os = "linux")]
+    Map {
+        skipped: usize,
+        size: usize,
+    },
 }
 
 // SAFETY: the memory is owned and has no interior mutability: it is written through `&mut` alone.
@@ -23,31 +35,53 @@ unsafe impl Sync for AlignedBytes {}
 impl AlignedBytes {
     /// `None` when the system has no memory to give.
     pub(crate) fn zeroed(size_bytes: usize) -> Option<Self> {
-        let align = if size_bytes >= HUGE_PAGE {
-            HUGE_PAGE
-        } else {
-            LINE
-        };
-        let layout = Layout::from_size_align(size_bytes.max(1), align).ok()?;
+        #[cfg(target_os = "linux")]
+        if size_bytes >= HUGE_PAGE {
+            return Self::mapped(size_bytes);
+        }
+        let layout = Layout::from_size_align(size_bytes.max(1), LINE).ok()?;
         // SAFETY: the size is not zero.
         let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        #[cfg(target_os = "linux")]
-        if align == HUGE_PAGE {
-            // SAFETY: the range was just allocated and is wholly ours. The advice changes speed alone, so that its
-            // failure may be ignored.
-            let _ = unsafe {
-                rustix::mm::madvise(
-                    start.as_ptr().cast(),
-                    size_bytes / HUGE_PAGE * HUGE_PAGE,
-                    rustix::mm::Advice::LinuxHugepage,
-                )
-            };
-        }
-        Some(Self { start, layout })
+        Some(Self {
+            start,
+            len: layout.size(),
+            origin: Origin::Allocator(layout),
+        })
+    }
+
+    /// Pages of the system's own, huge ones where it has them: they are zero until they are first written, by whichever
+    /// thread does that, so that nothing is cleared twice and the advice comes in time.
+    #[cfg(target_os = "linux")]
+    fn mapped(len: usize) -> Option<Self> {
+        use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+        let size = len
+            .checked_next_multiple_of(HUGE_PAGE)?
+            .checked_add(HUGE_PAGE)?;
+        // SAFETY: a new private map touches no memory that exists.
+        let map = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                size,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
+        };
+        let map = map.ok()?.cast::<u8>();
+        let skipped = map.align_offset(HUGE_PAGE);
+        // SAFETY: the map is longer by a huge page than what is used of it.
+        let start = unsafe { map.add(skipped) };
+        // SAFETY: the range is a part of the map, which is wholly ours. The advice changes speed alone, so that its
+        // failure may be ignored.
+        let _ = unsafe { madvise(start.cast(), len, Advice::LinuxHugepage) };
+        Some(Self {
+            start: NonNull::new(start)?,
+            len,
+            origin: Origin::Map { skipped, size },
+        })
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.layout.size()
+        self.len
     }
 
     pub(crate) fn as_ptr(&self) -> *const u8 {
@@ -67,8 +101,17 @@ impl AlignedBytes {
 
 impl Drop for AlignedBytes {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and freed once.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+        match self.origin {
+            // SAFETY: allocated with this layout, and freed once.
+            Origin::Allocator(layout) => unsafe { dealloc(self.start.as_ptr(), layout) },
+            #[cfg(target_os = "linux")]
+            Origin::Map { skipped, size } => {
+                // SAFETY: the map of this size starts so far before, and is given back once. That cannot fail for a
+                // whole map; were it to, memory would be lost and nothing else.
+                let _ =
+                    unsafe { rustix::mm::munmap(self.start.as_ptr().sub(skipped).cast(), size) };
+            }
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! A token needs a few hundred short parallel regions, so that the threads spin for the next one and sleep only when
 //! none comes for a while. The caller works too, and waits only for threads that have joined: one that the system
-//! does not let run holds nobody up. Items are handed out in falling sizes from a common counter.
+//! does not let run holds nobody up. Items are handed out in falling sizes from a common counter. A thread that the
+//! system takes off its core within a region does hold it up; it rests then for a while, longer each time it happens
+//! again soon, so that on a machine with other work the regions go on with the threads that have a core.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -15,6 +17,12 @@ use std::time::{Duration, Instant};
 
 /// How long a thread without work stays awake.
 const SPIN: Duration = Duration::from_micros(100);
+/// A thread for which a region waits longer than this is taken to have lost its core.
+const STALL: Duration = Duration::from_millis(1);
+/// How long such a thread rests, at first and at most.
+const REST: Range<Duration> = Duration::from_millis(4)..Duration::from_millis(64);
+/// A stall so soon after the last rest doubles the next one.
+const RELAPSE: Duration = Duration::from_millis(30);
 /// After so many looks without success, a waiting caller lets other threads have its core.
 const LOOKS_BEFORE_YIELD: u32 = 10_000;
 
@@ -40,8 +48,18 @@ struct Inner {
     job: UnsafeCell<Job>,
     next_item: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
-    sleeping: Vec<AtomicBool>,
+    workers: Vec<Worker>,
     stop: AtomicBool,
+}
+
+/// What the caller and one thread know of each other.
+#[derive(Default)]
+#[repr(align(128))]
+struct Worker {
+    is_sleeping: AtomicBool,
+    is_in_region: AtomicBool,
+    /// Whether a region has waited for it too long.
+    has_stalled: AtomicBool,
 }
 
 // SAFETY: `job` is written by the caller of a region while no region is open and nobody is in one, and read by those
@@ -76,7 +94,7 @@ impl Pool {
             }),
             next_item: AtomicUsize::new(0),
             panic: Mutex::new(None),
-            sleeping: (0..n_workers).map(|_| AtomicBool::new(false)).collect(),
+            workers: (0..n_workers).map(|_| Worker::default()).collect(),
             stop: AtomicBool::new(false),
         });
         let threads = (0..n_workers)
@@ -131,22 +149,15 @@ impl Pool {
         );
         // Either a thread that goes to sleep sees the new state, or this sees that it sleeps.
         fence(Ordering::SeqCst);
-        for (thread, sleeping) in self.threads.iter().zip(&inner.sleeping) {
+        for (thread, worker) in self.threads.iter().zip(&inner.workers) {
+            let sleeping = &worker.is_sleeping;
             if sleeping.load(Ordering::Relaxed) && sleeping.swap(false, Ordering::Relaxed) {
                 thread.thread().unpark();
             }
         }
         inner.run_items(self.n_threads());
         inner.state.fetch_and(!OPEN, Ordering::AcqRel);
-        let mut looks = 0;
-        while inner.state.load(Ordering::Acquire) & MEMBERS != 0 {
-            looks += 1;
-            if looks < LOOKS_BEFORE_YIELD {
-                std::hint::spin_loop();
-            } else {
-                thread::yield_now();
-            }
-        }
+        inner.wait_for_members();
         let panic = inner
             .panic
             .lock()
@@ -160,6 +171,35 @@ impl Pool {
 }
 
 impl Inner {
+    /// Returns when every thread has left the closed region.
+    fn wait_for_members(&self) {
+        let is_empty = || self.state.load(Ordering::Acquire) & MEMBERS == 0;
+        for _ in 0..LOOKS_BEFORE_YIELD {
+            if is_empty() {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        let since = Instant::now();
+        while !is_empty() {
+            thread::yield_now();
+            if since.elapsed() > STALL {
+                break;
+            }
+        }
+        if is_empty() {
+            return;
+        }
+        for worker in &self.workers {
+            if worker.is_in_region.load(Ordering::Relaxed) {
+                worker.has_stalled.store(true, Ordering::Relaxed);
+            }
+        }
+        while !is_empty() {
+            thread::yield_now();
+        }
+    }
+
     /// Takes items until none is left. A panic of the task is kept, and ends the region early.
     fn run_items(&self, n_threads: usize) {
         // SAFETY: the region is open or this thread has joined it: nobody writes the job.
@@ -199,10 +239,12 @@ impl Inner {
 
     /// The life of thread `index`.
     fn work(&self, index: usize) {
-        let n_threads = self.sleeping.len() + 1;
+        let n_threads = self.workers.len() + 1;
+        let worker = &self.workers[index];
         let mut seen = 0;
+        let (mut rest, mut rested_at) = (REST.start, None::<Instant>);
         loop {
-            let state = self.next_region(index, seen);
+            let state = self.next_region(worker, seen);
             if self.stop.load(Ordering::Acquire) {
                 return;
             }
@@ -210,8 +252,21 @@ impl Inner {
             if state & OPEN == 0 || !self.join(state) {
                 continue;
             }
+            worker.is_in_region.store(true, Ordering::Relaxed);
             self.run_items(n_threads);
+            worker.is_in_region.store(false, Ordering::Relaxed);
             self.state.fetch_sub(1, Ordering::Release);
+            if worker.has_stalled.swap(false, Ordering::Relaxed) {
+                let is_relapse = rested_at.is_some_and(|at| at.elapsed() < RELAPSE);
+                rest = if is_relapse {
+                    (2 * rest).min(REST.end)
+                } else {
+                    REST.start
+                };
+                // Woken early by the end of the pool alone.
+                thread::park_timeout(rest);
+                rested_at = Some(Instant::now());
+            }
         }
     }
 
@@ -233,7 +288,7 @@ impl Inner {
     }
 
     /// Waits for a region other than `seen`, or for the end.
-    fn next_region(&self, index: usize, seen: u64) -> u64 {
+    fn next_region(&self, worker: &Worker, seen: u64) -> u64 {
         loop {
             let mut since = None;
             loop {
@@ -248,7 +303,7 @@ impl Inner {
                     break;
                 }
             }
-            let sleeping = &self.sleeping[index];
+            let sleeping = &worker.is_sleeping;
             sleeping.store(true, Ordering::Relaxed);
             fence(Ordering::SeqCst);
             let state = self.state.load(Ordering::Relaxed);

@@ -237,10 +237,8 @@ impl<const VNNI: bool> Tier for Ymm<VNNI> {
                         }
                     }
                     for (sum, pairs) in sums.iter_mut().zip(pairs) {
-                        *sum = both!(|h| _mm256_add_epi32(
-                            sum[h],
-                            _mm256_madd_epi16(pairs[h], ones)
-                        ));
+                        *sum =
+                            both!(|h| _mm256_add_epi32(sum[h], _mm256_madd_epi16(pairs[h], ones)));
                     }
                 }
             } else if max_code <= 63 {
