@@ -2,6 +2,8 @@
 //!
 //! A tier is chosen once, in [`Compute::new`](crate::Compute::new); no kernel asks the CPU for its features.
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::is_aarch64_feature_detected;
 use std::fmt;
 use std::str::FromStr;
 
@@ -22,11 +24,22 @@ pub enum Isa {
     AvxVnni,
     /// AVX-512 F, BW, DQ, VL and the 512-bit byte dot product.
     Avx512Vnni,
+    /// 128-bit vectors of AArch64.
+    Neon,
+    /// [`Isa::Neon`] and the byte dot product.
+    NeonDotprod,
 }
 
 impl Isa {
-    /// Every tier, slowest first.
-    pub const ALL: &[Isa] = &[Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni];
+    /// Every tier of every CPU architecture, slowest first.
+    pub const ALL: &[Isa] = &[
+        Isa::Portable,
+        Isa::Avx2,
+        Isa::AvxVnni,
+        Isa::Avx512Vnni,
+        Isa::Neon,
+        Isa::NeonDotprod,
+    ];
 
     /// Whether this CPU has the instructions of the tier.
     pub fn is_supported(self) -> bool {
@@ -47,6 +60,14 @@ impl Isa {
             }
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => false,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => is_aarch64_feature_detected!("neon"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDotprod => {
+                is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("dotprod")
+            }
+            #[cfg(not(target_arch = "aarch64"))]
+            Isa::Neon | Isa::NeonDotprod => false,
         }
     }
 
@@ -75,6 +96,8 @@ impl fmt::Display for Isa {
             Isa::Avx2 => "avx2",
             Isa::AvxVnni => "avx-vnni",
             Isa::Avx512Vnni => "avx512-vnni",
+            Isa::Neon => "neon",
+            Isa::NeonDotprod => "neon-dotprod",
         })
     }
 }
@@ -151,6 +174,12 @@ pub(crate) fn table(isa: Isa) -> Result<&'static KernelTable, UnsupportedCpu> {
         Isa::Avx512Vnni => Ok(&crate::arch::x86_64::avx512_vnni::TABLE),
         #[cfg(not(target_arch = "x86_64"))]
         Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => Err(UnsupportedCpu { isa }),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => Ok(&crate::arch::aarch64::neon::TABLE),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDotprod => Ok(&crate::arch::aarch64::neon_dotprod::TABLE),
+        #[cfg(not(target_arch = "aarch64"))]
+        Isa::Neon | Isa::NeonDotprod => Err(UnsupportedCpu { isa }),
     }
 }
 

@@ -138,7 +138,7 @@ fn tiers_have_names() {
     }
     assert_eq!(
         "avx3".parse::<Isa>().unwrap_err().to_string(),
-        "`avx3` is no CPU tier; the tiers are: portable, avx2, avx-vnni, avx512-vnni"
+        "`avx3` is no CPU tier; the tiers are: portable, avx2, avx-vnni, avx512-vnni, neon, neon-dotprod"
     );
     assert!(Isa::best().is_supported());
     assert!(Isa::Portable.is_supported());
