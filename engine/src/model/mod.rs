@@ -5,12 +5,14 @@
 
 mod decoder;
 mod llama;
+mod qwen2;
+mod qwen3;
 mod rope;
 mod spec;
 mod weights;
 
 pub use decoder::{Decoder, LogitsFor, Scratch};
-pub use spec::{DecoderSpec, RopeSpec};
+pub use spec::{DecoderSpec, Extras, Gate, RopeSpec, SlidingSpec};
 
 use crate::{LoadError, LoadOptions, MappedFile, Tokenizer, memory};
 use slm_gguf::Gguf;
@@ -22,7 +24,11 @@ use std::path::Path;
 type ReadSpec = fn(&Hparams<'_>) -> Result<DecoderSpec, LoadError>;
 
 /// GGUF `general.architecture` → how it differs from the shared decoder. A new family is one line here.
-const ARCHITECTURES: &[(&str, ReadSpec)] = &[("llama", llama::spec)];
+const ARCHITECTURES: &[(&str, ReadSpec)] = &[
+    ("llama", llama::spec),
+    ("qwen3", qwen3::spec),
+    ("qwen2", qwen2::spec),
+];
 
 /// A loaded model: the synchronous core that the engine thread and the diagnostics share.
 pub struct Model {
