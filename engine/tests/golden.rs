@@ -172,11 +172,19 @@ fn qwen2_with_biases_matches_the_reference() {
 }
 
 #[test]
+fn gemma3_with_its_windows_and_norms_matches_the_reference() {
+    check("gemma3", KvType::F32, 1e-3);
+    check("gemma3", KvType::F16, 0.15);
+}
+
+#[test]
 fn tensors_of_a_family_are_missed_by_name() {
     let cases = [
         ("qwen3", "blk.1.attn_q_norm.weight"),
         ("qwen3", "blk.1.attn_k_norm.weight"),
         ("qwen2", "blk.2.attn_k.bias"),
+        ("gemma3", "blk.0.post_attention_norm.weight"),
+        ("gemma3", "blk.0.post_ffw_norm.weight"),
     ];
     for (model, tensor) in cases {
         let mut file = std::fs::read(golden(&format!("{model}.gguf"))).unwrap();

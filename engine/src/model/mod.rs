@@ -4,6 +4,7 @@
 //! ([`decoder`]) that reads the spec; there is no `match` on an architecture outside this folder.
 
 mod decoder;
+mod gemma3;
 mod llama;
 mod qwen2;
 mod qwen3;
@@ -28,6 +29,7 @@ const ARCHITECTURES: &[(&str, ReadSpec)] = &[
     ("llama", llama::spec),
     ("qwen3", qwen3::spec),
     ("qwen2", qwen2::spec),
+    ("gemma3", gemma3::spec),
 ];
 
 /// A loaded model: the synchronous core that the engine thread and the diagnostics share.

@@ -1,7 +1,7 @@
 //! The shape of a decoder as its GGUF states it, checked once so that nothing later needs to doubt it.
 
 use crate::LoadError;
-use slm_gguf::Gguf;
+use slm_gguf::{Gguf, Value};
 use slm_kernels::{KvLayer, RopeStyle};
 
 /// Bounds on hyper-parameters from untrusted files; each is far above any released small model.
@@ -169,6 +169,34 @@ impl<'a> Hparams<'a> {
 
     pub(super) fn opt_u32(&self, name: &str) -> Result<Option<u32>, LoadError> {
         Ok(self.gguf.metadata().opt_u32(&self.key(name))?)
+    }
+
+    /// Which of `n_layers` layers slide: a flag each under `name`, or a number of which every such layer does not, or
+    /// no key and `every` as that number.
+    pub(super) fn sliding_layers(
+        &self,
+        name: &str,
+        n_layers: usize,
+        every: usize,
+    ) -> Result<Vec<bool>, LoadError> {
+        let key = self.key(name);
+        if let Some(Value::Array(flags)) = self.gguf.metadata().get(&key) {
+            let flags: Vec<bool> = flags
+                .iter()
+                .take(n_layers)
+                .filter_map(|flag| match flag {
+                    Value::Bool(slides) => Some(slides),
+                    other => other.as_integer().map(|n| n != 0),
+                })
+                .collect();
+            if flags.len() != n_layers {
+                let problem = format!("must have a flag for each of the {n_layers} layers");
+                return self.refuse(name, format!("{} flags", flags.len()), problem);
+            }
+            return Ok(flags);
+        }
+        let every = self.opt_count(name, MAX_LAYERS)?.unwrap_or(every);
+        Ok((0..n_layers).map(|il| il % every < every - 1).collect())
     }
 
     pub(super) fn opt_string(&self, name: &str) -> Result<Option<&'a str>, LoadError> {
