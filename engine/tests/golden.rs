@@ -178,6 +178,42 @@ fn gemma3_with_its_windows_and_norms_matches_the_reference() {
 }
 
 #[test]
+fn phi3_with_short_factors_matches_the_reference() {
+    for kv_type in [KvType::F32, KvType::F16] {
+        let options = LoadOptions {
+            kv_type,
+            context_length: Some(256),
+            ..LoadOptions::default()
+        };
+        let tolerance = if kv_type == KvType::F32 { 1e-3 } else { 0.15 };
+        check_loaded("phi3", &options, tolerance, tolerance);
+    }
+}
+
+/// The reference for short contexts says how far its logits move when the factors are mixed up.
+#[test]
+fn phi3_takes_the_long_factors_when_the_context_is_longer_than_the_original_one() {
+    let expected = reference("phi3");
+    let prompt = ids(&expected["prompt_tokens"]);
+    let wrong = "long factors used for short ones and back";
+    let moved = expected["sensitivity"][wrong]["max_abs_change"]
+        .as_f64()
+        .unwrap();
+    for (context_length, is_long) in [(Some(1), false), (Some(257), true), (None, true)] {
+        let options = LoadOptions {
+            kv_type: KvType::F32,
+            context_length,
+            ..LoadOptions::default()
+        };
+        let model = Model::load(&golden("phi3.gguf"), &options).unwrap();
+        let rows = all_logits(&model, &prompt, prompt.len());
+        let max = f64::from(difference(&rows, &expected).max);
+        assert_eq!(max > 0.5 * moved, is_long, "{context_length:?}: {max}");
+        assert_eq!(max < 1e-3, !is_long, "{context_length:?}: {max}");
+    }
+}
+
+#[test]
 fn tensors_of_a_family_are_missed_by_name() {
     let cases = [
         ("qwen3", "blk.1.attn_q_norm.weight"),
@@ -185,6 +221,8 @@ fn tensors_of_a_family_are_missed_by_name() {
         ("qwen2", "blk.2.attn_k.bias"),
         ("gemma3", "blk.0.post_attention_norm.weight"),
         ("gemma3", "blk.0.post_ffw_norm.weight"),
+        ("phi3", "blk.0.ffn_up.weight"),
+        ("phi3", "rope_factors_long.weight"),
     ];
     for (model, tensor) in cases {
         let mut file = std::fs::read(golden(&format!("{model}.gguf"))).unwrap();

@@ -6,6 +6,7 @@
 mod decoder;
 mod gemma3;
 mod llama;
+mod phi3;
 mod qwen2;
 mod qwen3;
 mod rope;
@@ -30,6 +31,7 @@ const ARCHITECTURES: &[(&str, ReadSpec)] = &[
     ("qwen3", qwen3::spec),
     ("qwen2", qwen2::spec),
     ("gemma3", gemma3::spec),
+    ("phi3", phi3::spec),
 ];
 
 /// A loaded model: the synchronous core that the engine thread and the diagnostics share.
@@ -50,7 +52,7 @@ impl Model {
             source,
         })?;
         let gguf = Gguf::parse(&file)?;
-        let spec = read_spec(&gguf)?;
+        let spec = read_spec(&gguf, options)?;
         let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
         let chat_template = gguf
             .metadata()
@@ -101,7 +103,7 @@ fn supported() -> String {
         .join(", ")
 }
 
-fn read_spec(gguf: &Gguf<'_>) -> Result<DecoderSpec, LoadError> {
+fn read_spec(gguf: &Gguf<'_>, options: &LoadOptions) -> Result<DecoderSpec, LoadError> {
     let metadata = gguf.metadata();
     let found = metadata.string("general.architecture")?;
     let Some((name, read)) = ARCHITECTURES.iter().find(|(name, _)| *name == found) else {
@@ -118,7 +120,7 @@ fn read_spec(gguf: &Gguf<'_>) -> Result<DecoderSpec, LoadError> {
                 .into(),
         });
     }
-    read(&Hparams::new(name, gguf))
+    read(&Hparams::new(name, gguf, options.context_length))
 }
 
 fn compute(options: &LoadOptions) -> Result<Compute, LoadError> {

@@ -115,11 +115,26 @@ pub(super) const LINEAR: &[&str] = &["none", "linear"];
 pub(super) struct Hparams<'a> {
     architecture: &'a str,
     gguf: &'a Gguf<'a>,
+    /// Largest context that was asked for.
+    wanted_context: Option<usize>,
 }
 
 impl<'a> Hparams<'a> {
-    pub(super) fn new(architecture: &'a str, gguf: &'a Gguf<'a>) -> Self {
-        Self { architecture, gguf }
+    pub(super) fn new(
+        architecture: &'a str,
+        gguf: &'a Gguf<'a>,
+        wanted_context: Option<usize>,
+    ) -> Self {
+        Self {
+            architecture,
+            gguf,
+            wanted_context,
+        }
+    }
+
+    /// Largest context that sequences will have, of a model that was trained for `trained` positions.
+    pub(super) fn context_in_use(&self, trained: usize) -> usize {
+        self.wanted_context.map_or(trained, |n| n.clamp(1, trained))
     }
 
     pub(super) fn has_tensor(&self, name: &str) -> bool {
@@ -169,6 +184,11 @@ impl<'a> Hparams<'a> {
 
     pub(super) fn opt_u32(&self, name: &str) -> Result<Option<u32>, LoadError> {
         Ok(self.gguf.metadata().opt_u32(&self.key(name))?)
+    }
+
+    /// An optional number of positions.
+    pub(super) fn opt_positions(&self, name: &str) -> Result<Option<usize>, LoadError> {
+        self.opt_count(name, MAX_CONTEXT)
     }
 
     /// Which of `n_layers` layers slide: a flag each under `name`, or a number of which every such layer does not, or
