@@ -214,6 +214,14 @@ fn phi3_takes_the_long_factors_when_the_context_is_longer_than_the_original_one(
 }
 
 #[test]
+fn bitnet_with_either_gate_matches_the_reference() {
+    for name in ["bitnet", "bitnet-b158"] {
+        check(name, KvType::F32, 1e-3);
+        check(name, KvType::F16, 0.15);
+    }
+}
+
+#[test]
 fn tensors_of_a_family_are_missed_by_name() {
     let cases = [
         ("qwen3", "blk.1.attn_q_norm.weight"),
@@ -223,6 +231,8 @@ fn tensors_of_a_family_are_missed_by_name() {
         ("gemma3", "blk.0.post_ffw_norm.weight"),
         ("phi3", "blk.0.ffn_up.weight"),
         ("phi3", "rope_factors_long.weight"),
+        ("bitnet", "blk.1.attn_sub_norm.weight"),
+        ("bitnet-b158", "blk.1.ffn_sub_norm.weight"),
     ];
     for (model, tensor) in cases {
         let mut file = std::fs::read(golden(&format!("{model}.gguf"))).unwrap();

@@ -3,6 +3,7 @@
 //! [`ARCHITECTURES`] is the table of what is known: one line and one file per family. All of them share one decoder
 //! ([`decoder`]) that reads the spec; there is no `match` on an architecture outside this folder.
 
+mod bitnet;
 mod decoder;
 mod gemma3;
 mod llama;
@@ -32,6 +33,8 @@ const ARCHITECTURES: &[(&str, ReadSpec)] = &[
     ("qwen2", qwen2::spec),
     ("gemma3", gemma3::spec),
     ("phi3", phi3::spec),
+    ("bitnet", bitnet::spec),
+    ("bitnet-b1.58", bitnet::spec_b158),
 ];
 
 /// A loaded model: the synchronous core that the engine thread and the diagnostics share.
