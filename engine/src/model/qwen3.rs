@@ -1,4 +1,5 @@
-//! `qwen3`: Qwen3, dense. Queries and keys are normed head by head ahead of the rotation, which pairs the halves of a head.
+//! `qwen3`: Qwen3, dense. Queries and keys are normed head by head ahead of the rotation, which pairs the halves of a
+//! head.
 
 use super::spec::{DecoderSpec, Hparams, LINEAR};
 use crate::LoadError;
