@@ -1,8 +1,12 @@
-//! The llama architecture against reference logits, and the engine thread's promises, on tiny models.
+//! Every architecture against reference logits, and the engine thread's promises, on tiny models.
 //!
 //! The models and their expected values are described in `tests/data/golden/README.md`.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(
+    clippy::print_stdout,
+    reason = "differences, which a failed test shows"
+)]
 
 use serde_json::Value;
 use slm_engine::{
@@ -10,6 +14,7 @@ use slm_engine::{
     StopReason,
     model::{LogitsFor, Scratch},
 };
+use slm_gguf::{Gguf, Writer};
 use std::path::PathBuf;
 use tokio::sync::mpsc::Receiver;
 
@@ -53,30 +58,71 @@ fn all_logits(model: &Model, tokens: &[u32], chunk: usize) -> Vec<Vec<f32>> {
     rows
 }
 
+/// Differences from the reference over all listed logits.
+struct Difference {
+    max: f32,
+    rms: f32,
+}
+
+fn difference(rows: &[Vec<f32>], expected: &Value) -> Difference {
+    let (mut max, mut squares, mut n) = (0f32, 0f64, 0);
+    for (position, logits) in expected["logits"].as_object().unwrap() {
+        let row = &rows[position.parse::<usize>().unwrap()];
+        let logits = logits.as_array().unwrap();
+        assert_eq!(row.len(), logits.len(), "position {position}");
+        for (value, expected) in row.iter().zip(logits) {
+            let diff = (value - expected.as_f64().unwrap() as f32).abs();
+            assert!(diff.is_finite());
+            max = max.max(diff);
+            squares += f64::from(diff).powi(2);
+            n += 1;
+        }
+    }
+    assert!(n > 0);
+    let rms = (squares / f64::from(n)).sqrt() as f32;
+    Difference { max, rms }
+}
+
 #[track_caller]
 fn check(name: &str, kv_type: KvType, tolerance: f32) {
     let options = LoadOptions {
         kv_type,
         ..LoadOptions::default()
     };
-    let model = Model::load(&golden(&format!("{name}.gguf")), &options).unwrap();
+    check_loaded(name, &options, tolerance, tolerance);
+}
+
+/// Weights in blocks: activations are rounded to 8 bits on their way in. That may cost about what it costs llama.cpp.
+#[track_caller]
+fn check_quantised(name: &str) {
+    let llama_cpp = &reference(name)["llama_cpp"]["on_this_file"]["rms_diff"];
+    let rms_tolerance = 1.5 * llama_cpp.as_f64().unwrap() as f32;
+    let options = LoadOptions {
+        kv_type: KvType::F32,
+        ..LoadOptions::default()
+    };
+    check_loaded(name, &options, 0.8, rms_tolerance);
+}
+
+#[track_caller]
+fn check_loaded(name: &str, options: &LoadOptions, tolerance: f32, rms_tolerance: f32) {
+    let model = Model::load(&golden(&format!("{name}.gguf")), options).unwrap();
     let expected = reference(name);
     let prompt = ids(&expected["prompt_tokens"]);
 
     let rows = all_logits(&model, &prompt, prompt.len());
-    for (position, logits) in expected["logits"].as_object().unwrap() {
-        let row = &rows[position.parse::<usize>().unwrap()];
-        for (i, value) in logits.as_array().unwrap().iter().enumerate() {
-            let diff = (row[i] - value.as_f64().unwrap() as f32).abs();
-            assert!(
-                diff < tolerance,
-                "{name}: logit {i} at position {position} is off by {diff}"
-            );
-        }
-    }
+    let Difference { max, rms } = difference(&rows, &expected);
+    println!(
+        "{name}, {:?}: max {max:.1e}, rms {rms:.1e}",
+        options.kv_type
+    );
+    assert!(
+        max < tolerance && rms < rms_tolerance,
+        "{name}: off by up to {max}, root mean square {rms}"
+    );
     let margins = expected["argmax_margin"].as_array().unwrap();
     for (position, token) in ids(&expected["argmax"]).into_iter().enumerate() {
-        if margins[position].as_f64().unwrap() as f32 > 2.0 * tolerance {
+        if margins[position].as_f64().unwrap() as f32 > (2.0 * tolerance).min(0.8) {
             assert_eq!(
                 argmax(&rows[position]),
                 token,
@@ -111,6 +157,268 @@ fn llama3_rope_factors_match_the_reference() {
 #[test]
 fn mistral_with_its_own_head_size_matches_the_reference() {
     check("mistral", KvType::F32, 1e-3);
+}
+
+#[test]
+fn qwen3_matches_the_reference() {
+    check("qwen3", KvType::F32, 1e-3);
+    check("qwen3", KvType::F16, 0.15);
+}
+
+#[test]
+fn quantised_qwen3_is_as_near_to_the_reference_as_8_bit_activations_allow() {
+    for name in ["qwen3-q4_0", "qwen3-q8_0", "qwen3-q4_k_m"] {
+        check_quantised(name);
+    }
+}
+
+#[test]
+fn qwen2_with_biases_matches_the_reference() {
+    check("qwen2", KvType::F32, 1e-3);
+    check("qwen2", KvType::F16, 0.15);
+}
+
+#[test]
+fn gemma3_with_its_windows_and_norms_matches_the_reference() {
+    check("gemma3", KvType::F32, 1e-3);
+    check("gemma3", KvType::F16, 0.15);
+}
+
+#[test]
+fn phi3_with_short_factors_matches_the_reference() {
+    for kv_type in [KvType::F32, KvType::F16] {
+        let options = LoadOptions {
+            kv_type,
+            context_length: Some(256),
+            ..LoadOptions::default()
+        };
+        let tolerance = if kv_type == KvType::F32 { 1e-3 } else { 0.15 };
+        check_loaded("phi3", &options, tolerance, tolerance);
+    }
+}
+
+/// The reference for short contexts says how far its logits move when the factors are mixed up.
+#[test]
+fn phi3_takes_the_long_factors_when_the_context_is_longer_than_the_original_one() {
+    let expected = reference("phi3");
+    let prompt = ids(&expected["prompt_tokens"]);
+    let wrong = "long factors used for short ones and back";
+    let moved = expected["sensitivity"][wrong]["max_abs_change"]
+        .as_f64()
+        .unwrap();
+    for (context_length, is_long) in [(Some(1), false), (Some(257), true), (None, true)] {
+        let options = LoadOptions {
+            kv_type: KvType::F32,
+            context_length,
+            ..LoadOptions::default()
+        };
+        let model = Model::load(&golden("phi3.gguf"), &options).unwrap();
+        let rows = all_logits(&model, &prompt, prompt.len());
+        let max = f64::from(difference(&rows, &expected).max);
+        assert_eq!(max > 0.5 * moved, is_long, "{context_length:?}: {max}");
+        assert_eq!(max < 1e-3, !is_long, "{context_length:?}: {max}");
+    }
+}
+
+#[test]
+fn bitnet_with_either_gate_matches_the_reference() {
+    for name in ["bitnet", "bitnet-b158"] {
+        check(name, KvType::F32, 1e-3);
+        check(name, KvType::F16, 0.15);
+    }
+}
+
+#[test]
+fn tensors_of_a_family_are_missed_by_name() {
+    let cases = [
+        ("qwen3", "blk.1.attn_q_norm.weight"),
+        ("qwen3", "blk.1.attn_k_norm.weight"),
+        ("qwen2", "blk.2.attn_k.bias"),
+        ("gemma3", "blk.0.post_attention_norm.weight"),
+        ("gemma3", "blk.0.post_ffw_norm.weight"),
+        ("phi3", "blk.0.ffn_up.weight"),
+        ("phi3", "rope_factors_long.weight"),
+        ("bitnet", "blk.1.attn_sub_norm.weight"),
+        ("bitnet-b158", "blk.1.ffn_sub_norm.weight"),
+    ];
+    for (model, tensor) in cases {
+        let mut file = std::fs::read(golden(&format!("{model}.gguf"))).unwrap();
+        let at = file
+            .windows(tensor.len())
+            .position(|w| w == tensor.as_bytes())
+            .unwrap();
+        file[at..at + 3].copy_from_slice(b"xyz");
+        match load_bytes(&format!("without-{tensor}"), &file) {
+            Err(LoadError::Tensor { name, problem }) => {
+                assert_eq!((name.as_str(), problem.as_str()), (tensor, "is missing"));
+            }
+            Err(other) => panic!("{model} without {tensor}: {other}"),
+            Ok(()) => panic!("{model} was taken without {tensor}"),
+        }
+    }
+}
+
+/// A tiny model with one more key.
+fn with_key(model: &str, put: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let file = std::fs::read(golden(&format!("{model}.gguf"))).unwrap();
+    let gguf = Gguf::parse(&file).unwrap();
+    let mut writer = Writer::new();
+    for (key, value) in gguf.metadata().iter() {
+        writer.put_value(key, value);
+    }
+    put(&mut writer);
+    for info in gguf.tensors() {
+        let data = gguf.tensor_data(info);
+        writer.tensor(info.name, info.tensor_type, &info.shape, data);
+    }
+    writer.finish().unwrap()
+}
+
+#[test]
+fn the_pattern_of_sliding_layers_is_the_files_or_is_refused() {
+    const KEY: &str = "gemma3.attention.sliding_window_pattern";
+    let flags = |full: &[usize]| (0..7).map(|il| !full.contains(&il)).collect::<Vec<bool>>();
+    let expected = reference("gemma3");
+    let prompt = ids(&expected["prompt_tokens"]);
+    let all_sliding = expected["sensitivity"]["all layers sliding"]["max_abs_change"]
+        .as_f64()
+        .unwrap();
+    let off_by = |name: &str, bytes: &[u8]| {
+        let path = std::env::temp_dir().join(format!("slm-{name}-{}.gguf", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        let options = LoadOptions {
+            kv_type: KvType::F32,
+            ..LoadOptions::default()
+        };
+        let model = Model::load(&path, &options);
+        std::fs::remove_file(&path).unwrap();
+        let rows = all_logits(&model.unwrap(), &prompt, prompt.len());
+        f64::from(difference(&rows, &expected).max)
+    };
+    let same = off_by(
+        "flags",
+        &with_key("gemma3", |w| {
+            w.put_array(KEY, &flags(&[5]));
+        }),
+    );
+    assert!(same < 1e-3, "{same}");
+    let same = off_by(
+        "number",
+        &with_key("gemma3", |w| {
+            w.put(KEY, 6u32);
+        }),
+    );
+    assert!(same < 1e-3, "{same}");
+    let other = off_by(
+        "sliding",
+        &with_key("gemma3", |w| {
+            w.put_array(KEY, &flags(&[]));
+        }),
+    );
+    assert!(other > 0.3 * all_sliding, "{other}");
+
+    let refused = [
+        with_key("gemma3", |w| {
+            w.put(KEY, 0u32);
+        }),
+        with_key("gemma3", |w| {
+            w.put(KEY, u32::MAX);
+        }),
+        with_key("gemma3", |w| {
+            w.put_array(KEY, &[true; 6]);
+        }),
+        with_key("gemma3", |w| {
+            w.put_array(KEY, &["true"; 7]);
+        }),
+    ];
+    for bytes in refused {
+        match load_bytes("pattern", &bytes) {
+            Err(LoadError::Hparam { key, .. }) => assert_eq!(key, KEY),
+            Err(other) => panic!("{other}"),
+            Ok(()) => panic!("was taken"),
+        }
+    }
+}
+
+#[test]
+fn an_activation_of_bitnet_overrules_its_name_or_is_refused() {
+    let expected = reference("bitnet");
+    let options = LoadOptions {
+        kv_type: KvType::F32,
+        ..LoadOptions::default()
+    };
+    let with = |activation: &str| {
+        with_key("bitnet", |w| {
+            w.put("bitnet.hidden_activation", activation);
+        })
+    };
+    let path = std::env::temp_dir().join(format!("slm-relu2-{}.gguf", std::process::id()));
+    std::fs::write(&path, with("relu2")).unwrap();
+    let model = Model::load(&path, &options);
+    std::fs::remove_file(&path).unwrap();
+    let prompt = ids(&expected["prompt_tokens"]);
+    let rows = all_logits(&model.unwrap(), &prompt, prompt.len());
+    let moved = expected["sensitivity"]["relu2"]["max_abs_change"]
+        .as_f64()
+        .unwrap();
+    assert!(f64::from(difference(&rows, &expected).max) > 0.3 * moved);
+    let error = load_bytes("gelu", &with("gelu")).unwrap_err().to_string();
+    assert!(
+        error.contains("bitnet.hidden_activation") && error.contains("gelu"),
+        "{error}"
+    );
+}
+
+/// `NAME.scale` multiplies: a quarter of a matrix, with 4 there, is as the matrix.
+#[test]
+fn a_scale_of_a_matrix_multiplies_what_it_gives() {
+    let file = std::fs::read(golden("bitnet.gguf")).unwrap();
+    let gguf = Gguf::parse(&file).unwrap();
+    let mut writer = Writer::new();
+    for (key, value) in gguf.metadata().iter() {
+        writer.put_value(key, value);
+    }
+    let quartered: Vec<(String, Vec<u8>)> = gguf
+        .tensors()
+        .iter()
+        .map(|info| {
+            let mut data = gguf.tensor_data(info).to_vec();
+            if info.name == "blk.1.ffn_up.weight" {
+                for value in data.as_chunks_mut::<4>().0 {
+                    *value = (f32::from_le_bytes(*value) / 4.0).to_le_bytes();
+                }
+            }
+            (info.name.to_owned(), data)
+        })
+        .collect();
+    for (info, (name, data)) in gguf.tensors().iter().zip(&quartered) {
+        writer.tensor(name, info.tensor_type, &info.shape, data);
+    }
+    let f32s = gguf.tensor("blk.1.ffn_norm.weight").unwrap().tensor_type;
+    let four = 4f32.to_le_bytes();
+    writer.tensor("blk.1.ffn_up.scale", f32s, &[1], &four);
+    let path = std::env::temp_dir().join(format!("slm-scale-{}.gguf", std::process::id()));
+    std::fs::write(&path, writer.finish().unwrap()).unwrap();
+    let options = LoadOptions {
+        kv_type: KvType::F32,
+        ..LoadOptions::default()
+    };
+    let model = Model::load(&path, &options);
+    std::fs::remove_file(&path).unwrap();
+    let expected = reference("bitnet");
+    let prompt = ids(&expected["prompt_tokens"]);
+    let rows = all_logits(&model.unwrap(), &prompt, prompt.len());
+    let max = difference(&rows, &expected).max;
+    assert!(max < 1e-3, "{max}");
+}
+
+/// Loads a model that is these bytes.
+fn load_bytes(name: &str, bytes: &[u8]) -> Result<(), LoadError> {
+    let path = std::env::temp_dir().join(format!("slm-{name}-{}.gguf", std::process::id()));
+    std::fs::write(&path, bytes).unwrap();
+    let result = Model::load(&path, &LoadOptions::default()).map(drop);
+    std::fs::remove_file(&path).unwrap();
+    result
 }
 
 #[test]
@@ -308,9 +616,10 @@ fn a_dropped_receiver_frees_the_engine_and_a_slow_one_loses_nothing() {
     );
 }
 
-/// The tiny model with one u32 of its metadata changed, written to a file of its own.
+/// The tiny model of the key's architecture with one u32 of its metadata changed, written to a file of its own.
 fn patched(key: &str, value: u32) -> PathBuf {
-    let mut file = std::fs::read(golden("llama.gguf")).unwrap();
+    let model = key.split('.').next().unwrap();
+    let mut file = std::fs::read(golden(&format!("{model}.gguf"))).unwrap();
     let at = file
         .windows(key.len())
         .position(|w| w == key.as_bytes())
@@ -335,6 +644,14 @@ fn hyper_parameters_that_contradict_are_refused_by_key_or_tensor() {
         ("llama.feed_forward_length", &[1, 3]),
         ("llama.block_count", &[4]),
         ("llama.rope.dimension_count", &[1, 3, 18]),
+        ("qwen3.attention.head_count_kv", &[1, 3]),
+        ("qwen3.attention.key_length", &[1, 16]),
+        ("qwen2.attention.head_count", &[1, 8]),
+        ("gemma3.attention.value_length", &[1, 16]),
+        ("gemma3.block_count", &[8]),
+        ("phi3.feed_forward_length", &[1, 64, 256]),
+        ("phi3.rope.dimension_count", &[1, 10, 13, 16]),
+        ("bitnet.feed_forward_length", &[1, 80]),
     ];
     for (key, bad) in cases {
         for &value in bad_for_all.iter().chain(bad) {

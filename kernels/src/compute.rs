@@ -191,10 +191,39 @@ impl Compute {
     /// # Panics
     /// When the lengths disagree.
     pub fn silu_mul(&self, gate: &mut [f32], up: &[f32]) {
+        self.gate_mul(self.kernels.silu_mul, gate, up);
+    }
+
+    /// `gate = gelu(gate) * up`, GELU in its tanh form.
+    ///
+    /// # Panics
+    /// When the lengths disagree.
+    pub fn gelu_tanh_mul(&self, gate: &mut [f32], up: &[f32]) {
+        self.gate_mul(self.kernels.gelu_tanh_mul, gate, up);
+    }
+
+    /// `gate = max(gate, 0)² * up`.
+    ///
+    /// # Panics
+    /// When the lengths disagree.
+    pub fn relu_squared_mul(&self, gate: &mut [f32], up: &[f32]) {
+        self.gate_mul(self.kernels.relu_squared_mul, gate, up);
+    }
+
+    /// One of the gates of this table.
+    fn gate_mul(&self, kernel: unsafe fn(&mut [f32], &[f32]), gate: &mut [f32], up: &[f32]) {
         assert_eq!(gate.len(), up.len(), "the factors' lengths");
         self.by_rows(gate, 1, &|first, gate| {
             // SAFETY: the table proved the CPU.
-            unsafe { (self.kernels.silu_mul)(gate, &up[first..][..gate.len()]) }
+            unsafe { kernel(gate, &up[first..][..gate.len()]) }
+        });
+    }
+
+    /// `x *= factor`.
+    pub fn scale(&self, x: &mut [f32], factor: f32) {
+        self.by_rows(x, 1, &|_, x| {
+            // SAFETY: the table proved the CPU.
+            unsafe { (self.kernels.scale)(x, factor) }
         });
     }
 

@@ -149,6 +149,9 @@ pub(crate) struct KernelTable {
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     pub(crate) add_assign: unsafe fn(&mut [f32], &[f32]),
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) gelu_tanh_mul: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) relu_squared_mul: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) scale: unsafe fn(&mut [f32], f32),
     /// One token: heads, `head_dim`, style, `cos`, `sin`.
     pub(crate) rope: unsafe fn(&mut [f32], usize, RopeStyle, &[f32], &[f32]),
     pub(crate) attention: attention::Kernels,
@@ -214,6 +217,9 @@ macro_rules! kernel_table {
             rms_norm,
             add_assign,
             silu_mul,
+            gelu_tanh_mul,
+            relu_squared_mul,
+            scale,
             rope,
             attention: attention::Kernels { block: attention_block, merge: attention_merge },
             #[cfg(test)]
@@ -260,6 +266,23 @@ macro_rules! kernel_table {
         unsafe fn silu_mul(gate: &mut [f32], up: &[f32]) {
             // SAFETY: the caller's promise.
             unsafe { ops::silu_mul::<$tier>(gate, up) }
+        }
+
+        $(#[target_feature(enable = $features)])?
+        unsafe fn gelu_tanh_mul(gate: &mut [f32], up: &[f32]) {
+            // SAFETY: the caller's promise.
+            unsafe { ops::gelu_tanh_mul::<$tier>(gate, up) }
+        }
+
+        $(#[target_feature(enable = $features)])?
+        unsafe fn relu_squared_mul(gate: &mut [f32], up: &[f32]) {
+            // SAFETY: the caller's promise.
+            unsafe { ops::relu_squared_mul::<$tier>(gate, up) }
+        }
+
+        $(#[target_feature(enable = $features)])?
+        unsafe fn scale(x: &mut [f32], factor: f32) {
+            ops::scale(x, factor);
         }
 
         $(#[target_feature(enable = $features)])?

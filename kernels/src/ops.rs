@@ -74,6 +74,37 @@ impl Combine for SiluProduct {
     }
 }
 
+/// `a / (1 + e^-2u) * b` with `u = √(2/π) · a · (1 + 0.044715 a²)`: the tanh form of GELU, as a logistic function.
+struct GeluTanhProduct;
+
+impl Combine for GeluTanhProduct {
+    #[inline(always)]
+    unsafe fn combine<T: Tier>(&self, a: T::F, b: T::F) -> T::F {
+        const MINUS_TWO_ROOT: f32 = -2.0 * 0.797_884_6;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let cubic = T::mul_add(T::mul(a, a), T::splat(0.044_715), T::splat(1.0));
+            let exp = T::exp(T::mul(T::mul(a, T::splat(MINUS_TWO_ROOT)), cubic));
+            T::mul(T::div(a, T::add(T::splat(1.0), exp)), b)
+        }
+    }
+}
+
+/// `max(a, 0)² * b`.
+struct ReluSquaredProduct;
+
+impl Combine for ReluSquaredProduct {
+    #[inline(always)]
+    unsafe fn combine<T: Tier>(&self, a: T::F, b: T::F) -> T::F {
+        // SAFETY: the caller's promise.
+        unsafe {
+            // In this order a NaN stays one.
+            let positive = T::max(T::splat(0.0), a);
+            T::mul(T::mul(positive, positive), b)
+        }
+    }
+}
+
 /// `a * self * b`.
 struct ScaledProduct(f32);
 
@@ -103,6 +134,34 @@ pub(crate) unsafe fn add_assign<T: Tier>(x: &mut [f32], y: &[f32]) {
 pub(crate) unsafe fn silu_mul<T: Tier>(gate: &mut [f32], up: &[f32]) {
     // SAFETY: the caller's promise.
     unsafe { zip::<T, _>(gate, up, SiluProduct) }
+}
+
+/// `gate = gelu_tanh(gate) * up`.
+///
+/// # Safety
+/// The CPU has the tier.
+#[inline(always)]
+pub(crate) unsafe fn gelu_tanh_mul<T: Tier>(gate: &mut [f32], up: &[f32]) {
+    // SAFETY: the caller's promise.
+    unsafe { zip::<T, _>(gate, up, GeluTanhProduct) }
+}
+
+/// `gate = max(gate, 0)² * up`.
+///
+/// # Safety
+/// The CPU has the tier.
+#[inline(always)]
+pub(crate) unsafe fn relu_squared_mul<T: Tier>(gate: &mut [f32], up: &[f32]) {
+    // SAFETY: the caller's promise.
+    unsafe { zip::<T, _>(gate, up, ReluSquaredProduct) }
+}
+
+/// `x *= factor`. Plain code, which the compiler makes vectors of.
+#[inline(always)]
+pub(crate) fn scale(x: &mut [f32], factor: f32) {
+    for x in x {
+        *x *= factor;
+    }
 }
 
 /// One row of an RMS norm.

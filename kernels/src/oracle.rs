@@ -105,6 +105,12 @@ pub(crate) fn silu(x: f32) -> f64 {
     f64::from(x) / (1.0 + (-f64::from(x)).exp())
 }
 
+pub(crate) fn gelu_tanh(x: f32) -> f64 {
+    let x = f64::from(x);
+    let u = (2.0 / std::f64::consts::PI).sqrt() * x * (1.0 + 0.044715 * x * x);
+    0.5 * x * (1.0 + u.tanh())
+}
+
 /// One head rotated.
 pub(crate) fn rope(head: &[f32], style: RopeStyle, cos: &[f32], sin: &[f32]) -> Vec<f64> {
     let mut out: Vec<f64> = head.iter().map(|&x| x.into()).collect();

@@ -1,11 +1,12 @@
 //! The forward pass that all decoder families share.
 //!
 //! `x = E[tokens]; per block: x += Wo·attention(rope(Wq·n), rope(Wk·n), Wv·n), n = norm(x); x += Wd·(silu(Wg·m) ⊙ Wu·m),
-//! m = norm(x); logits = head·norm(x)` (Llama 2, arXiv 2307.09288). Tensors are row-major `[n_tokens, width]`.
+//! m = norm(x); logits = head·norm(x)` (Llama 2, arXiv 2307.09288). The spec says what a family does besides: norms at
+//! more places, another gate, layers that see only the last positions. Tensors are row-major `[n_tokens, width]`.
 
 use super::{
-    DecoderSpec,
-    rope::Rope,
+    DecoderSpec, Gate,
+    rope::{Angles, Rope},
     weights::{LayerWeights, Linear, Weights},
 };
 use crate::{KvCache, LoadError, TokenId};
@@ -28,6 +29,8 @@ pub struct Decoder {
     spec: DecoderSpec,
     weights: Weights,
     rope: Rope,
+    /// Of the layers that see only the last positions.
+    sliding_rope: Option<Rope>,
     compute: Compute,
     kv_type: KvType,
 }
@@ -45,8 +48,10 @@ pub struct Scratch {
     attention: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
-    cos: Vec<f32>,
-    sin: Vec<f32>,
+    /// What a norm in place gives, before it takes its source's place.
+    normed: Vec<f32>,
+    angles: Angles,
+    sliding_angles: Angles,
     activations: Activations,
     attention_scratch: AttentionScratch,
 }
@@ -60,10 +65,12 @@ impl Decoder {
     ) -> Result<Self, LoadError> {
         let weights = Weights::load(gguf, &spec, &compute)?;
         let rope = Rope::new(&spec.rope, weights.rope_factors.as_deref());
+        let sliding_rope = spec.sliding.as_ref().map(|s| Rope::new(&s.rope, None));
         Ok(Self {
             spec,
             weights,
             rope,
+            sliding_rope,
             compute,
             kv_type,
         })
@@ -105,8 +112,10 @@ impl Decoder {
         assert!(!tokens.is_empty(), "a step needs at least one token");
         let n_tokens = tokens.len();
         self.embed(tokens, &mut scratch.x);
-        self.rope
-            .angles(cache.len(), n_tokens, &mut scratch.cos, &mut scratch.sin);
+        self.rope.fill(&mut scratch.angles, cache.len(), n_tokens);
+        if let Some(rope) = &self.sliding_rope {
+            rope.fill(&mut scratch.sliding_angles, cache.len(), n_tokens);
+        }
         for (il, layer) in self.weights.layers.iter().enumerate() {
             self.attention_block(layer, cache, il, n_tokens, scratch);
             self.ffn_block(layer, n_tokens, scratch);
@@ -120,6 +129,9 @@ impl Decoder {
         resize(x, tokens.len() * d);
         for (row, &token) in x.chunks_exact_mut(d).zip(tokens) {
             self.weights.token_embd.dequantize_row(token as usize, row);
+        }
+        if self.spec.embedding_scale != 1.0 {
+            self.compute.scale(x, self.spec.embedding_scale);
         }
     }
 
@@ -146,25 +158,23 @@ impl Decoder {
                 (&layer.v, &mut s.v),
             ],
         );
-        let rope = &spec.rope;
-        compute.rope(
-            &mut s.q,
-            spec.n_heads,
-            spec.head_dim,
-            rope.n_rot,
-            rope.style,
-            &s.cos,
-            &s.sin,
-        );
-        compute.rope(
-            &mut s.k,
-            spec.n_kv_heads,
-            spec.head_dim,
-            rope.n_rot,
-            rope.style,
-            &s.cos,
-            &s.sin,
-        );
+        self.norm_in_place(layer.q_norm.as_deref(), &mut s.q, &mut s.normed);
+        self.norm_in_place(layer.k_norm.as_deref(), &mut s.k, &mut s.normed);
+        let (rope, angles, window) = match spec.sliding_layer(il) {
+            Some(sliding) => (&sliding.rope, &s.sliding_angles, Some(sliding.window)),
+            None => (&spec.rope, &s.angles, None),
+        };
+        for (heads, n_heads) in [(&mut s.q, spec.n_heads), (&mut s.k, spec.n_kv_heads)] {
+            compute.rope(
+                heads,
+                n_heads,
+                spec.head_dim,
+                rope.n_rot,
+                rope.style,
+                &angles.cos,
+                &angles.sin,
+            );
+        }
 
         let kv = cache.layer_mut(il);
         kv.append(n_tokens, &s.k, &s.v);
@@ -173,10 +183,15 @@ impl Decoder {
             n_tokens,
             n_heads: spec.n_heads,
             scale: spec.attention_scale,
-            window: None,
+            window,
             softcap: None,
         };
         compute.attention(&mut s.attention_scratch, &args, kv, &s.q, &mut s.attention);
+        self.norm_in_place(
+            layer.attn_sub_norm.as_deref(),
+            &mut s.attention,
+            &mut s.normed,
+        );
 
         self.project(
             &mut s.activations,
@@ -184,10 +199,15 @@ impl Decoder {
             n_tokens,
             &mut [(&layer.attn_output, &mut s.h)],
         );
+        self.norm_in_place(
+            layer.post_attention_norm.as_deref(),
+            &mut s.h,
+            &mut s.normed,
+        );
         compute.add_assign(&mut s.x, &s.h);
     }
 
-    /// x += Wd · (silu(Wg · norm(x)) ⊙ Wu · norm(x))
+    /// x += Wd · (gate(Wg · norm(x)) ⊙ Wu · norm(x))
     fn ffn_block(&self, layer: &LayerWeights, n_tokens: usize, s: &mut Scratch) {
         let Self { spec, compute, .. } = self;
         compute.rms_norm(&s.x, &layer.ffn_norm, spec.rms_norm_eps, &mut s.h);
@@ -197,13 +217,19 @@ impl Decoder {
             n_tokens,
             &mut [(&layer.gate, &mut s.gate), (&layer.up, &mut s.up)],
         );
-        compute.silu_mul(&mut s.gate, &s.up);
+        match spec.gate {
+            Gate::Silu => compute.silu_mul(&mut s.gate, &s.up),
+            Gate::GeluTanh => compute.gelu_tanh_mul(&mut s.gate, &s.up),
+            Gate::ReluSquared => compute.relu_squared_mul(&mut s.gate, &s.up),
+        }
+        self.norm_in_place(layer.ffn_sub_norm.as_deref(), &mut s.gate, &mut s.normed);
         self.project(
             &mut s.activations,
             &s.gate,
             n_tokens,
             &mut [(&layer.down, &mut s.h)],
         );
+        self.norm_in_place(layer.post_ffw_norm.as_deref(), &mut s.h, &mut s.normed);
         compute.add_assign(&mut s.x, &s.h);
     }
 
@@ -231,9 +257,19 @@ impl Decoder {
             n,
             &mut [(self.weights.head(), logits)],
         );
+        add_bias(logits, self.weights.output_bias.as_deref());
     }
 
-    /// One quantisation of `x`, one parallel region, for all `outputs` that read it; biases added.
+    /// Norms the rows of `values`, where the block has this norm.
+    fn norm_in_place(&self, weight: Option<&[f32]>, values: &mut Vec<f32>, normed: &mut Vec<f32>) {
+        let Some(weight) = weight else { return };
+        resize(normed, values.len());
+        self.compute
+            .rms_norm(values, weight, self.spec.rms_norm_eps, normed);
+        std::mem::swap(values, normed);
+    }
+
+    /// One quantisation of `x`, one parallel region, for all `outputs` that read it; scaled, and biases added.
     fn project<const N: usize>(
         &self,
         activations: &mut Activations,
@@ -247,12 +283,19 @@ impl Decoder {
         });
         self.compute.matmul(activations, x, n_tokens, &mut products);
         for (linear, out) in outputs {
-            if let Some(bias) = &linear.bias {
-                for row in out.chunks_exact_mut(bias.len()) {
-                    row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-                }
+            if let Some(scale) = linear.scale {
+                self.compute.scale(out, scale);
             }
+            add_bias(out, linear.bias.as_deref());
         }
+    }
+}
+
+/// Adds `bias` to each row.
+fn add_bias(rows: &mut [f32], bias: Option<&[f32]>) {
+    let Some(bias) = bias else { return };
+    for row in rows.chunks_exact_mut(bias.len()) {
+        row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
     }
 }
 

@@ -3,7 +3,7 @@
 //! The converter permutes the rows of Q and K so that rotation works on pairs (2i, 2i+1); Llama 3.1's frequency factors
 //! come as the tensor `rope_freqs.weight`.
 
-use super::spec::{DecoderSpec, Hparams};
+use super::spec::{DecoderSpec, Hparams, LINEAR};
 use crate::LoadError;
 use slm_kernels::RopeStyle;
 
@@ -15,5 +15,8 @@ pub(super) fn spec(hparams: &Hparams<'_>) -> Result<DecoderSpec, LoadError> {
             "mixtures of experts are not supported in this architecture",
         );
     }
-    hparams.decoder(RopeStyle::Norm)
+    let mut spec = hparams.decoder(RopeStyle::Norm, LINEAR)?;
+    let factors = "rope_freqs.weight";
+    spec.rope.factors = hparams.has_tensor(factors).then_some(factors);
+    Ok(spec)
 }

@@ -3,14 +3,19 @@
 //! [`ARCHITECTURES`] is the table of what is known: one line and one file per family. All of them share one decoder
 //! ([`decoder`]) that reads the spec; there is no `match` on an architecture outside this folder.
 
+mod bitnet;
 mod decoder;
+mod gemma3;
 mod llama;
+mod phi3;
+mod qwen2;
+mod qwen3;
 mod rope;
 mod spec;
 mod weights;
 
 pub use decoder::{Decoder, LogitsFor, Scratch};
-pub use spec::{DecoderSpec, RopeSpec};
+pub use spec::{DecoderSpec, Extras, Gate, RopeSpec, SlidingSpec};
 
 use crate::{LoadError, LoadOptions, MappedFile, Tokenizer, memory};
 use slm_gguf::Gguf;
@@ -22,7 +27,15 @@ use std::path::Path;
 type ReadSpec = fn(&Hparams<'_>) -> Result<DecoderSpec, LoadError>;
 
 /// GGUF `general.architecture` → how it differs from the shared decoder. A new family is one line here.
-const ARCHITECTURES: &[(&str, ReadSpec)] = &[("llama", llama::spec)];
+const ARCHITECTURES: &[(&str, ReadSpec)] = &[
+    ("llama", llama::spec),
+    ("qwen3", qwen3::spec),
+    ("qwen2", qwen2::spec),
+    ("gemma3", gemma3::spec),
+    ("phi3", phi3::spec),
+    ("bitnet", bitnet::spec),
+    ("bitnet-b1.58", bitnet::spec_b158),
+];
 
 /// A loaded model: the synchronous core that the engine thread and the diagnostics share.
 pub struct Model {
@@ -42,7 +55,7 @@ impl Model {
             source,
         })?;
         let gguf = Gguf::parse(&file)?;
-        let spec = read_spec(&gguf)?;
+        let spec = read_spec(&gguf, options)?;
         let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
         let chat_template = gguf
             .metadata()
@@ -93,7 +106,7 @@ fn supported() -> String {
         .join(", ")
 }
 
-fn read_spec(gguf: &Gguf<'_>) -> Result<DecoderSpec, LoadError> {
+fn read_spec(gguf: &Gguf<'_>, options: &LoadOptions) -> Result<DecoderSpec, LoadError> {
     let metadata = gguf.metadata();
     let found = metadata.string("general.architecture")?;
     let Some((name, read)) = ARCHITECTURES.iter().find(|(name, _)| *name == found) else {
@@ -110,7 +123,7 @@ fn read_spec(gguf: &Gguf<'_>) -> Result<DecoderSpec, LoadError> {
                 .into(),
         });
     }
-    read(&Hparams::new(name, gguf))
+    read(&Hparams::new(name, gguf, options.context_length))
 }
 
 fn compute(options: &LoadOptions) -> Result<Compute, LoadError> {

@@ -11,6 +11,14 @@ use super::RopeSpec;
 pub(super) struct Rope {
     /// `[n_rot / 2]`, radians per position.
     frequencies: Vec<f64>,
+    magnitude: f64,
+}
+
+/// Cosines and sines of a step, each `[n_tokens, n_rot / 2]`, times the magnitude.
+#[derive(Debug, Default)]
+pub(super) struct Angles {
+    pub(super) cos: Vec<f32>,
+    pub(super) sin: Vec<f32>,
 }
 
 impl Rope {
@@ -23,24 +31,20 @@ impl Rope {
         };
         Self {
             frequencies: (0..spec.n_rot / 2).map(frequency).collect(),
+            magnitude: f64::from(spec.magnitude),
         }
     }
 
-    /// Fills `cos` and `sin`, each `[n_tokens, n_rot / 2]`, for the positions from `first`.
-    pub(super) fn angles(
-        &self,
-        first: usize,
-        n_tokens: usize,
-        cos: &mut Vec<f32>,
-        sin: &mut Vec<f32>,
-    ) {
+    /// Fills `angles` for the `n_tokens` positions from `first`.
+    pub(super) fn fill(&self, angles: &mut Angles, first: usize, n_tokens: usize) {
+        let Angles { cos, sin } = angles;
         cos.clear();
         sin.clear();
         for position in first..first + n_tokens {
             for frequency in &self.frequencies {
                 let (s, c) = (position as f64 * frequency).sin_cos();
-                cos.push(c as f32);
-                sin.push(s as f32);
+                cos.push((c * self.magnitude) as f32);
+                sin.push((s * self.magnitude) as f32);
             }
         }
     }
@@ -58,15 +62,23 @@ mod tests {
             n_rot: 4,
             theta: 100.0,
             linear_factor: 2.0,
+            factors: Some("rope_freqs.weight"),
+            magnitude: 1.5,
         };
         let rope = Rope::new(&spec, Some(&[1.0, 4.0]));
-        let (mut cos, mut sin) = (vec![], vec![]);
-        rope.angles(6, 2, &mut cos, &mut sin);
+        let mut angles = Angles::default();
+        rope.fill(&mut angles, 6, 2);
         // pair 0: p/2; pair 1: p/2 · 100^(-1/2) / 4
         let expected: Vec<f64> = vec![3.0, 0.075, 3.5, 0.0875];
         for (i, angle) in expected.iter().enumerate() {
-            assert!((f64::from(cos[i]) - angle.cos()).abs() < 1e-7, "{i}");
-            assert!((f64::from(sin[i]) - angle.sin()).abs() < 1e-7, "{i}");
+            assert!(
+                (f64::from(angles.cos[i]) - 1.5 * angle.cos()).abs() < 2e-7,
+                "{i}"
+            );
+            assert!(
+                (f64::from(angles.sin[i]) - 1.5 * angle.sin()).abs() < 2e-7,
+                "{i}"
+            );
         }
     }
 }

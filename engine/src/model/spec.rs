@@ -1,7 +1,7 @@
 //! The shape of a decoder as its GGUF states it, checked once so that nothing later needs to doubt it.
 
 use crate::LoadError;
-use slm_gguf::Gguf;
+use slm_gguf::{Gguf, Value};
 use slm_kernels::{KvLayer, RopeStyle};
 
 /// Bounds on hyper-parameters from untrusted files; each is far above any released small model.
@@ -33,9 +33,61 @@ pub struct DecoderSpec {
     pub context_length: usize,
     /// Epsilon of every RMS norm.
     pub rms_norm_eps: f32,
+    /// Factor on the rows of the embedding matrix; 1 is none.
+    pub embedding_scale: f32,
     /// Factor on q·k ahead of the softmax.
     pub attention_scale: f32,
-    /// Rotary position embedding.
+    /// Rotary position embedding, of the layers that see everything where there are others.
+    pub rope: RopeSpec,
+    /// The layers that see only the last positions, if there are such.
+    pub sliding: Option<SlidingSpec>,
+    /// What the gate of the feed-forward layer goes through.
+    pub gate: Gate,
+    /// Tensors of a block that not every family has.
+    pub extras: Extras,
+}
+
+impl DecoderSpec {
+    /// How layer `il` slides, if it does.
+    pub(super) fn sliding_layer(&self, il: usize) -> Option<&SlidingSpec> {
+        self.sliding.as_ref().filter(|s| s.layers[il])
+    }
+}
+
+/// Activation of the gate in `gate(Wg·x) ⊙ Wu·x`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// `x / (1 + e^-x)`.
+    Silu,
+    /// GELU in its tanh form.
+    GeluTanh,
+    /// `max(x, 0)²`.
+    ReluSquared,
+}
+
+/// Tensors of a block beyond those that every family has. What is `true` is required, and used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Biases of the query, key and value projections (`attn_q.bias` …); where `false` they may be there all the same.
+    pub qkv_biases: bool,
+    /// A norm of each query and key head ahead of the rotation (`attn_q_norm`, `attn_k_norm`).
+    pub qk_norms: bool,
+    /// A norm of what each half of the block adds to the stream (`post_attention_norm`, `post_ffw_norm`).
+    pub post_norms: bool,
+    /// A norm ahead of the last projection of each half (`attn_sub_norm`, `ffn_sub_norm`).
+    pub sub_norms: bool,
+    /// `ffn_up` has the rows of the gate, then its own; there is no `ffn_gate`.
+    pub fused_gate_up: bool,
+}
+
+/// The layers that see only the last positions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlidingSpec {
+    /// How many positions a query sees, its own included; at least 1.
+    pub window: usize,
+    /// Whether a layer is one of them, for each layer.
+    pub layers: Vec<bool>,
+    /// Their rotary position embedding.
     pub rope: RopeSpec,
 }
 
@@ -50,17 +102,43 @@ pub struct RopeSpec {
     pub theta: f32,
     /// Positions are divided by this (linear scaling; 1 is none).
     pub linear_factor: f32,
+    /// Tensor of divisors of the frequencies, one for each pair, which the file must have.
+    pub factors: Option<&'static str>,
+    /// Factor on what is rotated; 1 is none.
+    pub magnitude: f32,
 }
+
+/// Ways to stretch positions that [`Hparams::decoder`] knows by itself.
+pub(super) const LINEAR: &[&str] = &["none", "linear"];
 
 /// Typed access to `{architecture}.*` keys, with bounds and errors that name the key.
 pub(super) struct Hparams<'a> {
     architecture: &'a str,
     gguf: &'a Gguf<'a>,
+    /// Largest context that was asked for.
+    wanted_context: Option<usize>,
 }
 
 impl<'a> Hparams<'a> {
-    pub(super) fn new(architecture: &'a str, gguf: &'a Gguf<'a>) -> Self {
-        Self { architecture, gguf }
+    pub(super) fn new(
+        architecture: &'a str,
+        gguf: &'a Gguf<'a>,
+        wanted_context: Option<usize>,
+    ) -> Self {
+        Self {
+            architecture,
+            gguf,
+            wanted_context,
+        }
+    }
+
+    /// Largest context that sequences will have, of a model that was trained for `trained` positions.
+    pub(super) fn context_in_use(&self, trained: usize) -> usize {
+        self.wanted_context.map_or(trained, |n| n.clamp(1, trained))
+    }
+
+    pub(super) fn has_tensor(&self, name: &str) -> bool {
+        self.gguf.tensor(name).is_some()
     }
 
     pub(super) fn key(&self, name: &str) -> String {
@@ -108,6 +186,39 @@ impl<'a> Hparams<'a> {
         Ok(self.gguf.metadata().opt_u32(&self.key(name))?)
     }
 
+    /// An optional number of positions.
+    pub(super) fn opt_positions(&self, name: &str) -> Result<Option<usize>, LoadError> {
+        self.opt_count(name, MAX_CONTEXT)
+    }
+
+    /// Which of `n_layers` layers slide: a flag each under `name`, or a number of which every such layer does not, or
+    /// no key and `every` as that number.
+    pub(super) fn sliding_layers(
+        &self,
+        name: &str,
+        n_layers: usize,
+        every: usize,
+    ) -> Result<Vec<bool>, LoadError> {
+        let key = self.key(name);
+        if let Some(Value::Array(flags)) = self.gguf.metadata().get(&key) {
+            let flags: Vec<bool> = flags
+                .iter()
+                .take(n_layers)
+                .filter_map(|flag| match flag {
+                    Value::Bool(slides) => Some(slides),
+                    other => other.as_integer().map(|n| n != 0),
+                })
+                .collect();
+            if flags.len() != n_layers {
+                let problem = format!("must have a flag for each of the {n_layers} layers");
+                return self.refuse(name, format!("{} flags", flags.len()), problem);
+            }
+            return Ok(flags);
+        }
+        let every = self.opt_count(name, MAX_LAYERS)?.unwrap_or(every);
+        Ok((0..n_layers).map(|il| il % every < every - 1).collect())
+    }
+
     pub(super) fn opt_string(&self, name: &str) -> Result<Option<&'a str>, LoadError> {
         Ok(self.gguf.metadata().opt_string(&self.key(name))?)
     }
@@ -123,8 +234,12 @@ impl<'a> Hparams<'a> {
     }
 
     /// The keys that all decoders share (`models.md` of the GGUF convention: defaults as llama.cpp's loader has them),
-    /// with this family's RoPE pairing.
-    pub(super) fn decoder(&self, style: RopeStyle) -> Result<DecoderSpec, LoadError> {
+    /// with this family's RoPE pairing and the ways to stretch it that it takes, and nothing special otherwise.
+    pub(super) fn decoder(
+        &self,
+        style: RopeStyle,
+        scaling_types: &[&str],
+    ) -> Result<DecoderSpec, LoadError> {
         let hidden_size = self.count("embedding_length", MAX_WIDTH)?;
         let n_heads = self.count("attention.head_count", MAX_HEADS)?;
         let n_kv_heads = self
@@ -170,12 +285,21 @@ impl<'a> Hparams<'a> {
             vocab_size: self.vocab_size()?,
             context_length: self.count("context_length", MAX_CONTEXT)?,
             rms_norm_eps,
+            embedding_scale: 1.0,
             attention_scale: 1.0 / (head_dim as f32).sqrt(),
-            rope: self.rope(style, head_dim)?,
+            rope: self.rope(style, head_dim, scaling_types)?,
+            sliding: None,
+            gate: Gate::Silu,
+            extras: Extras::default(),
         })
     }
 
-    fn rope(&self, style: RopeStyle, head_dim: usize) -> Result<RopeSpec, LoadError> {
+    fn rope(
+        &self,
+        style: RopeStyle,
+        head_dim: usize,
+        scaling_types: &[&str],
+    ) -> Result<RopeSpec, LoadError> {
         let n_rot = self
             .opt_count("rope.dimension_count", MAX_WIDTH)?
             .unwrap_or(head_dim);
@@ -191,21 +315,20 @@ impl<'a> Hparams<'a> {
             None => self.opt_positive("rope.scale_linear")?,
         };
         let linear_factor = match self.opt_string("rope.scaling.type")? {
-            None | Some("linear") => factor.unwrap_or(1.0),
-            Some("none") => 1.0,
-            Some(other) => {
-                return self.refuse(
-                    "rope.scaling.type",
-                    other,
-                    "only none and linear are supported",
-                );
+            Some(other) if !scaling_types.contains(&other) => {
+                let problem = format!("supported are: {}", scaling_types.join(", "));
+                return self.refuse("rope.scaling.type", other, problem);
             }
+            None | Some("linear") => factor.unwrap_or(1.0),
+            Some(_) => 1.0,
         };
         Ok(RopeSpec {
             style,
             n_rot,
             theta: self.opt_positive("rope.freq_base")?.unwrap_or(10_000.0),
             linear_factor,
+            factors: None,
+            magnitude: 1.0,
         })
     }
 

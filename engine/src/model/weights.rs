@@ -16,8 +16,9 @@ pub(super) struct Weights {
     pub(super) token_embd: Matrix,
     /// `None`: the embedding matrix is the head (tied).
     pub(super) output: Option<Matrix>,
+    pub(super) output_bias: Option<Vec<f32>>,
     pub(super) output_norm: Vec<f32>,
-    /// Llama 3.1's divisors of the RoPE frequencies.
+    /// Divisors of the RoPE frequencies.
     pub(super) rope_factors: Option<Vec<f32>>,
     pub(super) layers: Vec<LayerWeights>,
 }
@@ -28,16 +29,24 @@ pub(super) struct LayerWeights {
     pub(super) q: Linear,
     pub(super) k: Linear,
     pub(super) v: Linear,
+    pub(super) q_norm: Option<Vec<f32>>,
+    pub(super) k_norm: Option<Vec<f32>>,
+    pub(super) attn_sub_norm: Option<Vec<f32>>,
     pub(super) attn_output: Linear,
+    pub(super) post_attention_norm: Option<Vec<f32>>,
     pub(super) ffn_norm: Vec<f32>,
     pub(super) gate: Linear,
     pub(super) up: Linear,
+    pub(super) ffn_sub_norm: Option<Vec<f32>>,
     pub(super) down: Linear,
+    pub(super) post_ffw_norm: Option<Vec<f32>>,
 }
 
-/// `y = W x + b`.
+/// `y = s · W x + b`.
 pub(super) struct Linear {
     pub(super) matrix: Matrix,
+    /// Factor on a whole matrix, as ternary ones have it (`NAME.scale`).
+    pub(super) scale: Option<f32>,
     pub(super) bias: Option<Vec<f32>>,
 }
 
@@ -58,8 +67,12 @@ impl Weights {
                 Some(_) => Some(loader.matrix("output.weight", spec.vocab_size, d)?),
                 None => None,
             },
+            output_bias: loader.opt_vector("output.bias", spec.vocab_size)?,
             output_norm: loader.vector("output_norm.weight", d)?,
-            rope_factors: loader.divisors("rope_freqs.weight", spec.rope.n_rot / 2)?,
+            rope_factors: match spec.rope.factors {
+                Some(name) => Some(loader.divisors(name, spec.rope.n_rot / 2)?),
+                None => None,
+            },
             layers,
         })
     }
@@ -107,36 +120,80 @@ impl Loader<'_> {
     fn layer(&self, spec: &DecoderSpec, il: usize) -> Result<LayerWeights, LoadError> {
         let name = |tensor: &str| format!("blk.{il}.{tensor}");
         let d = spec.hidden_size;
-        let q_rows = spec.n_heads * spec.head_dim;
-        let k_rows = spec.n_kv_heads * spec.head_dim;
-        let v_rows = spec.n_kv_heads * spec.v_head_dim;
-        let [q, k, v] = if self.gguf.tensor(&name("attn_qkv.weight")).is_some() {
-            self.fused(&name("attn_qkv"), [q_rows, k_rows, v_rows], d)?
-        } else {
-            [
-                self.linear(&name("attn_q"), q_rows, d)?,
-                self.linear(&name("attn_k"), k_rows, d)?,
-                self.linear(&name("attn_v"), v_rows, d)?,
-            ]
+        let heads = spec.n_heads * spec.v_head_dim;
+        let extras = &spec.extras;
+        let norm = |is_there: bool, tensor: &str, len: usize| {
+            let norm = is_there.then(|| self.vector(&name(&format!("{tensor}.weight")), len));
+            norm.transpose()
         };
+        let [q, k, v] = self.qkv(spec, il)?;
+        let [gate, up] = self.gate_up(spec, il)?;
         Ok(LayerWeights {
             attn_norm: self.vector(&name("attn_norm.weight"), d)?,
             q,
             k,
             v,
-            attn_output: self.linear(&name("attn_output"), d, spec.n_heads * spec.v_head_dim)?,
+            q_norm: norm(extras.qk_norms, "attn_q_norm", spec.head_dim)?,
+            k_norm: norm(extras.qk_norms, "attn_k_norm", spec.head_dim)?,
+            attn_sub_norm: norm(extras.sub_norms, "attn_sub_norm", heads)?,
+            attn_output: self.linear(&name("attn_output"), d, heads)?,
+            post_attention_norm: norm(extras.post_norms, "post_attention_norm", d)?,
             ffn_norm: self.vector(&name("ffn_norm.weight"), d)?,
-            gate: self.linear(&name("ffn_gate"), spec.ffn_size, d)?,
-            up: self.linear(&name("ffn_up"), spec.ffn_size, d)?,
+            gate,
+            up,
+            ffn_sub_norm: norm(extras.sub_norms, "ffn_sub_norm", spec.ffn_size)?,
             down: self.linear(&name("ffn_down"), d, spec.ffn_size)?,
+            post_ffw_norm: norm(extras.post_norms, "post_ffw_norm", d)?,
         })
+    }
+
+    fn qkv(&self, spec: &DecoderSpec, il: usize) -> Result<[Linear; 3], LoadError> {
+        let name = |tensor: &str| format!("blk.{il}.{tensor}");
+        let d = spec.hidden_size;
+        let q_rows = spec.n_heads * spec.head_dim;
+        let k_rows = spec.n_kv_heads * spec.head_dim;
+        let v_rows = spec.n_kv_heads * spec.v_head_dim;
+        let (parts, stems) = if self.gguf.tensor(&name("attn_qkv.weight")).is_some() {
+            let parts = self.fused(&name("attn_qkv"), [q_rows, k_rows, v_rows], d)?;
+            (parts, ["attn_qkv"; 3])
+        } else {
+            let parts = [
+                self.linear(&name("attn_q"), q_rows, d)?,
+                self.linear(&name("attn_k"), k_rows, d)?,
+                self.linear(&name("attn_v"), v_rows, d)?,
+            ];
+            (parts, ["attn_q", "attn_k", "attn_v"])
+        };
+        let bare = parts.iter().position(|part| part.bias.is_none());
+        match bare.filter(|_| spec.extras.qkv_biases) {
+            Some(i) => Err(missing(&name(&format!("{}.bias", stems[i])))),
+            None => Ok(parts),
+        }
+    }
+
+    fn gate_up(&self, spec: &DecoderSpec, il: usize) -> Result<[Linear; 2], LoadError> {
+        let name = |tensor: &str| format!("blk.{il}.{tensor}");
+        let (d, rows) = (spec.hidden_size, spec.ffn_size);
+        if spec.extras.fused_gate_up {
+            return self.fused(&name("ffn_up"), [rows; 2], d);
+        }
+        Ok([
+            self.linear(&name("ffn_gate"), rows, d)?,
+            self.linear(&name("ffn_up"), rows, d)?,
+        ])
     }
 
     fn linear(&self, stem: &str, n_rows: usize, n_cols: usize) -> Result<Linear, LoadError> {
         Ok(Linear {
             matrix: self.matrix(&format!("{stem}.weight"), n_rows, n_cols)?,
+            scale: self.scale(stem)?,
             bias: self.opt_vector(&format!("{stem}.bias"), n_rows)?,
         })
+    }
+
+    fn scale(&self, stem: &str) -> Result<Option<f32>, LoadError> {
+        let values = self.opt_vector(&format!("{stem}.scale"), 1)?;
+        Ok(values.and_then(|values| values.first().copied()))
     }
 
     /// Splits one tensor into consecutive groups of rows.
@@ -154,6 +211,7 @@ impl Loader<'_> {
             return Err(ragged(info));
         };
         let bias = self.opt_vector(&format!("{stem}.bias"), n_rows)?;
+        let scale = self.scale(stem)?;
         let mut first = 0;
         let mut part = |n: usize| {
             let bytes = &self.gguf.tensor_data(info)[first * row_bytes..][..n * row_bytes];
@@ -161,6 +219,7 @@ impl Loader<'_> {
             first += n;
             Ok(Linear {
                 matrix: self.pack(info, quant_type, n, n_cols, bytes)?,
+                scale,
                 bias,
             })
         };
@@ -225,14 +284,10 @@ impl Loader<'_> {
             .transpose()
     }
 
-    /// An optional vector to divide by.
-    fn divisors(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, LoadError> {
-        let values = self.opt_vector(name, len)?;
-        match values
-            .iter()
-            .flatten()
-            .find(|v| !(v.is_finite() && **v > 0.0))
-        {
+    /// A vector to divide by.
+    fn divisors(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
+        let values = self.vector(name, len)?;
+        match values.iter().find(|v| !(v.is_finite() && **v > 0.0)) {
             None => Ok(values),
             Some(bad) => Err(LoadError::Tensor {
                 name: name.to_owned(),
@@ -243,24 +298,26 @@ impl Loader<'_> {
 
     /// The tensor called `name`, which must have this shape (fastest dimension first; trailing ones do not count).
     fn shaped(&self, name: &str, shape: &[u64]) -> Result<&TensorInfo<'_>, LoadError> {
-        let problem = match self.gguf.tensor(name) {
-            None => "is missing".to_owned(),
-            Some(info) => {
-                let found = info
-                    .shape
-                    .strip_suffix(&[1])
-                    .filter(|s| s.len() >= shape.len())
-                    .unwrap_or(&info.shape);
-                if found == shape {
-                    return Ok(info);
-                }
-                format!("has shape {:?} instead of {shape:?}", info.shape)
-            }
-        };
+        let info = self.gguf.tensor(name).ok_or_else(|| missing(name))?;
+        let found = info
+            .shape
+            .strip_suffix(&[1])
+            .filter(|s| s.len() >= shape.len())
+            .unwrap_or(&info.shape);
+        if found == shape {
+            return Ok(info);
+        }
         Err(LoadError::Tensor {
             name: name.to_owned(),
-            problem,
+            problem: format!("has shape {:?} instead of {shape:?}", info.shape),
         })
+    }
+}
+
+fn missing(name: &str) -> LoadError {
+    LoadError::Tensor {
+        name: name.to_owned(),
+        problem: "is missing".to_owned(),
     }
 }
 

@@ -97,6 +97,44 @@ fn sums_and_silu_are_the_oracles() {
 }
 
 #[test]
+fn the_other_gates_and_scaling_are_the_oracles() {
+    let mut rng = fastrand::Rng::with_seed(4);
+    for compute in each_tier(3) {
+        for n in [1, 15, 16, 17, 576, 100_001] {
+            let x: Vec<f32> = random_values(&mut rng, n).iter().map(|x| x * 6.0).collect();
+            let y = random_values(&mut rng, n);
+            let (mut gelu, mut relu, mut scaled) = (x.clone(), x.clone(), x.clone());
+            compute.gelu_tanh_mul(&mut gelu, &y);
+            compute.relu_squared_mul(&mut relu, &y);
+            compute.scale(&mut scaled, 0.3);
+            for i in 0..n {
+                // The tails are tiny next to x, and so is their error.
+                let expected = oracle::gelu_tanh(x[i]) * f64::from(y[i]);
+                let bound = 4.0 * f64::from(f32::EPSILON) * f64::from((x[i] * y[i]).abs());
+                let error = (f64::from(gelu[i]) - expected).abs();
+                assert!(
+                    error <= bound + 1e-37,
+                    "gelu({}) * {}: {}",
+                    x[i],
+                    y[i],
+                    gelu[i]
+                );
+                assert_eq!(relu[i], x[i].max(0.0) * x[i].max(0.0) * y[i]);
+                assert_eq!(scaled[i], x[i] * 0.3);
+            }
+        }
+        let far = [-1e30f32, -200.0, 200.0, 1e30, f32::NAN];
+        let (mut gelu, mut relu) = (far, far);
+        compute.gelu_tanh_mul(&mut gelu, &[1.0; 5]);
+        compute.relu_squared_mul(&mut relu, &[1.0; 5]);
+        assert!(gelu[..2].iter().all(|value| value.abs() < 1e-7), "{gelu:?}");
+        assert_eq!(gelu[2..4], far[2..4]);
+        assert_eq!(relu[..3], [0.0, 0.0, 40_000.0]);
+        assert!(gelu[4].is_nan() && relu[4].is_nan());
+    }
+}
+
+#[test]
 fn rope_is_the_oracles() {
     let mut rng = fastrand::Rng::with_seed(3);
     for compute in each_tier(2) {
