@@ -457,12 +457,7 @@ source!(
     |b, chunk| nibbles(&b.qs[chunk]),
     |q| IQ4_LEVELS[(q & 15) as usize].into()
 );
-source!(
-    BlockTq1_0: U2, Scales::D, 8,
-    |b| only(b.d),
-    |b, chunk| words(&std::array::from_fn::<u8, CHUNK, _>(|k| b.code(CHUNK * chunk + k))),
-    |q| q - 1
-);
+source!(BlockTq1_0: U2, Scales::D, 8, |b| only(b.d), |b, chunk| b.codes(chunk), |q| q - 1);
 source!(BlockTq2_0: U2, Scales::D, 8, |b| only(b.d), |b, chunk| pairs(&b.qs, chunk), |q| q - 1);
 source!(
     GroupI2S: U2, Scales::Tensor, 4,

@@ -5,7 +5,7 @@
 //! `96 + p`, the first in its top bits. Of the 32 bytes at the end the first four are the scale, an `f32`, and the
 //! others nothing. The type id is that of BitNet's fork of ggml; rows that groups do not divide would share groups,
 //! and are not taken. Files that its builds for other machines wrote in other orders under the same id cannot be told
-//! apart. Source: the description of BitNet's `I2_S` in its published x86 and converter form.
+//! apart. No writer gives the code 3. Source: microsoft/BitNet, `quantize_i2_s`, with groups of 128.
 
 use super::scale_search::largest;
 

@@ -44,17 +44,35 @@ const PLACES: [(u8, u8); 256] = {
     places
 };
 
+/// Digit `n` of each of four bytes.
+#[inline(always)]
+fn digits(word: u32, n: usize) -> u32 {
+    const EVEN: u32 = 0x00ff_00ff;
+    // Two bytes at a time, with room for their products above them.
+    let of_two = |bytes: u32| {
+        let left = (bytes * u32::from(POWERS[n])) & EVEN;
+        ((left * 3) >> 8) & EVEN
+    };
+    of_two(word & EVEN) | of_two(word >> 8 & EVEN) << 8
+}
+
 impl BlockTq1_0 {
-    /// The code, 0 to 2, of value `i` below 256.
-    #[inline]
-    pub(crate) fn code(&self, i: usize) -> u8 {
-        let (byte, digit) = PLACES[i];
-        let byte = match usize::from(byte) {
-            low @ 0..48 => self.qs[low],
-            high => self.qh[(high - 48) & 3],
+    /// The codes, 0 to 2, of the `chunk`-th of eight times 32 values: four to a word, the first in its lowest byte.
+    #[inline(always)]
+    pub(crate) fn codes(&self, chunk: usize) -> [u32; 8] {
+        let four = |bytes: &[u8], at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
-        let left = byte.wrapping_mul(POWERS[usize::from(digit)]);
-        (u16::from(left) * 3 >> 8) as u8
+        match chunk {
+            0..5 => std::array::from_fn(|g| digits(four(&self.qs, 4 * g), chunk)),
+            5 | 6 => std::array::from_fn(|g| {
+                digits(four(&self.qs, 32 + 4 * (g % 4)), 2 * (chunk - 5) + g / 4)
+            }),
+            _ => std::array::from_fn(|g| match g {
+                0..4 => digits(four(&self.qs, 32 + 4 * g), 4),
+                _ => digits(four(&self.qh, 0), g - 4),
+            }),
+        }
     }
 }
 
@@ -63,8 +81,10 @@ impl Block for BlockTq1_0 {
 
     fn dequantize(&self, out: &mut [f32]) {
         let d = self.d.to_f32();
-        for (i, x) in out.iter_mut().enumerate() {
-            *x = d * (f32::from(self.code(i)) - 1.0);
+        for (chunk, out) in out.chunks_exact_mut(32).enumerate() {
+            for (x, word) in out.as_chunks_mut::<4>().0.iter_mut().zip(self.codes(chunk)) {
+                *x = word.to_le_bytes().map(|code| d * (f32::from(code) - 1.0));
+            }
         }
     }
 
