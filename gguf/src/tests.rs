@@ -284,6 +284,32 @@ fn tensors_that_do_not_fit() {
     assert_eq!(in_any_order.is_read().tensors().len(), 2);
 }
 
+/// The scale of `I2_S` stands once, behind all codes.
+#[test]
+fn tensors_with_a_tail_are_measured_with_it() {
+    let i2_s = TensorType::I2_S.id();
+    let ternary = |dims: &[u64], n_data_bytes| {
+        let mut raw = Raw::new(1, 0);
+        raw.tensor("w", dims, i2_s, 0).data(n_data_bytes);
+        raw
+    };
+    for (dims, size_bytes) in [
+        (&[128][..], 64),
+        (&[128, 3], 128),
+        (&[128, 3, 2], 224),
+        (&[4], 33),
+        (&[0, 3], 32),
+    ] {
+        let raw = ternary(dims, size_bytes);
+        assert_eq!(raw.is_read().tensors()[0].size_bytes, size_bytes);
+        ternary(dims, size_bytes - 1)
+            .is_refused(&format!("`w` needs {size_bytes} bytes at offset 0"));
+    }
+    ternary(&[126, 2], 95).is_refused("rows of 126 values");
+    ternary(&[1 << 62, 2], 64).is_refused("too large to address");
+    ternary(&[(1 << 63) - 128], 64).is_refused("`w` needs 2305843009213693952 bytes");
+}
+
 #[test]
 fn odd_tensors_that_are_fine() {
     let mut raw = Raw::new(3, 0);

@@ -30,7 +30,8 @@ fn noise(n: usize) -> Vec<f32> {
 }
 
 fn weights(quant_type: QuantType, n_rows: usize, n_cols: usize) -> Vec<u8> {
-    let size = quant_type.row_bytes(n_cols).expect("whole blocks") * n_rows;
+    let size = quant_type.tensor_bytes(n_rows, n_cols);
+    let size = size.expect("whole blocks");
     (0..size as u32)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 26) as u8)
         .collect()
@@ -69,6 +70,10 @@ fn main() {
         (QuantType::Q5K, 4096, 1024),
         (QuantType::Q6K, 4096, 1024),
         (QuantType::Q4K, 1024, 3072),
+        (QuantType::Q2K, 4096, 1024),
+        (QuantType::Q3K, 4096, 1024),
+        (QuantType::Iq4Nl, 4096, 1024),
+        (QuantType::Tq2_0, 4096, 1024),
         (QuantType::F16, 4096, 1024),
     ] {
         if only.as_ref().is_some_and(|only| only != quant_type.name()) {

@@ -10,12 +10,16 @@
 //! | 9 | `d · Σ codes` | the same |
 //! | 10, 11 | `−8 Σ`, `−16 Σ` codes | `d · Σ codes` of the first and second 16 |
 //! | 12 | `−128 Σ` codes | `−32 Σ` codes of the first 16, and 13 of the second |
-//! | 14, 15 | – | `−4 Σ` codes of the first and second 16 |
+//! | 13 | `−12 Σ` codes | see 12 |
+//! | 14 | `−Σ` codes | `−4 Σ` codes of the first 16, and 15 of the second |
+//! | 16 | – | `−128 Σ` codes |
+//! | 17 | – | `−Σ` codes |
 //!
 //! The negative sums start a kernel's accumulator: unsigned codes with an offset then cost nothing more. Rounding
 //! follows the reference implementation, so that its texts come out: `Block32` is its `Q8_0` and `Q8_1` (scale and sum
 //! rounded to half floats, codes by the unrounded scale, ties to even), `Block256` its `Q8_K`. `Float` is the values
-//! themselves, `[value][column of the group]`.
+//! themselves, `[value][column of the group]`. `I2_S` takes `Block32` too, where BitNet's own program has one scale for all
+//! of a token's values: rounding by 32 is the finer of the two.
 
 use crate::half_float::round_to_f16;
 use crate::layout::CHUNK;
@@ -44,8 +48,8 @@ impl RecordKind {
     }
 }
 
-pub(crate) const BLOCK32_FIELDS: usize = 13;
-pub(crate) const BLOCK256_FIELDS: usize = 16;
+pub(crate) const BLOCK32_FIELDS: usize = 15;
+pub(crate) const BLOCK256_FIELDS: usize = 18;
 /// The field of `d`.
 pub(crate) const SCALE: usize = 8;
 /// The field of `d · Σ codes`.
@@ -61,6 +65,10 @@ pub(crate) const fn offset_field(kind: RecordKind, offset: i32) -> usize {
         (RecordKind::Block32, 128) => 12,
         (RecordKind::Block256, 32) => 12,
         (RecordKind::Block256, 4) => 14,
+        (RecordKind::Block32, 12) => 13,
+        (RecordKind::Block32, 1) => 14,
+        (RecordKind::Block256, 128) => 16,
+        (RecordKind::Block256, 1) => 17,
         _ => panic!("records carry no sum for this offset"),
     }
 }
@@ -152,6 +160,8 @@ unsafe fn write_block32<T: Tier>(x: &[f32], record: *mut u32, stride: usize) {
         field(10, (-8i32).wrapping_mul(sum) as u32);
         field(11, (-16i32).wrapping_mul(sum) as u32);
         field(12, (-128i32).wrapping_mul(sum) as u32);
+        field(13, (-12i32).wrapping_mul(sum) as u32);
+        field(14, sum.wrapping_neg() as u32);
     }
 }
 
@@ -183,6 +193,9 @@ unsafe fn write_block256<T: Tier>(x: &[f32], record: *mut u32, stride: usize) {
                 field(12 + half, (-32i32).wrapping_mul(sum) as u32);
                 field(14 + half, (-4i32).wrapping_mul(sum) as u32);
             }
+            let sum = sums[0].wrapping_add(sums[1]);
+            field(16, (-128i32).wrapping_mul(sum) as u32);
+            field(17, sum.wrapping_neg() as u32);
         }
     }
 }

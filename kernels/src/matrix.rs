@@ -65,13 +65,14 @@ pub enum PackError {
 impl Matrix {
     /// Bytes that a matrix takes when packed; `None` when blocks do not divide its rows or it could not exist.
     pub fn packed_bytes(quant_type: QuantType, n_rows: usize, n_cols: usize) -> Option<usize> {
-        // Whose rows can exist in a file, its tiles can be counted without overflow.
-        quant_type.row_bytes(n_cols)?.checked_mul(n_rows)?;
+        // No format takes eight bytes for a value, so that a tile can be counted without overflow.
+        quant_type.tensor_bytes(n_rows, n_cols)?;
+        n_cols.checked_mul(8 * TILE_ROWS)?;
         let shape = TileShape::new(quant_type, n_cols);
         n_rows.div_ceil(TILE_ROWS).checked_mul(shape.tile_bytes)
     }
 
-    /// Packs row-major blocks of `quant_type` for the kernels, on all threads of `compute`.
+    /// Packs a tensor, row-major blocks of `quant_type`, for the kernels, on all threads of `compute`.
     ///
     /// # Errors
     /// When `bytes` is not exactly `n_rows` rows of `n_cols` values, or memory is short.
@@ -90,7 +91,7 @@ impl Matrix {
             n_rows,
             n_cols,
         })?;
-        let expected = row_bytes.checked_mul(n_rows);
+        let expected = quant_type.tensor_bytes(n_rows, n_cols);
         if expected != Some(bytes.len()) {
             let (expected, actual) = (expected.unwrap_or(usize::MAX), bytes.len());
             return Err(PackError::Length {
@@ -101,6 +102,7 @@ impl Matrix {
                 actual,
             });
         }
+        let (rows, tail) = bytes.split_at(bytes.len() - quant_type.tail_bytes());
         // The bytes exist, so that sums of their order do not overflow from here on.
         let shape = TileShape::new(quant_type, n_cols);
         let n_tiles = n_rows.div_ceil(TILE_ROWS);
@@ -117,9 +119,9 @@ impl Matrix {
                         shape.tile_bytes,
                     )
                 };
-                let rows = &bytes[index * TILE_ROWS * row_bytes..];
+                let rows = &rows[index * TILE_ROWS * row_bytes..];
                 let rows = &rows[..rows.len().min(TILE_ROWS * row_bytes)];
-                layout::pack_tile(quant_type, row_bytes, rows, tile);
+                layout::pack_tile(quant_type, row_bytes, rows, tail, tile);
             }
         });
         Ok(Matrix {
@@ -187,10 +189,18 @@ impl Matrix {
             | QuantType::Q4_1
             | QuantType::Q5_0
             | QuantType::Q5_1
-            | QuantType::Q8_0 => RecordKind::Block32,
-            QuantType::Q2K | QuantType::Q3K | QuantType::Q4K | QuantType::Q5K | QuantType::Q6K => {
-                RecordKind::Block256
-            }
+            | QuantType::Q8_0
+            | QuantType::Iq4Nl
+            | QuantType::I2S
+            | QuantType::Mxfp4 => RecordKind::Block32,
+            QuantType::Q2K
+            | QuantType::Q3K
+            | QuantType::Q4K
+            | QuantType::Q5K
+            | QuantType::Q6K
+            | QuantType::Iq4Xs
+            | QuantType::Tq1_0
+            | QuantType::Tq2_0 => RecordKind::Block256,
         }
     }
 }

@@ -56,12 +56,12 @@ fn round_activations(quant_type: QuantType, x: &[f32]) -> Rounded {
             values: x.iter().map(|&x| x.into()).collect(),
             sums: None,
         },
-        32 => rounded(x, 32, true),
+        32 | 128 => rounded(x, 32, true),
         _ => rounded(x, 256, false),
     }
 }
 
-/// `row · x` for a row of blocks.
+/// `row · x` for a row of blocks, a tensor of its own.
 pub(crate) fn dot(quant_type: QuantType, row: &[u8], x: &[f32]) -> Truth {
     let mut weights = vec![0.0; x.len()];
     dequantize(quant_type, row, &mut weights);

@@ -104,6 +104,9 @@ pub(crate) trait Tier: Copy + 'static {
     /// Asks for the line at `address` to be brought into the second-level cache; any address may be named.
     unsafe fn prefetch(address: *const u8);
 
+    /// The byte of `table` for each of 64 bytes below 16.
+    unsafe fn lookup(table: &[u8; 16], indices: Self::I) -> Self::I;
+
     /// The nearest integers, ties to even, of values within ±2²².
     #[inline(always)]
     unsafe fn round(v: Self::F) -> Self::I {

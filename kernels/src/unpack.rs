@@ -4,6 +4,7 @@
 //! To add one: a line of `formats!`.
 
 use crate::activations::{BLOCK32_FIELDS, BLOCK256_FIELDS, RecordKind, offset_field};
+use crate::format::{IQ4_LEVELS, MXFP4_LEVELS};
 use crate::layout;
 use crate::memory::LINE;
 use crate::tier::Tier;
@@ -63,7 +64,7 @@ unsafe fn vector<T: Tier>(chunk: *const u8, v: usize) -> T::I {
 /// The CPU has the tier, and the chunk starts with four vectors of nibbles.
 #[inline(always)]
 unsafe fn nibbles<T: Tier>(chunk: *const u8, half: usize) -> [T::I; 4] {
-    // SAFETY: a chunk of every layout narrower than bytes starts with four vectors of nibbles.
+    // SAFETY: the caller's promise.
     unsafe {
         let mask = T::splat_i(0x0f0f_0f0f);
         if half == 0 {
@@ -84,10 +85,133 @@ unsafe fn nibbles<T: Tier>(chunk: *const u8, half: usize) -> [T::I; 4] {
     }
 }
 
+/// One half's bit pairs.
+///
+/// # Safety
+/// The CPU has the tier, and the chunk starts with two vectors of bit pairs.
+#[inline(always)]
+unsafe fn pairs<T: Tier>(chunk: *const u8, half: usize) -> [T::I; 4] {
+    // SAFETY: the caller's promise; each half has a vector.
+    unsafe {
+        let mask = T::splat_i(0x0303_0303);
+        let pairs = vector::<T>(chunk, half);
+        [
+            T::and(pairs, mask),
+            T::and(T::shr::<2>(pairs), mask),
+            T::and(T::shr::<4>(pairs), mask),
+            T::and(T::shr::<6>(pairs), mask),
+        ]
+    }
+}
+
+pub(crate) struct U2;
+pub(crate) struct U3;
 pub(crate) struct U4;
 pub(crate) struct U5;
 pub(crate) struct U6;
 pub(crate) struct U8;
+
+/// `U4` whose nibbles are looked up among the levels of `IQ4_NL`, 128 added.
+pub(crate) struct Iq4;
+/// `U4` whose nibbles are looked up among the levels of `MXFP4`, 12 added.
+pub(crate) struct E2m1;
+
+/// Levels as unsigned bytes.
+const fn raised(levels: [i8; 16], by: i16) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let mut index = 0;
+    while index < bytes.len() {
+        let level = levels[index] as i16 + by;
+        assert!(level >= 0 && level <= 255);
+        bytes[index] = level as u8;
+        index += 1;
+    }
+    bytes
+}
+
+/// The levels that one half's nibbles stand for.
+///
+/// # Safety
+/// As for [`nibbles`].
+#[inline(always)]
+unsafe fn levels<T: Tier>(table: &[u8; 16], chunk: *const u8, half: usize) -> [T::I; 4] {
+    // SAFETY: the caller's promise; nibbles are below 16.
+    unsafe {
+        let [a, b, c, d] = nibbles::<T>(chunk, half);
+        [
+            T::lookup(table, a),
+            T::lookup(table, b),
+            T::lookup(table, c),
+            T::lookup(table, d),
+        ]
+    }
+}
+
+impl CodeVectors for Iq4 {
+    const BYTES: usize = layout::Codes::U4.chunk_bytes();
+    // As for all codes that 128 was added to: `Tier::dot16` may take it off.
+    const MAX: i32 = 255;
+
+    #[inline(always)]
+    unsafe fn half<T: Tier>(chunk: *const u8, half: usize) -> [T::I; 4] {
+        const TABLE: [u8; 16] = raised(IQ4_LEVELS, 128);
+        // SAFETY: the caller's promise.
+        unsafe { levels::<T>(&TABLE, chunk, half) }
+    }
+}
+
+impl CodeVectors for E2m1 {
+    const BYTES: usize = layout::Codes::U4.chunk_bytes();
+    const MAX: i32 = 24;
+
+    #[inline(always)]
+    unsafe fn half<T: Tier>(chunk: *const u8, half: usize) -> [T::I; 4] {
+        const TABLE: [u8; 16] = raised(MXFP4_LEVELS, 12);
+        // SAFETY: the caller's promise.
+        unsafe { levels::<T>(&TABLE, chunk, half) }
+    }
+}
+
+impl CodeVectors for U2 {
+    const BYTES: usize = layout::Codes::U2.chunk_bytes();
+    const MAX: i32 = 3;
+
+    #[inline(always)]
+    unsafe fn half<T: Tier>(chunk: *const u8, half: usize) -> [T::I; 4] {
+        // SAFETY: the caller's promise.
+        unsafe { pairs::<T>(chunk, half) }
+    }
+}
+
+impl CodeVectors for U3 {
+    const BYTES: usize = layout::Codes::U3.chunk_bytes();
+    const MAX: i32 = 7;
+
+    #[inline(always)]
+    unsafe fn half<T: Tier>(chunk: *const u8, half: usize) -> [T::I; 4] {
+        // SAFETY: the caller's promise; the third vector has the third bits.
+        unsafe {
+            let [a, b, c, d] = pairs::<T>(chunk, half);
+            let mask = T::splat_i(0x0404_0404);
+            let bits = vector::<T>(chunk, 2);
+            if half == 0 {
+                [
+                    T::or(a, T::and(T::shl::<2>(bits), mask)),
+                    T::or(b, T::and(T::shl::<1>(bits), mask)),
+                    T::or(c, T::and(bits, mask)),
+                    T::or(d, T::and(T::shr::<1>(bits), mask)),
+                ]
+            } else {
+                [
+                    T::or(a, T::and(T::shr::<2>(bits), mask)),
+                    T::or(b, T::and(T::shr::<3>(bits), mask)),
+                    T::or(c, T::and(T::shr::<4>(bits), mask)),
+                    T::or(d, T::and(T::shr::<5>(bits), mask)),
+                ]
+            }
+        }
+    }
+}
 
 impl CodeVectors for U4 {
     const BYTES: usize = layout::Codes::U4.chunk_bytes();
@@ -195,15 +319,21 @@ pub(crate) trait ScaleVectors {
     unsafe fn chunk<T: Tier>(shared: [T::F; 2], block: *const u8, chunk: usize) -> [T::F; 4];
 }
 
-pub(crate) struct D;
+/// Of blocks of this many chunks.
+pub(crate) struct DOf<const CHUNKS: usize>;
+pub(crate) type D = DOf<1>;
+pub(crate) type D8 = DOf<8>;
 pub(crate) struct DM;
+pub(crate) struct DSub8;
 pub(crate) struct DSub16;
 pub(crate) struct DMSub8;
-pub(crate) struct DMSub16;
+pub(crate) struct DMNibbles;
+pub(crate) struct E8;
+pub(crate) struct Tensor;
 
-impl ScaleVectors for D {
+impl<const CHUNKS: usize> ScaleVectors for DOf<CHUNKS> {
     const BYTES: usize = layout::Scales::D.block_bytes();
-    const CHUNKS: usize = 1;
+    const CHUNKS: usize = CHUNKS;
     const SUBS: usize = 1;
     const HAS_MIN: bool = false;
 
@@ -237,8 +367,30 @@ impl ScaleVectors for DM {
     }
 }
 
+impl ScaleVectors for DSub8 {
+    const BYTES: usize = layout::Scales::DSub(8).block_bytes();
+    const CHUNKS: usize = 8;
+    const SUBS: usize = 1;
+    const HAS_MIN: bool = false;
+
+    #[inline(always)]
+    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [T::load_f16(block.cast()), T::splat(0.0)] }
+    }
+
+    #[inline(always)]
+    unsafe fn chunk<T: Tier>([d, zero]: [T::F; 2], block: *const u8, chunk: usize) -> [T::F; 4] {
+        // SAFETY: the caller's promise: a sub-block of 16 rows for each chunk.
+        unsafe {
+            let scale = T::mul(d, T::load_i8(block.add(32 + 16 * chunk).cast()));
+            [scale, zero, zero, zero]
+        }
+    }
+}
+
 impl ScaleVectors for DSub16 {
-    const BYTES: usize = layout::Scales::DSub16.block_bytes();
+    const BYTES: usize = layout::Scales::DSub(16).block_bytes();
     const CHUNKS: usize = 8;
     const SUBS: usize = 2;
     const HAS_MIN: bool = false;
@@ -294,30 +446,88 @@ impl ScaleVectors for DMSub8 {
     }
 }
 
-impl ScaleVectors for DMSub16 {
-    const BYTES: usize = layout::Scales::DMSub(16).block_bytes();
+/// 2²³: added to a whole number below, it leaves it in the low bits.
+const WHOLE: f32 = 8_388_608.0;
+
+impl ScaleVectors for DMNibbles {
+    const BYTES: usize = layout::Scales::DMNibbles.block_bytes();
     const CHUNKS: usize = 8;
     const SUBS: usize = 2;
     const HAS_MIN: bool = true;
 
+    /// `d` and `−dmin / 16`.
     #[inline(always)]
     unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
         // SAFETY: the caller's promise.
-        unsafe { scale_and_negative_min::<T>(block) }
+        unsafe {
+            let [d, m] = scale_and_negative_min::<T>(block);
+            [d, T::mul(m, T::splat(1.0 / 16.0))]
+        }
     }
 
     #[inline(always)]
     unsafe fn chunk<T: Tier>([d, m]: [T::F; 2], block: *const u8, chunk: usize) -> [T::F; 4] {
-        // SAFETY: the caller's promise: twice scales and minima of 16 rows for each chunk.
+        // SAFETY: the caller's promise: a byte for each of two sub-blocks of 16 rows for each chunk.
         unsafe {
-            let subs = block.add(64 + 64 * chunk);
+            let subs = block.add(64 + 32 * chunk);
+            let whole = T::splat(WHOLE);
+            let first = T::bits(T::add(T::load_u8(subs), whole));
+            let second = T::bits(T::add(T::load_u8(subs.add(16)), whole));
+            let low = T::splat_i(WHOLE.to_bits() as i32 | 15);
+            let high = T::splat_i(WHOLE.to_bits() as i32 | 15 << 4);
             [
-                T::mul(d, T::load_u8(subs)),
-                T::mul(d, T::load_u8(subs.add(32))),
-                T::mul(m, T::load_u8(subs.add(16))),
-                T::mul(m, T::load_u8(subs.add(48))),
+                T::mul(d, T::sub(T::from_bits(T::and(first, low)), whole)),
+                T::mul(d, T::sub(T::from_bits(T::and(second, low)), whole)),
+                T::mul(m, T::sub(T::from_bits(T::and(first, high)), whole)),
+                T::mul(m, T::sub(T::from_bits(T::and(second, high)), whole)),
             ]
         }
+    }
+}
+
+impl ScaleVectors for E8 {
+    const BYTES: usize = layout::Scales::E8.block_bytes();
+    const CHUNKS: usize = 1;
+    const SUBS: usize = 1;
+    const HAS_MIN: bool = false;
+
+    /// `2^(e − 128)`, also where that is subnormal: `2^(max(e, 2) − 128) · 2^(min(e, 2) − 2)`.
+    #[inline(always)]
+    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
+        // SAFETY: the caller's promise of 16 bytes.
+        unsafe {
+            let e = T::load_u8(block);
+            let two = T::splat(2.0);
+            // The exponents' fields, in the low bits of floats of which a shift leaves nothing else.
+            let normal = T::add(T::max(e, two), T::splat(WHOLE - 1.0));
+            let rest = T::add(T::min(e, two), T::splat(WHOLE + 125.0));
+            let normal = T::from_bits(T::shl::<23>(T::bits(normal)));
+            let rest = T::from_bits(T::shl::<23>(T::bits(rest)));
+            [T::mul(normal, rest), T::splat(0.0)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn chunk<T: Tier>([d, zero]: [T::F; 2], _block: *const u8, _chunk: usize) -> [T::F; 4] {
+        [d, zero, zero, zero]
+    }
+}
+
+impl ScaleVectors for Tensor {
+    const BYTES: usize = layout::Scales::Tensor.block_bytes();
+    const CHUNKS: usize = 1;
+    const SUBS: usize = 1;
+    const HAS_MIN: bool = false;
+
+    #[inline(always)]
+    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
+        // SAFETY: the caller's promise; blocks take no bytes, so that all of them are the plane's 16 floats.
+        unsafe { [T::load(block.cast()), T::splat(0.0)] }
+    }
+
+    #[inline(always)]
+    unsafe fn chunk<T: Tier>([d, zero]: [T::F; 2], _block: *const u8, _chunk: usize) -> [T::F; 4] {
+        [d, zero, zero, zero]
     }
 }
 
@@ -342,11 +552,16 @@ formats! {
     Q5_0: U5, D, 16, Block32;
     Q5_1: U5, DM, 0, Block32;
     Q8_0: U8, D, 128, Block32;
-    Q2K: U4, DMSub16, 0, Block256;
-    Q3K: U4, DSub16, 4, Block256;
+    Q2K: U2, DMNibbles, 0, Block256;
+    Q3K: U3, DSub16, 4, Block256;
     Q4K: U4, DMSub8, 0, Block256;
     Q5K: U5, DMSub8, 0, Block256;
     Q6K: U6, DSub16, 32, Block256;
+    Iq4Nl: Iq4, D, 128, Block32;
+    Iq4Xs: Iq4, DSub8, 128, Block256;
+    Tq: U2, D8, 1, Block256;
+    I2S: U2, Tensor, 1, Block32;
+    Mxfp4: E2m1, E8, 12, Block32;
 }
 
 /// A format of floats.

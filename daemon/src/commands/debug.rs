@@ -254,10 +254,12 @@ fn sha256_of_values(gguf: &Gguf<'_>, info: &TensorInfo<'_>) -> Option<String> {
     let quant_type = QuantType::from_id(info.tensor_type.id())?;
     let mut hasher = Sha256::new();
     let mut values = vec![0.0; HASHED_AT_ONCE];
-    let chunk_bytes = HASHED_AT_ONCE / quant_type.block_len() * quant_type.block_bytes();
-    for bytes in gguf.tensor_data(info).chunks(chunk_bytes) {
-        let values = &mut values[..bytes.len() / quant_type.block_bytes() * quant_type.block_len()];
-        dequantize(quant_type, bytes, values);
+    let n_values = usize::try_from(info.n_elements()).ok()?;
+    for first in (0..n_values).step_by(HASHED_AT_ONCE) {
+        let n = HASHED_AT_ONCE.min(n_values - first);
+        let bytes = quant_type.part(gguf.tensor_data(info), first..first + n)?;
+        let values = &mut values[..n];
+        dequantize(quant_type, &bytes, values);
         for value in values {
             hasher.update(value.to_le_bytes());
         }

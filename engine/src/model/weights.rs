@@ -207,18 +207,17 @@ impl Loader<'_> {
         let n_rows = rows.iter().sum();
         let info = self.shaped(&name, &[n_cols as u64, n_rows as u64])?;
         let quant_type = quant_type(info)?;
-        let Some(row_bytes) = quant_type.row_bytes(n_cols) else {
-            return Err(ragged(info));
-        };
         let bias = self.opt_vector(&format!("{stem}.bias"), n_rows)?;
         let scale = self.scale(stem)?;
         let mut first = 0;
         let mut part = |n: usize| {
-            let bytes = &self.gguf.tensor_data(info)[first * row_bytes..][..n * row_bytes];
+            let values = first * n_cols..(first + n) * n_cols;
+            let bytes = quant_type.part(self.gguf.tensor_data(info), values);
+            let bytes = bytes.ok_or_else(|| ragged(info))?;
             let bias = bias.as_ref().map(|b| b[first..first + n].to_vec());
             first += n;
             Ok(Linear {
-                matrix: self.pack(info, quant_type, n, n_cols, bytes)?,
+                matrix: self.pack(info, quant_type, n, n_cols, &bytes)?,
                 scale,
                 bias,
             })

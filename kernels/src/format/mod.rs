@@ -5,13 +5,20 @@
 //! writes and never fuses, which makes it exact to the bit; it is the meaning of a format, and faster code is tested
 //! against it. To add a format: one file with a [`Block`], one variant of [`QuantType`], one row of `FORMATS`.
 //!
+//! A tensor is rows of blocks, and nothing else but in `I2_S`, which ends in a tail of 32 bytes for its one scale. What
+//! is said here of the bytes of some values means a tensor of its own: [`QuantType::part`] cuts one out of another.
+//!
 //! Layouts are those of the GGUF specification and of its reference implementation, ggml. Notation in the files:
 //! `d` is the scale of a block, `dmin` or `m` its minimum, `qs` the low bits of the codes, `qh` their high bits.
 
 mod bfloat16;
 mod float16;
 mod float32;
+mod i2_s;
+mod iq4_nl;
+mod iq4_xs;
 mod k_scales;
+mod mxfp4;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -25,11 +32,23 @@ mod q8_0;
 mod scale_search;
 #[cfg(test)]
 mod tests;
+mod tq1_0;
+mod tq2_0;
+
+use std::borrow::Cow;
+use std::ops::Range;
 
 pub use bfloat16::Bf16;
 pub use float16::F16;
 pub use float32::F32;
+pub use i2_s::GroupI2S;
+pub(crate) use i2_s::{I2_S_GROUP, i2_s_scale};
+pub use iq4_nl::BlockIq4Nl;
+pub(crate) use iq4_nl::IQ4_LEVELS;
+pub use iq4_xs::BlockIq4Xs;
 pub use k_scales::KScales;
+pub use mxfp4::BlockMxfp4;
+pub(crate) use mxfp4::{MXFP4_LEVELS, mxfp4_scale};
 pub use q2_k::BlockQ2K;
 pub use q3_k::BlockQ3K;
 pub use q4_0::BlockQ4_0;
@@ -40,6 +59,8 @@ pub use q5_1::BlockQ5_1;
 pub use q5_k::BlockQ5K;
 pub use q6_k::BlockQ6K;
 pub use q8_0::BlockQ8_0;
+pub use tq1_0::BlockTq1_0;
+pub use tq2_0::BlockTq2_0;
 
 /// A weight format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,10 +79,16 @@ pub enum QuantType {
     Q4K,
     Q5K,
     Q6K,
+    Iq4Nl,
+    Iq4Xs,
+    Tq1_0,
+    Tq2_0,
+    I2S,
+    Mxfp4,
 }
 
 /// Everything that is known of a format, in the order of [`QuantType`]'s variants.
-static FORMATS: [Format; 13] = [
+static FORMATS: [Format; 19] = [
     Format::of::<F32>(QuantType::F32, 0, "F32"),
     Format::of::<F16>(QuantType::F16, 1, "F16"),
     Format::of::<Bf16>(QuantType::Bf16, 30, "BF16"),
@@ -75,6 +102,21 @@ static FORMATS: [Format; 13] = [
     Format::of::<BlockQ4K>(QuantType::Q4K, 12, "Q4_K"),
     Format::of::<BlockQ5K>(QuantType::Q5K, 13, "Q5_K"),
     Format::of::<BlockQ6K>(QuantType::Q6K, 14, "Q6_K"),
+    Format::of::<BlockIq4Nl>(QuantType::Iq4Nl, 20, "IQ4_NL"),
+    Format::of::<BlockIq4Xs>(QuantType::Iq4Xs, 23, "IQ4_XS"),
+    Format::of::<BlockTq1_0>(QuantType::Tq1_0, 34, "TQ1_0"),
+    Format::of::<BlockTq2_0>(QuantType::Tq2_0, 35, "TQ2_0"),
+    Format {
+        quant_type: QuantType::I2S,
+        id: 36,
+        name: "I2_S",
+        block_len: i2_s::I2_S_GROUP,
+        block_bytes: size_of::<GroupI2S>(),
+        tail_bytes: i2_s::I2_S_TAIL,
+        dequantize: i2_s::dequantize,
+        quantize: i2_s::quantize,
+    },
+    Format::of::<BlockMxfp4>(QuantType::Mxfp4, 39, "MXFP4"),
 ];
 
 impl QuantType {
@@ -123,7 +165,12 @@ impl QuantType {
         self.format().block_bytes
     }
 
-    /// Bytes of a row of `n_cols` values; `None` when blocks do not divide it, or when they overflow.
+    /// Bytes of a tensor behind its blocks: 32 of `I2_S`, else none.
+    pub fn tail_bytes(self) -> usize {
+        self.format().tail_bytes
+    }
+
+    /// Bytes of the blocks of a row of `n_cols` values; `None` when blocks do not divide it, or when they overflow.
     pub fn row_bytes(self, n_cols: usize) -> Option<usize> {
         if !n_cols.is_multiple_of(self.block_len()) {
             return None;
@@ -131,18 +178,36 @@ impl QuantType {
         (n_cols / self.block_len()).checked_mul(self.block_bytes())
     }
 
+    /// Bytes of a tensor of `n_rows` rows of `n_cols` values; `None` when blocks do not divide a row, or when they
+    /// overflow.
+    pub fn tensor_bytes(self, n_rows: usize, n_cols: usize) -> Option<usize> {
+        let blocks = self.row_bytes(n_cols)?.checked_mul(n_rows)?;
+        blocks.checked_add(self.tail_bytes())
+    }
+
+    /// The bytes of a tensor of its own that holds `values`, counted from the first, of the tensor of `bytes`; `None`
+    /// when blocks do not end there, or when the tensor does.
+    pub fn part(self, bytes: &[u8], values: Range<usize>) -> Option<Cow<'_, [u8]>> {
+        let (blocks, tail) = bytes.split_at_checked(bytes.len().checked_sub(self.tail_bytes())?)?;
+        let blocks = blocks.get(self.row_bytes(values.start)?..self.row_bytes(values.end)?)?;
+        Some(match tail {
+            [] => blocks.into(),
+            _ => [blocks, tail].concat().into(),
+        })
+    }
+
     fn format(self) -> &'static Format {
         &FORMATS[self as usize]
     }
 }
 
-/// Expands whole blocks into `out`, bit for bit as the reference does.
+/// Expands a whole tensor into `out`, bit for bit as the reference does.
 ///
 /// # Panics
-/// When `bytes` is not exactly the blocks of `out.len()` values.
+/// When `bytes` is not exactly a tensor of `out.len()` values.
 pub fn dequantize(quant_type: QuantType, bytes: &[u8], out: &mut [f32]) {
     assert_eq!(
-        quant_type.row_bytes(out.len()),
+        quant_type.tensor_bytes(1, out.len()),
         Some(bytes.len()),
         "{} values of {}",
         out.len(),
@@ -151,16 +216,16 @@ pub fn dequantize(quant_type: QuantType, bytes: &[u8], out: &mut [f32]) {
     (quant_type.format().dequantize)(bytes, out);
 }
 
-/// Quantises whole blocks by the reference's method without an importance matrix.
+/// Quantises a whole tensor by the reference's method without an importance matrix.
 ///
 /// The bytes are those of the reference, also for the K formats, which search for scales: the tests hold whole matrices
 /// against it. Values that are not finite give some block, never a panic.
 ///
 /// # Panics
-/// When `values.len()` is not a multiple of the block length, or `out` is not exactly its blocks' size.
+/// When `values.len()` is not a multiple of the block length, or `out` is not exactly a tensor of that many values.
 pub fn quantize(quant_type: QuantType, values: &[f32], out: &mut [u8]) {
     assert_eq!(
-        quant_type.row_bytes(values.len()),
+        quant_type.tensor_bytes(1, values.len()),
         Some(out.len()),
         "{} values of {}",
         values.len(),
@@ -187,6 +252,7 @@ struct Format {
     name: &'static str,
     block_len: usize,
     block_bytes: usize,
+    tail_bytes: usize,
     dequantize: fn(&[u8], &mut [f32]),
     quantize: fn(&[f32], &mut [u8]),
 }
@@ -203,6 +269,7 @@ impl Format {
             name,
             block_len: B::LEN,
             block_bytes: size_of::<B>(),
+            tail_bytes: 0,
             dequantize: dequantize_blocks::<B>,
             quantize: quantize_blocks::<B>,
         }

@@ -1,7 +1,7 @@
 //! The tier that every CPU has, on the `wide` crate: SSE2 on x86-64, NEON on AArch64.
 
 use bytemuck::cast;
-use wide::{f32x16, i16x32, i32x16, u32x16};
+use wide::{f32x16, i16x32, i32x16, u8x16, u32x16};
 
 use crate::dispatch::kernel_table;
 use crate::tier::Tier;
@@ -207,4 +207,16 @@ impl Tier for Portable {
 
     #[inline(always)]
     unsafe fn prefetch(_address: *const u8) {}
+
+    #[inline(always)]
+    unsafe fn lookup(table: &[u8; 16], indices: u32x16) -> u32x16 {
+        let table = u8x16::new(*table);
+        let [a, b, c, d]: [u8x16; 4] = cast(indices);
+        cast([
+            table.shuffle(a),
+            table.shuffle(b),
+            table.shuffle(c),
+            table.shuffle(d),
+        ])
+    }
 }

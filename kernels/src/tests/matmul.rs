@@ -1,5 +1,7 @@
 //! Packing and matrix products.
 
+use std::borrow::Cow;
+
 use super::{bits, each_tier, random_values};
 use crate::format::{QuantType, dequantize, quantize};
 use crate::{Activations, Compute, Isa, Matrix, PackError, oracle};
@@ -13,26 +15,44 @@ fn half_fields(quant_type: QuantType) -> &'static [usize] {
         QuantType::Q2K => &[80, 82],
         QuantType::Q3K => &[108],
         QuantType::Q6K => &[208],
+        QuantType::Iq4Nl | QuantType::Iq4Xs => &[0],
+        QuantType::Tq1_0 => &[52],
+        QuantType::Tq2_0 => &[64],
+        QuantType::I2S | QuantType::Mxfp4 => &[],
     }
+}
+
+/// Makes all scales of a tensor what `scale` gives, which for `MXFP4` is rounded down to a power of two.
+fn set_scales(quant_type: QuantType, bytes: &mut [u8], mut scale: impl FnMut() -> f32) {
+    let n_blocks_bytes = bytes.len() - quant_type.tail_bytes();
+    let (blocks, tail) = bytes.split_at_mut(n_blocks_bytes);
+    for block in blocks.chunks_exact_mut(quant_type.block_bytes()) {
+        for &at in half_fields(quant_type) {
+            block[at..at + 2].copy_from_slice(&half::f16::from_f32(scale()).to_le_bytes());
+        }
+        if quant_type == QuantType::Mxfp4 {
+            block[0] = (scale().abs().max(1e-9).log2() as i32 + 128) as u8;
+        }
+    }
+    if quant_type == QuantType::I2S {
+        tail[..4].copy_from_slice(&scale().to_le_bytes());
+    }
+}
+
+/// Row `row` of a tensor as a tensor of its own.
+fn row_of(quant_type: QuantType, bytes: &[u8], row: usize, n_cols: usize) -> Cow<'_, [u8]> {
+    let part = quant_type.part(bytes, row * n_cols..(row + 1) * n_cols);
+    part.expect("the tensor has the row")
 }
 
 /// Blocks of random bits whose scales are sane numbers.
 fn random_blocks(rng: &mut fastrand::Rng, quant_type: QuantType, n_values: usize) -> Vec<u8> {
-    if half_fields(quant_type).is_empty() {
-        let mut bytes = vec![0; n_values * quant_type.block_bytes()];
+    let n_bytes = quant_type.tensor_bytes(1, n_values).expect("whole blocks");
+    let mut bytes: Vec<u8> = (0..n_bytes).map(|_| rng.u8(..)).collect();
+    if matches!(quant_type, QuantType::F32 | QuantType::Bf16) {
         quantize(quant_type, &random_values(rng, n_values), &mut bytes);
-        return bytes;
     }
-    let n_blocks = n_values / quant_type.block_len();
-    let mut bytes: Vec<u8> = (0..n_blocks * quant_type.block_bytes())
-        .map(|_| rng.u8(..))
-        .collect();
-    for block in bytes.chunks_exact_mut(quant_type.block_bytes()) {
-        for &at in half_fields(quant_type) {
-            let scale = half::f16::from_f32((rng.f32() - 0.3) * 0.1);
-            block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
-        }
-    }
+    set_scales(quant_type, &mut bytes, || (rng.f32() - 0.3) * 0.1);
     bytes
 }
 
@@ -41,7 +61,7 @@ fn extreme_blocks(quant_type: QuantType, n_values: usize) -> Vec<u8> {
     let values: Vec<f32> = (0..n_values)
         .map(|i| if i % 3 == 0 { -1.0 } else { 1.0 })
         .collect();
-    let mut bytes = vec![0; n_values / quant_type.block_len() * quant_type.block_bytes()];
+    let mut bytes = vec![0; quant_type.tensor_bytes(1, n_values).expect("whole blocks")];
     quantize(quant_type, &values, &mut bytes);
     bytes
 }
@@ -70,9 +90,8 @@ fn check(
     let matrix = Matrix::pack(compute, quant_type, n_rows, n_cols, bytes).unwrap();
     let out = product(compute, &matrix, x, n_tokens);
     for (token, x) in x.chunks_exact(n_cols).enumerate() {
-        let rows = bytes.chunks_exact(quant_type.row_bytes(n_cols).unwrap());
-        for (row, bytes) in rows.enumerate() {
-            let truth = oracle::dot(quant_type, bytes, x);
+        for row in 0..n_rows {
+            let truth = oracle::dot(quant_type, &row_of(quant_type, bytes, row, n_cols), x);
             let value = out[token * n_rows + row];
             assert!(
                 truth.admits(value),
@@ -86,7 +105,7 @@ fn check(
 
 fn shapes(quant_type: QuantType) -> Vec<(usize, usize)> {
     let mut shapes = Vec::new();
-    for n_cols in [32, 64, 256, 576, 768, 1536] {
+    for n_cols in [32, 64, 128, 256, 384, 576, 768, 1536] {
         for n_rows in [1, 15, 16, 17, 192, 576] {
             let is_small = n_rows * n_cols <= 64 * 1536;
             if quant_type.row_bytes(n_cols).is_some() && is_small {
@@ -129,7 +148,7 @@ fn products_of_extremes_are_the_oracles() {
     ];
     for compute in each_tier(1) {
         for &quant_type in QuantType::ALL {
-            let n_bytes = quant_type.row_bytes(n_cols).unwrap();
+            let n_bytes = quant_type.tensor_bytes(16, n_cols).unwrap();
             for activation in activations {
                 for n_tokens in [1, 4] {
                     let x: Vec<f32> = (0..n_tokens * n_cols).map(activation).collect();
@@ -155,12 +174,8 @@ fn products_of_extremes_are_the_oracles() {
                         && quant_type != QuantType::Bf16
                     {
                         // All bits of all codes, and scales of 1.
-                        let mut bytes = vec![0xff; 16 * n_bytes];
-                        for block in bytes.chunks_exact_mut(quant_type.block_bytes()) {
-                            for &at in half_fields(quant_type) {
-                                block[at..at + 2].copy_from_slice(&half::f16::ONE.to_le_bytes());
-                            }
-                        }
+                        let mut bytes = vec![0xff; n_bytes];
+                        set_scales(quant_type, &mut bytes, || 1.0);
                         check(&compute, quant_type, 16, &bytes, &x, n_tokens);
                     }
                 }
@@ -174,7 +189,12 @@ fn products_of_extremes_are_the_oracles() {
 fn sums_of_codes_are_exact() {
     let mut rng = fastrand::Rng::with_seed(2);
     for compute in each_tier(1) {
-        for quant_type in [QuantType::Q4_0, QuantType::Q5_0, QuantType::Q8_0] {
+        for quant_type in [
+            QuantType::Q4_0,
+            QuantType::Q5_0,
+            QuantType::Q8_0,
+            QuantType::Iq4Nl,
+        ] {
             let row_bytes = quant_type.block_bytes();
             let mut bytes = random_blocks(&mut rng, quant_type, 16 * 32);
             for (row, block) in bytes.chunks_exact_mut(row_bytes).enumerate() {
@@ -296,9 +316,9 @@ fn packed_rows_expand_as_their_source() {
             let matrix = Matrix::pack(&compute, quant_type, n_rows, n_cols, &bytes).unwrap();
             assert_eq!((matrix.n_rows(), matrix.n_cols()), (n_rows, n_cols));
             let (mut expected, mut row_values) = (vec![0.0; n_cols], vec![0.0; n_cols]);
-            let rows = bytes.chunks_exact(quant_type.row_bytes(n_cols).unwrap());
-            for (row, source) in rows.enumerate() {
-                dequantize(quant_type, source, &mut expected);
+            for row in 0..n_rows {
+                let source = row_of(quant_type, &bytes, row, n_cols);
+                dequantize(quant_type, &source, &mut expected);
                 matrix.dequantize_row(row, &mut row_values);
                 assert_eq!(
                     bits(&row_values),
@@ -309,6 +329,70 @@ fn packed_rows_expand_as_their_source() {
             }
         }
     }
+}
+
+/// Every exponent: those of subnormal scales, and those whose products are as large as a float gets.
+#[test]
+fn all_exponents_of_mxfp4_are_computed() {
+    for compute in each_tier(1) {
+        let mut bytes = vec![0; 256 * 17];
+        for (e, block) in (0..=255).zip(bytes.chunks_exact_mut(17)) {
+            block.fill(0x11);
+            block[0] = e;
+        }
+        let x: Vec<f32> = (0..32).map(|i| if i == 3 { 1.0 } else { 0.0 }).collect();
+        let matrix = Matrix::pack(&compute, QuantType::Mxfp4, 256, 32, &bytes).unwrap();
+        let out = product(&compute, &matrix, &x, 1);
+        for (row, value) in out.into_iter().enumerate() {
+            let mut weights = [0.0; 32];
+            matrix.dequantize_row(row, &mut weights);
+            // The code is 127, and what one means a half float.
+            let d = half::f16::from_f32(1.0 / 127.0).to_f64();
+            let expected = f64::from(weights[3]) * 127.0 * d;
+            let error = (f64::from(value) - expected).abs();
+            let least = f64::from(f32::from_bits(1 << 10));
+            assert!(
+                error <= expected.abs() * 1e-5 + least,
+                "exponent {row}: {value} {expected}"
+            );
+        }
+    }
+}
+
+/// Packed weights are about as large as the file's: a token reads all of them.
+#[test]
+fn packing_hardly_adds_bytes() {
+    for &quant_type in QuantType::ALL {
+        let packed = Matrix::packed_bytes(quant_type, 4096, 4096).unwrap();
+        let ratio = packed as f64 / quant_type.tensor_bytes(4096, 4096).unwrap() as f64;
+        // Five values to a byte would be slow to read.
+        let limit = if quant_type == QuantType::Tq1_0 {
+            1.23
+        } else {
+            1.05
+        };
+        assert!(ratio <= limit, "{}: {ratio:.3}", quant_type.name());
+    }
+}
+
+#[test]
+fn tensors_of_one_scale_are_refused_without_it() {
+    let compute = Compute::new(1, None).unwrap();
+    let pack = |n_rows, n_cols, n_bytes| {
+        Matrix::pack(&compute, QuantType::I2S, n_rows, n_cols, &vec![0; n_bytes]).map(|_| ())
+    };
+    assert_eq!(pack(2, 128, 96), Ok(()));
+    for n_bytes in [0, 31, 32, 64, 95, 97] {
+        let length = matches!(
+            pack(2, 128, n_bytes),
+            Err(PackError::Length { expected: 96, .. })
+        );
+        assert!(length, "{n_bytes} bytes");
+    }
+    assert!(matches!(pack(2, 64, 64), Err(PackError::Shape { .. })));
+    assert!(matches!(pack(0, 128, 32), Err(PackError::Shape { .. })));
+    let no_columns = Matrix::packed_bytes(QuantType::Tq1_0, 1, usize::MAX & !255);
+    assert_eq!(no_columns, None);
 }
 
 #[test]

@@ -379,4 +379,12 @@ impl<const VNNI: bool> Tier for Ymm<VNNI> {
     unsafe fn prefetch(address: *const u8) {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
+
+    #[inline(always)]
+    unsafe fn lookup(table: &[u8; 16], indices: Self::I) -> Self::I {
+        unsafe {
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            both!(|h| _mm256_shuffle_epi8(table, indices[h]))
+        }
+    }
 }

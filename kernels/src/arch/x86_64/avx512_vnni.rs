@@ -187,4 +187,12 @@ impl Tier for Zmm {
     unsafe fn prefetch(address: *const u8) {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
+
+    #[inline(always)]
+    unsafe fn lookup(table: &[u8; 16], indices: __m512i) -> __m512i {
+        unsafe {
+            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+            _mm512_shuffle_epi8(table, indices)
+        }
+    }
 }
