@@ -289,6 +289,7 @@ macro_rules! for_rows {
             $first += match left {
                 12.. if <$tier>::WIDTHS[0] >= 12 => { $call::<$tier, $element, 12, 1>($($argument),*); 12 }
                 6.. if <$tier>::WIDTHS[0] >= 12 => { $call::<$tier, $element, 6, 2>($($argument),*); 6 }
+                6.. => { $call::<$tier, $element, 6, 1>($($argument),*); 6 }
                 4.. => { $call::<$tier, $element, 4, 1>($($argument),*); 4 }
                 3 => { $call::<$tier, $element, 3, 4>($($argument),*); 3 }
                 2 => { $call::<$tier, $element, 2, 4>($($argument),*); 2 }

@@ -407,4 +407,12 @@ impl<const DOTPROD: bool> Tier for Quads<DOTPROD> {
             );
         }
     }
+
+    #[inline(always)]
+    unsafe fn lookup(table: &[u8; 16], indices: Self::I) -> Self::I {
+        unsafe {
+            let table = vld1q_u8(table.as_ptr());
+            each!(|q| vreinterpretq_s32_u8(vqtbl1q_u8(table, vreinterpretq_u8_s32(indices[q]))))
+        }
+    }
 }
