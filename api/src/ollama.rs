@@ -414,4 +414,31 @@ pub struct DeleteRequest {
 pub struct VersionResponse {
     /// A semantic version.
     pub version: String,
+    /// About slm itself; Ollama has no such field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slm: Option<SlmInfo>,
+}
+
+/// What a bug report needs to know of slm.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SlmInfo {
+    /// The version of slm.
+    pub version: String,
+    /// What it computes on.
+    pub cpu: CpuInfo,
+}
+
+/// The CPU tier and threads in use, and why these.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CpuInfo {
+    /// Such as `avx2`.
+    pub tier: String,
+    /// Why this tier.
+    pub reason: String,
+    /// Compute threads.
+    pub threads: usize,
+    /// Why so many.
+    pub threads_reason: String,
+    /// Instruction sets of the CPU.
+    pub features: Vec<String>,
 }

@@ -7,6 +7,7 @@ mod body;
 mod catalog;
 mod commands;
 mod config;
+mod cpu;
 mod create;
 mod details;
 mod error;

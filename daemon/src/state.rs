@@ -1,8 +1,8 @@
 //! What every route shares.
 
 use crate::{
-    catalog::Catalog, config::Config, error::ApiError, models::Models, pulls::Pulls,
-    shutdown::Shutdown,
+    catalog::Catalog, config::Config, cpu::CpuChoice, error::ApiError, models::Models,
+    pulls::Pulls, shutdown::Shutdown,
 };
 use slm_registry::Store;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) config: Config,
+    pub(crate) cpu: CpuChoice,
     pub(crate) store: Store,
     pub(crate) catalog: Catalog,
     pub(crate) models: Models,
@@ -26,6 +27,7 @@ impl App {
         Arc::new(Self {
             catalog: Catalog::new(store.clone()),
             models: Models::new(&config),
+            cpu: CpuChoice::of(&config),
             pulls: Pulls::new(store.clone()),
             shutdown: Shutdown::default(),
             config,

@@ -4,6 +4,7 @@
 //! synchronous core for diagnostics and tests. Knows no HTTP, no wire type and no async runtime (channels aside):
 //! tokens and parameters in, tokens and timings out.
 
+pub mod bench;
 mod error;
 mod kv_cache;
 mod mapped_file;

@@ -97,6 +97,29 @@ impl<'a> Writer<'a> {
         self
     }
 
+    /// Adds a tensor whose data is written to the file behind [`Writer::head`], and is never in memory as a whole.
+    pub fn tensor_later(
+        &mut self,
+        name: &str,
+        tensor_type: TensorType,
+        shape: &[u64],
+    ) -> &mut Self {
+        self.tensor(name, tensor_type, shape, Vec::new())
+    }
+
+    /// What stands before the data of the tensors. The data has to follow, that of each tensor in the order in which
+    /// they were added, padded to the alignment.
+    ///
+    /// # Errors
+    /// When a shape cannot be that of a tensor, or [`Gguf::parse`] would refuse the metadata. Names of tensors are not
+    /// checked.
+    pub fn head(&self) -> Result<Vec<u8>, Error> {
+        let (mut file, alignment) = self.metadata()?;
+        self.encode_infos(alignment, &mut file)?;
+        file.resize(file.len().next_multiple_of(alignment), 0);
+        Ok(file)
+    }
+
     /// The whole file.
     ///
     /// # Errors
@@ -104,12 +127,7 @@ impl<'a> Writer<'a> {
     /// [`Gguf::parse`] would refuse the file: keys or names that stand twice, names that are too long, an alignment
     /// that is none.
     pub fn finish(&self) -> Result<Vec<u8>, Error> {
-        let mut file = self.header(0);
-        file.extend(&self.entries);
-        let alignment = alignment(Gguf::parse(&file)?.metadata())? as usize;
-
-        file.splice(..HEADER_BYTES, self.header(self.tensors.len() as u64));
-        let mut offset = 0;
+        let (mut file, alignment) = self.metadata()?;
         for tensor in &self.tensors {
             let expected = size_bytes(&tensor.name, tensor.tensor_type, &tensor.shape)?;
             if tensor.data.len() != expected {
@@ -119,9 +137,8 @@ impl<'a> Writer<'a> {
                     found: tensor.data.len(),
                 });
             }
-            tensor.encode_info(offset, &mut file);
-            offset = (offset + expected).next_multiple_of(alignment);
         }
+        self.encode_infos(alignment, &mut file)?;
         for tensor in &self.tensors {
             file.resize(file.len().next_multiple_of(alignment), 0);
             file.extend_from_slice(&tensor.data);
@@ -131,6 +148,25 @@ impl<'a> Writer<'a> {
         }
         Gguf::parse(&file)?;
         Ok(file)
+    }
+
+    /// Header and metadata, and the alignment that they ask for.
+    fn metadata(&self) -> Result<(Vec<u8>, usize), Error> {
+        let mut file = self.header(0);
+        file.extend(&self.entries);
+        let alignment = alignment(Gguf::parse(&file)?.metadata())? as usize;
+        file.splice(..HEADER_BYTES, self.header(self.tensors.len() as u64));
+        Ok((file, alignment))
+    }
+
+    fn encode_infos(&self, alignment: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+        let mut offset = 0;
+        for tensor in &self.tensors {
+            tensor.encode_info(offset, out);
+            let size = size_bytes(&tensor.name, tensor.tensor_type, &tensor.shape)?;
+            offset = (offset + size).next_multiple_of(alignment);
+        }
+        Ok(())
     }
 
     fn start_entry(&mut self, key: &str, value_type: ValueType) {

@@ -81,6 +81,11 @@ fn liveness_version_and_unknown_routes() {
         .map(|part| part.parse().expect("a number"))
         .collect();
     assert_eq!(parts.len(), 3);
+    let cpu = &version["slm"]["cpu"];
+    assert!(cpu["threads"].as_u64().is_some_and(|n| n > 0), "{version}");
+    let tier = cpu["tier"].as_str().expect("a tier");
+    let (log, said) = (daemon.log(), format!("tier={tier}"));
+    assert!(log.contains(&said), "no {said} in the log:\n{log}");
     assert_eq!(
         http.get("/nothing").expect(404).text().trim(),
         "404 page not found"

@@ -3,6 +3,8 @@
 //! - `quickstart [PROMPT]`: from a fresh clone to an answer (also `cargo quickstart`).
 //! - `test [--full] [FILTER]`: fetches what the tests need, builds, runs every test.
 //! - `fixtures [--full]`: only fetches.
+//! - `peers [OPTIONS]`: speed beside llama.cpp and ik_llama.cpp, written to `docs/benchmarks.md`.
+//! - `synth-model NAME`: a model file of true shapes with random weights, to measure speed with.
 //! - `tidy`: checks what the compiler cannot: who may depend on whom, module heads, links, stray marks.
 //!
 //! Nothing that ships depends on this crate.
@@ -13,8 +15,10 @@
 )]
 
 mod fixtures;
+mod peers;
 mod process;
 mod quickstart;
+mod synth;
 mod test;
 mod tidy;
 mod workspace;
@@ -28,6 +32,8 @@ commands:
   quickstart [PROMPT]      build, get the starter model, answer PROMPT or open the chat
   test [--full] [FILTER]   fetch the fixtures, build, run all tests (or those that match FILTER)
   fixtures [--full]        fetch the fixtures only
+  peers [OPTIONS]          compare the speed with llama.cpp and ik_llama.cpp (see peers --help)
+  synth-model NAME         write a model file of true shapes with random weights (see synth-model --help)
   tidy                     check crate arrows, module heads, links and stray marks
 
 --full adds the larger real models (about 1.4 GB) and the tests that need them.";
@@ -52,6 +58,8 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<ExitCode> {
         "quickstart" => quickstart::run(rest),
         "test" => test::run(rest),
         "fixtures" => test::fetch_only(rest),
+        "peers" => peers::run(rest),
+        "synth-model" => synth::run(rest),
         "tidy" => tidy::run(),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

@@ -1,5 +1,6 @@
 //! What `slmd` can do: one file per command.
 
+mod bench;
 #[expect(
     unreachable_pub,
     reason = "the module of a program, written as if for a library"
@@ -32,6 +33,8 @@ enum Command {
     },
     /// Download a model: through the running daemon, or into the store where none runs
     Pull(pull::PullArgs),
+    /// Measure how fast a model runs here, with the tests of llama-bench
+    Bench(bench::BenchArgs),
     /// Look at what the engine makes of a file
     #[command(subcommand)]
     Debug(debug::DebugCommand),
@@ -41,7 +44,9 @@ enum Command {
 pub(crate) fn run() -> ExitCode {
     // the provider must be there before the first HTTPS client; a second one is no harm
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
-    match dispatch(Args::parse()) {
+    match dispatch(Args::parse_from(
+        bench::with_long_names(std::env::args_os()),
+    )) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
@@ -54,6 +59,7 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Serve { flags } => serve::run(resolve(&flags)?),
         Command::Pull(args) => pull::run(args),
+        Command::Bench(args) => bench::run(&args),
         Command::Debug(command) => debug::run(&command),
     }
 }

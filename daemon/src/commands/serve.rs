@@ -1,10 +1,9 @@
 //! `slmd serve`: the daemon in the foreground.
 
 use super::occupant::Occupant;
-use crate::{config::Config, routes, server, shutdown, state::App};
+use crate::{config::Config, cpu::CpuChoice, routes, server, shutdown, state::App};
 use anyhow::{Context, bail};
 use slm_api::host::Host;
-use slm_kernels::Isa;
 use slm_registry::Store;
 use std::{io, time::Duration};
 use tokio::net::TcpListener;
@@ -35,8 +34,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         .await?
         .map_err(super::with_hint)
         .context("cannot open the models directory")?;
-    log_start(&config);
     let app = App::new(config, store, address.ip().is_loopback());
+    log_start(&app.config, &app.cpu);
     app.models.start_expiry();
     tokio::spawn(shutdown::watch_signals(app.shutdown.clone()));
     tracing::info!("listening on {address}");
@@ -60,13 +59,19 @@ fn prune(store: Store) {
     }));
 }
 
-fn log_start(config: &Config) {
+fn log_start(config: &Config, cpu: &CpuChoice) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         models = %config.models_dir.display(),
-        cpu = %config.cpu.unwrap_or_else(Isa::best),
-        threads = config.n_threads.unwrap_or_else(slm_kernels::available_threads),
         "slmd"
+    );
+    tracing::info!(
+        tier = %cpu.tier,
+        reason = cpu.tier_reason,
+        threads = cpu.threads,
+        threads_reason = cpu.threads_reason,
+        features = cpu.features.join(","),
+        "cpu"
     );
     for (setting, value, origin) in &config.set {
         tracing::info!(value, %origin, "set {setting}");

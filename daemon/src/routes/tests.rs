@@ -48,6 +48,20 @@ async fn liveness_and_version() {
 }
 
 #[tokio::test]
+async fn version_says_what_computes_and_why() {
+    let daemon = TestDaemon::with(|config| config.cpu = Some(slm_kernels::Isa::Portable));
+    let slm = daemon.get("/api/version").await.json()["slm"].clone();
+    assert_eq!(slm["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(slm["cpu"]["tier"], "portable");
+    assert_eq!(slm["cpu"]["threads"], 1);
+    for reason in ["reason", "threads_reason"] {
+        let text = slm["cpu"][reason].as_str();
+        assert!(text.is_some_and(|text| !text.is_empty()), "{slm}");
+    }
+    assert!(slm["cpu"]["features"].is_array(), "{slm}");
+}
+
+#[tokio::test]
 async fn unknown_routes_and_methods_answer_in_plain_text() {
     let daemon = TestDaemon::new();
     let answer = daemon.get("/api/nothing").await;

@@ -11,6 +11,8 @@ mod thread;
 
 pub use request::{Finish, GenerateRequest, QueueFull, Stats, StepResult, StopReason};
 
+pub(crate) use sequence::prefill_chunk;
+
 use crate::{LoadError, Tokenizer, model::Model};
 use request::Entry;
 use slm_kernels::KvType;

@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("slm-cli", &["slm-api", "slm-modelfile"]),
+    ("slm-synth", &["slm-gguf", "slm-kernels"]),
     ("slm-tests", &["slm-api"]),
     ("xtask", &[]),
 ];

@@ -1,0 +1,194 @@
+//! Which CPU tier and how many threads compute, and why: for the log and for bug reports.
+
+use crate::config::{Config, Origin};
+use slm_api::ollama::CpuInfo;
+use slm_kernels::{Isa, available_threads, cpu_features};
+use std::fs;
+
+/// What was chosen, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct CpuChoice {
+    pub(crate) tier: Isa,
+    /// Why this tier.
+    pub(crate) tier_reason: String,
+    pub(crate) threads: usize,
+    /// Why so many threads.
+    pub(crate) threads_reason: String,
+    /// Instruction sets of this CPU.
+    pub(crate) features: Vec<&'static str>,
+}
+
+impl CpuChoice {
+    /// What `config` makes of this machine.
+    pub(crate) fn of(config: &Config) -> Self {
+        let (tier, tier_reason) = match config.cpu {
+            Some(isa) => (isa, format!("forced by {}", origin(config, "cpu"))),
+            None => {
+                let usable = Isa::ALL.iter().filter(|isa| isa.is_supported());
+                let names: Vec<String> = usable.map(Isa::to_string).collect();
+                let reason = format!("the best of {}, which this CPU has", names.join(", "));
+                (Isa::best(), reason)
+            }
+        };
+        let (threads, threads_reason) = match config.n_threads {
+            Some(n) => (n, format!("set by {}", origin(config, "num-threads"))),
+            None => (
+                available_threads(),
+                limit(available_threads(), n_allowed(), n_online()),
+            ),
+        };
+        Self {
+            tier,
+            tier_reason,
+            threads,
+            threads_reason,
+            features: cpu_features(),
+        }
+    }
+
+    /// The same on the wire.
+    pub(crate) fn info(&self) -> CpuInfo {
+        CpuInfo {
+            tier: self.tier.to_string(),
+            reason: self.tier_reason.clone(),
+            threads: self.threads,
+            threads_reason: self.threads_reason.clone(),
+            features: self.features.iter().map(|&f| f.to_owned()).collect(),
+        }
+    }
+}
+
+/// Who set `setting`.
+fn origin(config: &Config, setting: &str) -> String {
+    let set = config.set.iter().find(|(name, _, _)| *name == setting);
+    match set {
+        Some((_, _, Origin::Flag)) => format!("--{setting}"),
+        Some((_, _, origin)) => origin.to_string(),
+        None => "the configuration".to_owned(),
+    }
+}
+
+/// What bounds the threads when nobody sets them.
+fn limit(available: usize, allowed: Option<usize>, online: Option<usize>) -> String {
+    match (allowed, online) {
+        (Some(allowed), _) if available < allowed => {
+            format!("the control group's quota is worth {available} of the {allowed} usable CPUs")
+        }
+        (Some(allowed), Some(online)) if allowed < online => {
+            format!("the affinity of the process allows {allowed} of {online} CPUs")
+        }
+        _ => "every CPU of the machine".to_owned(),
+    }
+}
+
+/// CPUs that the affinity of this process allows.
+fn n_allowed() -> Option<usize> {
+    #[cfg(target_os = "linux")]
+    return rustix::thread::sched_getaffinity(None)
+        .ok()
+        .map(|set| set.count() as usize);
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// CPUs that the machine has switched on.
+fn n_online() -> Option<usize> {
+    count_of(&fs::read_to_string("/sys/devices/system/cpu/online").ok()?)
+}
+
+/// How many numbers a list such as `0-3,8` names.
+fn count_of(list: &str) -> Option<usize> {
+    list.trim().split(',').try_fold(0, |sum: usize, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        sum.checked_add(last.checked_sub(first)?.checked_add(1)?)
+    })
+}
+
+/// What the CPU calls itself; "" where it cannot be asked.
+pub(crate) fn model_name() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = info.lines().find(|line| line.starts_with("model name"));
+    let name = line.and_then(|line| line.split_once(':'));
+    name.map_or_else(String::new, |(_, name)| name.trim().to_owned())
+}
+
+/// Bytes of the largest cache; `None` where it cannot be asked.
+pub(crate) fn largest_cache() -> Option<usize> {
+    let sizes = (0..8).filter_map(|index| {
+        let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/size");
+        size_of_cache(&fs::read_to_string(path).ok()?)
+    });
+    sizes.max()
+}
+
+/// `512K` in bytes.
+fn size_of_cache(text: &str) -> Option<usize> {
+    let text = text.trim();
+    let (number, unit) = match text.char_indices().next_back()? {
+        (at, 'K') => (&text[..at], 1 << 10),
+        (at, 'M') => (&text[..at], 1 << 20),
+        (at, 'G') => (&text[..at], 1 << 30),
+        _ => (text, 1),
+    };
+    number.parse::<usize>().ok()?.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Flags;
+
+    fn choice(env: &[(&str, &str)]) -> CpuChoice {
+        let look_up = |name: &str| {
+            let found = env.iter().find(|(n, _)| *n == name);
+            found.map_or_else(
+                || (name == "SLM_MODELS").then(|| "m".to_owned()),
+                |(_, value)| Some((*value).to_owned()),
+            )
+        };
+        CpuChoice::of(&Config::resolve(&Flags::default(), look_up).unwrap())
+    }
+
+    #[test]
+    fn what_was_forced_says_by_whom() {
+        let forced = choice(&[("SLM_CPU", "portable"), ("SLM_NUM_THREADS", "3")]);
+        assert_eq!((forced.tier, forced.threads), (Isa::Portable, 3));
+        assert_eq!(forced.tier_reason, "forced by SLM_CPU");
+        assert_eq!(forced.threads_reason, "set by SLM_NUM_THREADS");
+        let free = choice(&[]);
+        assert_eq!(
+            (free.tier, free.threads),
+            (Isa::best(), available_threads())
+        );
+        assert!(free.tier_reason.contains("portable"), "{free:?}");
+        assert_eq!(free.info().tier, Isa::best().to_string());
+    }
+
+    #[test]
+    fn the_narrowest_limit_is_named() {
+        #[track_caller]
+        fn check(available: usize, allowed: usize, online: usize, words: &str) {
+            let text = limit(available, Some(allowed), Some(online));
+            assert!(text.contains(words), "{text}");
+        }
+        check(2, 4, 8, "quota is worth 2 of the 4");
+        check(4, 4, 8, "affinity of the process allows 4 of 8");
+        check(8, 8, 8, "every CPU");
+        assert_eq!(limit(2, None, None), "every CPU of the machine");
+    }
+
+    #[test]
+    fn lists_and_sizes_of_the_kernel() {
+        assert_eq!(count_of("0-3,8\n"), Some(5));
+        assert_eq!(count_of("0\n"), Some(1));
+        for bad in ["", "x", "3-1", "0-18446744073709551615"] {
+            assert_eq!(count_of(bad), None, "{bad:?}");
+        }
+        assert_eq!(size_of_cache("32768K\n"), Some(32 << 20));
+        assert_eq!(size_of_cache("1M"), Some(1 << 20));
+        for bad in ["", "K", "99999999999999999999G"] {
+            assert_eq!(size_of_cache(bad), None, "{bad:?}");
+        }
+    }
+}
