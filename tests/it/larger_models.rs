@@ -1,5 +1,6 @@
 //! Real models of other families. They are large, so only `cargo xtask test --full` runs these.
 
+use crate::parity::{follows_llama_cpp, generates_what_llama_cpp_does};
 use serde_json::json;
 use slm_tests::{Daemon, Home, fixture};
 
@@ -35,4 +36,20 @@ fn qwen_2_5_coder() {
         "1.8B",
         "Q4_K_M",
     );
+}
+
+#[test]
+#[ignore = "needs `cargo xtask test --full`"]
+fn gemma_3_270m_writes_what_llama_cpp_does() {
+    let model = fixture("gemma-3-270m-q4_k_m.gguf");
+    follows_llama_cpp("gemma3-270m-greedy", &model);
+    generates_what_llama_cpp_does("gemma3-270m-greedy", &model);
+}
+
+#[test]
+#[ignore = "needs `cargo xtask test --full`"]
+fn qwen_2_5_coder_writes_what_llama_cpp_does() {
+    let model = fixture("qwen2.5-coder-1.5b-instruct-q4_k_m.gguf");
+    follows_llama_cpp("qwen2.5-coder-1.5b-greedy", &model);
+    generates_what_llama_cpp_does("qwen2.5-coder-1.5b-greedy", &model);
 }

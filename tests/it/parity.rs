@@ -1,6 +1,6 @@
 //! The engine computes what independent references compute.
 //!
-//! Tiny llama models against transformers in float32, the real starter model against llama.cpp (see
+//! Tiny models of every architecture against transformers in float32, real models against llama.cpp (see
 //! `tests/data/golden/README.md`). The reference is right until proven otherwise; no expectation here comes from slm.
 
 use serde_json::Value;
@@ -50,25 +50,21 @@ fn joined(ids: &[u64]) -> String {
 #[track_caller]
 fn logits_agree(name: &str) {
     for (cache, tolerance) in CACHES {
-        logits_agree_with(name, cache, tolerance);
+        logits_agree_with(name, &["--kv", cache], tolerance);
     }
 }
 
 #[track_caller]
-fn logits_agree_with(name: &str, cache: &str, tolerance: f64) {
+fn logits_agree_with(name: &str, options: &[&str], tolerance: f64) {
     let home = Home::new();
     let golden = golden_json(name);
     let prompt = joined(&ids(&golden["prompt_tokens"]));
     let expected = golden["logits"].as_object().expect("golden logits");
     let positions: Vec<&str> = expected.keys().map(String::as_str).collect();
     let at = positions.join(",");
-    let got = debug(
-        &home,
-        &[
-            "logits", "--tokens", &prompt, "--at", &at, "--greedy", "16", "--kv", cache,
-        ],
-        &golden_model(name),
-    );
+    let mut arguments = vec!["logits", "--tokens", &prompt, "--at", &at, "--greedy", "16"];
+    arguments.extend(options);
+    let got = debug(&home, &arguments, &golden_model(name));
     assert_eq!(got["tokens"], golden["prompt_tokens"]);
 
     let logits = got["logits"].as_object().expect("logits by position");
@@ -117,6 +113,31 @@ fn logits_of_mistral() {
     logits_agree("mistral");
 }
 
+#[test]
+fn logits_of_qwen() {
+    logits_agree("qwen3");
+    logits_agree("qwen2");
+}
+
+#[test]
+fn logits_of_gemma() {
+    logits_agree("gemma3");
+}
+
+/// The reference is for a short context.
+#[test]
+fn logits_of_phi() {
+    for (cache, tolerance) in CACHES {
+        logits_agree_with("phi3", &["--kv", cache, "--context", "256"], tolerance);
+    }
+}
+
+#[test]
+fn logits_of_bitnet() {
+    logits_agree("bitnet");
+    logits_agree("bitnet-b158");
+}
+
 /// `--all` and the last position by default.
 #[test]
 fn positions_of_logits() {
@@ -137,7 +158,17 @@ fn positions_of_logits() {
 #[test]
 fn tokens_of_the_tiny_models() {
     let home = Home::new();
-    for name in ["llama", "llama3-rope", "mistral"] {
+    for name in [
+        "llama",
+        "llama3-rope",
+        "mistral",
+        "qwen3",
+        "qwen2",
+        "gemma3",
+        "phi3",
+        "bitnet",
+        "bitnet-b158",
+    ] {
         let golden = golden_json(name);
         let text = golden["prompt_text"].as_str().unwrap();
         let file = home.write(&format!("{name}.txt"), text);
@@ -170,23 +201,29 @@ fn tokens_of_the_starter_model_and_back() {
     }
 }
 
+#[test]
+fn the_starter_model_follows_llama_cpp() {
+    follows_llama_cpp("smollm2-greedy", &starter_model());
+}
+
+#[test]
+fn the_starter_model_generates_what_llama_cpp_does() {
+    generates_what_llama_cpp_does("smollm2-greedy", &starter_model());
+}
+
 /// On llama.cpp's own greedy path the engine chooses as llama.cpp does. Two right implementations round 8-bit activations
 /// differently here and there, which moves a lead by 0.1 on average and hardly ever by 0.5 (so far between any two CPU tiers
 /// too): clear leads must agree everywhere, narrow ones nearly everywhere.
-#[test]
-fn the_starter_model_follows_llama_cpp() {
+#[track_caller]
+pub(crate) fn follows_llama_cpp(golden: &str, model: &Path) {
     const CLEAR_LEAD: f64 = 0.5;
     let home = Home::new();
     let (mut n_positions, mut n_equal) = (0, 0);
-    for case in golden_json("smollm2-greedy").as_array().unwrap() {
+    for case in golden_json(golden).as_array().unwrap() {
         let (prompt, tokens) = (ids(&case["prompt_tokens"]), ids(&case["tokens"]));
         let margins = numbers(&case["top1_minus_top2_logprob"]);
         let path: Vec<u64> = prompt.iter().chain(&tokens).copied().collect();
-        let got = debug(
-            &home,
-            &["logits", "--tokens", &joined(&path)],
-            &starter_model(),
-        );
+        let got = debug(&home, &["logits", "--tokens", &joined(&path)], model);
         let best = ids(&got["argmax"]);
         for (step, (token, margin)) in tokens.iter().zip(&margins).enumerate() {
             let is_equal = best[prompt.len() - 1 + step] == *token;
@@ -204,10 +241,10 @@ fn the_starter_model_follows_llama_cpp() {
 }
 
 /// Generating by itself, with its cache, it takes the same path up to llama.cpp's first near-tie.
-#[test]
-fn the_starter_model_generates_what_llama_cpp_does() {
+#[track_caller]
+pub(crate) fn generates_what_llama_cpp_does(golden: &str, model: &Path) {
     let home = Home::new();
-    for case in golden_json("smollm2-greedy").as_array().unwrap() {
+    for case in golden_json(golden).as_array().unwrap() {
         let want = ids(&case["tokens"]);
         let margins = numbers(&case["top1_minus_top2_logprob"]);
         let n_sure = margins
@@ -219,7 +256,7 @@ fn the_starter_model_generates_what_llama_cpp_does() {
         let got = debug(
             &home,
             &["logits", "--tokens", &prompt, "--greedy", &n],
-            &starter_model(),
+            model,
         );
         assert_eq!(
             ids(&got["greedy"])[..n_sure],

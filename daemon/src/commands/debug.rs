@@ -54,6 +54,9 @@ pub struct LogitsArgs {
     /// Element type of the KV cache
     #[arg(long, default_value = "f32", value_parser = ["f32", "f16"])]
     kv: String,
+    /// Context to load the model for, in tokens; Phi models depend on it [default: the model's own]
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
     /// CPU tier to use [default: the best]
     #[arg(long, env = "SLM_CPU")]
     cpu: Option<String>,
@@ -120,6 +123,7 @@ fn logits(args: &LogitsArgs) -> anyhow::Result<()> {
     let options = LoadOptions {
         n_threads: args.threads,
         cpu: args.cpu.clone(),
+        context_length: args.context,
         kv_type,
         ..LoadOptions::default()
     };
