@@ -219,7 +219,7 @@ pub(crate) fn follows_llama_cpp(golden: &str, model: &Path) {
     const CLEAR_LEAD: f64 = 0.5;
     let home = Home::new();
     let (mut n_positions, mut n_equal) = (0, 0);
-    for case in golden_json(golden).as_array().unwrap() {
+    for case in golden_json(golden).as_array().expect("prompts") {
         let (prompt, tokens) = (ids(&case["prompt_tokens"]), ids(&case["tokens"]));
         let margins = numbers(&case["top1_minus_top2_logprob"]);
         let path: Vec<u64> = prompt.iter().chain(&tokens).copied().collect();
@@ -244,7 +244,7 @@ pub(crate) fn follows_llama_cpp(golden: &str, model: &Path) {
 #[track_caller]
 pub(crate) fn generates_what_llama_cpp_does(golden: &str, model: &Path) {
     let home = Home::new();
-    for case in golden_json(golden).as_array().unwrap() {
+    for case in golden_json(golden).as_array().expect("prompts") {
         let want = ids(&case["tokens"]);
         let margins = numbers(&case["top1_minus_top2_logprob"]);
         let n_sure = margins
