@@ -25,6 +25,24 @@ impl MappedFile {
         // SAFETY: the map is read-only and the store never writes to a blob after it became visible; see the type.
         Ok(Self(unsafe { memmap2::Mmap::map(&file)? }))
     }
+
+    /// Says that `part` of the file is not needed soon, so that its pages do not count as this process' memory. Read
+    /// again they come back. Bytes that are not the file's are left alone.
+    pub(crate) fn release(&self, part: &[u8]) {
+        let (map, part) = (self.0.as_ptr_range(), part.as_ptr_range());
+        if part.start < map.start || part.end > map.end {
+            return;
+        }
+        #[cfg(unix)]
+        {
+            let offset = part.start.addr() - map.start.addr();
+            let len = part.end.addr() - part.start.addr();
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: pages of a shared read-only map hold what the file holds, whether dropped before or not. The
+            // advice changes memory use alone, so that its failure may be ignored.
+            let _ = unsafe { self.0.unchecked_advise_range(advice, offset, len) };
+        }
+    }
 }
 
 impl Deref for MappedFile {

@@ -9,7 +9,7 @@ use super::{
     rope::{Angles, Rope},
     weights::{LayerWeights, Linear, Weights},
 };
-use crate::{KvCache, LoadError, TokenId};
+use crate::{KvCache, LoadError, MappedFile, TokenId};
 use slm_gguf::Gguf;
 use slm_kernels::{Activations, AttentionArgs, AttentionScratch, Compute, KvType, Matrix};
 
@@ -58,12 +58,13 @@ pub struct Scratch {
 
 impl Decoder {
     pub(super) fn load(
+        file: &MappedFile,
         gguf: &Gguf<'_>,
         spec: DecoderSpec,
         compute: Compute,
         kv_type: KvType,
     ) -> Result<Self, LoadError> {
-        let weights = Weights::load(gguf, &spec, &compute)?;
+        let weights = Weights::load(file, gguf, &spec, &compute)?;
         let rope = Rope::new(&spec.rope, weights.rope_factors.as_deref());
         let sliding_rope = spec.sliding.as_ref().map(|s| Rope::new(&s.rope, None));
         Ok(Self {

@@ -63,7 +63,7 @@ impl Model {
             .map(str::to_owned);
         memory::check(weights::packed_bytes(&gguf))?;
         let compute = compute(options)?;
-        let decoder = Decoder::load(&gguf, spec, compute, options.kv_type)?;
+        let decoder = Decoder::load(&file, &gguf, spec, compute, options.kv_type)?;
         if decoder.spec().vocab_size < tokenizer.vocab_size() {
             return Err(LoadError::Tensor {
                 name: "token_embd.weight".into(),

@@ -4,7 +4,7 @@
 //! contiguous, so splitting is slicing.
 
 use super::DecoderSpec;
-use crate::{LoadError, memory};
+use crate::{LoadError, MappedFile, memory};
 use slm_gguf::{Gguf, TensorInfo};
 use slm_kernels::{
     Compute, Matrix, PackError,
@@ -51,12 +51,18 @@ pub(super) struct Linear {
 }
 
 impl Weights {
+    /// `gguf` is what `file` holds.
     pub(super) fn load(
+        file: &MappedFile,
         gguf: &Gguf<'_>,
         spec: &DecoderSpec,
         compute: &Compute,
     ) -> Result<Self, LoadError> {
-        let loader = Loader { gguf, compute };
+        let loader = Loader {
+            file,
+            gguf,
+            compute,
+        };
         let d = spec.hidden_size;
         let layers = (0..spec.n_layers)
             .map(|il| loader.layer(spec, il))
@@ -112,6 +118,7 @@ pub(super) fn packed_bytes(gguf: &Gguf<'_>) -> u64 {
 }
 
 struct Loader<'a> {
+    file: &'a MappedFile,
     gguf: &'a Gguf<'a>,
     compute: &'a Compute,
 }
@@ -252,6 +259,7 @@ impl Loader<'_> {
         bytes: &[u8],
     ) -> Result<Matrix, LoadError> {
         let packed = Matrix::pack(self.compute, quant_type, n_rows, n_cols, bytes);
+        self.file.release(bytes);
         packed.map_err(|e| match e {
             PackError::OutOfMemory { size_bytes } => LoadError::OutOfMemory {
                 needed_bytes: size_bytes as u64,
