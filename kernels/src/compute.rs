@@ -6,7 +6,7 @@ use crate::activations::{RecordKind, cut_into_groups};
 use crate::attention;
 use crate::dispatch::{self, KernelTable};
 use crate::matmul::{Job, MatmulFn};
-use crate::memory::Shared;
+use crate::memory::{Arena, Shared};
 use crate::pool::Pool;
 use crate::{Activations, AttentionArgs, AttentionScratch, Isa, KvLayer, Matrix, UnsupportedCpu};
 
@@ -35,6 +35,7 @@ pub enum RopeStyle {
 pub struct Compute {
     kernels: &'static KernelTable,
     pool: Pool,
+    arena: Arena,
 }
 
 impl Compute {
@@ -47,6 +48,7 @@ impl Compute {
         Ok(Compute {
             kernels,
             pool: Pool::new(n_threads),
+            arena: Arena::default(),
         })
     }
 
@@ -58,6 +60,11 @@ impl Compute {
     /// How many threads compute, the caller included.
     pub fn n_threads(&self) -> usize {
         self.pool.n_threads()
+    }
+
+    /// Where its matrices lie.
+    pub(crate) fn arena(&self) -> &Arena {
+        &self.arena
     }
 
     /// Runs `task` over disjoint sub-ranges of `0..n_items`, of `grain` items at least, on all threads (the caller is

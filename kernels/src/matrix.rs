@@ -4,7 +4,7 @@ use crate::Compute;
 use crate::activations::RecordKind;
 use crate::format::QuantType;
 use crate::layout::{self, TILE_ROWS, TileShape};
-use crate::memory::{AlignedBytes, Shared};
+use crate::memory::{Part, Shared};
 
 /// Packed weights `[n_rows, n_cols]`, immutable.
 pub struct Matrix {
@@ -12,7 +12,7 @@ pub struct Matrix {
     n_rows: usize,
     n_cols: usize,
     shape: TileShape,
-    tiles: AlignedBytes,
+    tiles: Part,
 }
 
 impl std::fmt::Debug for Matrix {
@@ -107,7 +107,7 @@ impl Matrix {
         let shape = TileShape::new(quant_type, n_cols);
         let n_tiles = n_rows.div_ceil(TILE_ROWS);
         let size_bytes = n_tiles.saturating_mul(shape.tile_bytes);
-        let tiles = AlignedBytes::zeroed(size_bytes);
+        let tiles = compute.arena().zeroed(size_bytes);
         let mut tiles = tiles.ok_or(PackError::OutOfMemory { size_bytes })?;
         let start = Shared(tiles.as_mut_slice().as_mut_ptr());
         compute.parallel_for(n_tiles, 1, &|range| {

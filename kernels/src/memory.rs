@@ -2,6 +2,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The bytes of a cache line and of the widest vector.
 pub(crate) const LINE: usize = 64;
@@ -20,7 +21,7 @@ pub(crate) struct AlignedBytes {
 enum Origin {
     Allocator(Layout),
     /// A map of this many bytes, `skipped` of them before the first one that is used.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     Map {
         skipped: usize,
         size: usize,
@@ -35,7 +36,7 @@ unsafe impl Sync for AlignedBytes {}
 impl AlignedBytes {
     /// `None` when the system has no memory to give.
     pub(crate) fn zeroed(size_bytes: usize) -> Option<Self> {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         if size_bytes >= HUGE_PAGE {
             return Self::mapped(size_bytes);
         }
@@ -51,7 +52,7 @@ impl AlignedBytes {
 
     /// Pages of the system's own, huge ones where it has them: they are zero until they are first written, by whichever
     /// thread does that, so that nothing is cleared twice and the advice comes in time.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     fn mapped(len: usize) -> Option<Self> {
         use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
         let size = len
@@ -84,10 +85,6 @@ impl AlignedBytes {
         self.len
     }
 
-    pub(crate) fn as_ptr(&self) -> *const u8 {
-        self.start.as_ptr()
-    }
-
     pub(crate) fn as_slice(&self) -> &[u8] {
         // SAFETY: the allocation has this size, is initialised (zeroed) and lives as long as `self`.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len()) }
@@ -104,7 +101,7 @@ impl Drop for AlignedBytes {
         match self.origin {
             // SAFETY: allocated with this layout, and freed once.
             Origin::Allocator(layout) => unsafe { dealloc(self.start.as_ptr(), layout) },
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", not(miri)))]
             Origin::Map { skipped, size } => {
                 // SAFETY: the map of this size starts so far before, and is given back once. That cannot fail for a
                 // whole map; were it to, memory would be lost and nothing else.
@@ -112,6 +109,70 @@ impl Drop for AlignedBytes {
                     unsafe { rustix::mm::munmap(self.start.as_ptr().sub(skipped).cast(), size) };
             }
         }
+    }
+}
+
+/// Bytes of a block of an [`Arena`].
+const BLOCK: usize = 32 << 20;
+
+/// Memory for many matrices, cut from large blocks: smaller than a huge page each, they lie in huge pages together.
+#[derive(Default)]
+pub(crate) struct Arena {
+    /// The block that is being cut, and how much of it is taken.
+    current: Mutex<Option<(Arc<AlignedBytes>, usize)>>,
+}
+
+impl Arena {
+    /// Zeroed bytes that start on a cache line, given back when the last part of their block is. `None` when the system
+    /// has no memory to give.
+    pub(crate) fn zeroed(&self, len: usize) -> Option<Part> {
+        if len > BLOCK / 2 {
+            let block = Arc::new(AlignedBytes::zeroed(len)?);
+            return Some(Part {
+                block,
+                first: 0,
+                len,
+            });
+        }
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let (block, first) = match current.take() {
+            Some((block, taken)) if len <= block.len() - taken => (block, taken),
+            _ => (Arc::new(AlignedBytes::zeroed(BLOCK)?), 0),
+        };
+        *current = Some((Arc::clone(&block), first + len.next_multiple_of(LINE)));
+        Some(Part { block, first, len })
+    }
+}
+
+/// A part of a block, nobody else's.
+pub(crate) struct Part {
+    block: Arc<AlignedBytes>,
+    first: usize,
+    len: usize,
+}
+
+impl Part {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn as_ptr(&self) -> *const u8 {
+        self.start().cast_const()
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        // SAFETY: an arena gives each part once; the bytes are initialised and written through `&mut` of it alone.
+        unsafe { std::slice::from_raw_parts(self.start(), self.len) }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.start(), self.len) }
+    }
+
+    fn start(&self) -> *mut u8 {
+        // SAFETY: the block has the part.
+        unsafe { self.block.start.as_ptr().add(self.first) }
     }
 }
 
