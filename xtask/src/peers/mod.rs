@@ -58,7 +58,7 @@ fn programs(workspace: &Workspace, options: &Options) -> Result<Vec<Program>> {
     process::show(
         workspace
             .cargo()
-            .args(["build", "--release", "--package", "slm-daemon"]),
+            .args(["build", "--release", "--workspace", "--bins"]),
         "building slmd",
     )?;
     let mut programs = vec![Program::slm(workspace.program("slmd"))];
