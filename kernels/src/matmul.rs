@@ -62,10 +62,10 @@ pub(crate) unsafe fn matmul<T: Tier, F: Format>(job: &Job<'_>) {
         let n_columns =
             (RECORDS_BYTES / column_bytes.max(1)).clamp(BATCH_COLUMNS.start, BATCH_COLUMNS.end);
         let mut groups = job.groups;
-        while let [first, ..] = groups {
+        while !groups.is_empty() {
             let (batch, rest) = groups.split_at(batch_len(groups, n_columns));
             for tile in job.tiles.clone() {
-                many_columns::<T, F>(job, tile, first.first, batch);
+                many_columns::<T, F>(job, tile, batch);
             }
             groups = rest;
         }
@@ -165,15 +165,13 @@ unsafe fn add_chunk<T: Tier, F: Format, C: CodeVectors, const N: usize>(
                 } else {
                     T::dot_columns::<4, N>(F::Codes::MAX, &mut sums, codes, x);
                 }
-            }
-            for half in sub * 2 / n_subs..(sub + 1) * 2 / n_subs {
-                if C::ARE_BYTES {
-                    break;
-                }
-                let codes = C::half::<T>(codes, half);
-                for (n, sum) in sums.iter_mut().enumerate() {
-                    let x = integers.add(4 * half * N + n);
-                    *sum = T::dot16(F::Codes::MAX, *sum, codes, x, N);
+            } else {
+                for half in sub * 2 / n_subs..(sub + 1) * 2 / n_subs {
+                    let codes = C::half::<T>(codes, half);
+                    for (n, sum) in sums.iter_mut().enumerate() {
+                        let x = integers.add(4 * half * N + n);
+                        *sum = T::dot16(F::Codes::MAX, *sum, codes, x, N);
+                    }
                 }
             }
             for (n, (acc, sum)) in acc.iter_mut().zip(sums).enumerate() {
@@ -197,15 +195,10 @@ struct Panel {
 }
 
 /// # Safety
-/// As for [`matmul`]; `groups` are of the job, a batch that starts at column `first_column`, and `tile` is one of its
-/// tiles.
+/// As for [`matmul`]; `groups` are a batch of the job, not empty, and `tile` is one of its tiles.
 #[inline(always)]
-unsafe fn many_columns<T: Tier, F: Format>(
-    job: &Job<'_>,
-    tile: usize,
-    first_column: usize,
-    groups: &[Group],
-) {
+unsafe fn many_columns<T: Tier, F: Format>(job: &Job<'_>, tile: usize, groups: &[Group]) {
+    let first_column = groups[0].first;
     let n_chunks = job.n_cols / CHUNK;
     let mut panel = MaybeUninit::<Panel>::uninit();
     let panel = panel.as_mut_ptr();

@@ -37,27 +37,18 @@ fn hidden(mut value: usize) -> usize {
     value
 }
 
-/// Sums of two products of codes, stored with 128 added, and activations: |code| · (± activation).
-///
-/// # Safety
-/// The CPU has AVX2.
-#[inline(always)]
-unsafe fn signed_pairs(codes: __m256i, x: __m256i) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let codes = _mm256_xor_si256(codes, _mm256_set1_epi8(i8::MIN));
-        _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes))
-    }
-}
-
-/// Sums of four products of codes, stored with 128 added, and activations.
+/// Sums of four products of codes, stored with 128 added, and activations: |code| · (± activation).
 ///
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
 unsafe fn signed_product(codes: __m256i, x: __m256i) -> __m256i {
     // SAFETY: the caller's promise.
-    unsafe { _mm256_madd_epi16(signed_pairs(codes, x), _mm256_set1_epi16(1)) }
+    unsafe {
+        let codes = _mm256_xor_si256(codes, _mm256_set1_epi8(i8::MIN));
+        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
+        _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+    }
 }
 
 // SAFETY of every block below: the intrinsics need the instructions that callers of a `Tier` promise, and pointers are
