@@ -263,8 +263,11 @@ impl Inner {
                 } else {
                     REST.start
                 };
-                // Woken early by the end of the pool alone.
-                thread::park_timeout(rest);
+                let until = Instant::now() + rest;
+                // A region that it woke for by itself may have left it a wake-up.
+                while !self.stop.load(Ordering::Acquire) && Instant::now() < until {
+                    thread::park_timeout(until.saturating_duration_since(Instant::now()));
+                }
                 rested_at = Some(Instant::now());
             }
         }

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{Compute, available_threads};
 
@@ -122,4 +122,36 @@ fn pools_come_and_go() {
         check_covers(&Compute::new(3, None).unwrap(), 9, 1);
     }
     assert!(available_threads() >= 1);
+}
+
+/// A thread that holds a region up for longer than a stall is left out of the next regions, which are whole all the same.
+#[test]
+fn a_thread_that_holds_a_region_up_rests() {
+    let compute = Compute::new(2, None).unwrap();
+    let caller = std::thread::current().id();
+    let is_caller = || std::thread::current().id() == caller;
+    let others_items = |pause: Duration| {
+        let (n_items, n_others) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        compute.parallel_for(64, 1, &|range| {
+            n_items.fetch_add(range.len(), Ordering::Relaxed);
+            if !is_caller() {
+                n_others.fetch_add(range.len(), Ordering::Relaxed);
+                std::thread::sleep(pause);
+            } else {
+                // Long enough for the other thread to take a share.
+                std::thread::sleep(Duration::from_micros(20));
+            }
+        });
+        assert_eq!(n_items.into_inner(), 64);
+        n_others.into_inner()
+    };
+    // The other thread may come late to a region on a busy machine; it must hold one up before it can rest.
+    let has_stalled = (0..1000).any(|_| others_items(Duration::from_millis(30)) > 0);
+    assert!(has_stalled, "the other thread never took a share");
+    let since = Instant::now();
+    let n_others = others_items(Duration::ZERO);
+    // On a machine so busy that the rest was over by then nothing can be said.
+    if since.elapsed() < Duration::from_millis(3) {
+        assert_eq!(n_others, 0, "it did not rest");
+    }
 }
