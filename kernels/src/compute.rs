@@ -8,7 +8,10 @@ use crate::dispatch::{self, KernelTable};
 use crate::matmul::{Job, MatmulFn};
 use crate::memory::{Arena, Shared};
 use crate::pool::Pool;
-use crate::{Activations, AttentionArgs, AttentionScratch, Isa, KvLayer, Matrix, UnsupportedCpu};
+use crate::recurrent::DeltaTask;
+use crate::{
+    Activations, AttentionArgs, AttentionScratch, DeltaShape, Isa, KvLayer, Matrix, UnsupportedCpu,
+};
 
 /// Weights that a thread takes at once, at least: enough to be worth the taking, a few microseconds.
 const GRAIN_BYTES: usize = 32 << 10;
@@ -193,6 +196,22 @@ impl Compute {
         });
     }
 
+    /// `x *= y`.
+    ///
+    /// # Panics
+    /// When the lengths disagree.
+    pub fn mul_assign(&self, x: &mut [f32], y: &[f32]) {
+        self.gate_mul(self.kernels.mul_assign, x, y);
+    }
+
+    /// `gate = sigmoid(gate) * up`.
+    ///
+    /// # Panics
+    /// When the lengths disagree.
+    pub fn sigmoid_mul(&self, gate: &mut [f32], up: &[f32]) {
+        self.gate_mul(self.kernels.sigmoid_mul, gate, up);
+    }
+
     /// `gate = silu(gate) * up`.
     ///
     /// # Panics
@@ -217,7 +236,7 @@ impl Compute {
         self.gate_mul(self.kernels.relu_squared_mul, gate, up);
     }
 
-    /// One of the gates of this table.
+    /// One of the products of this table.
     fn gate_mul(&self, kernel: unsafe fn(&mut [f32], &[f32]), gate: &mut [f32], up: &[f32]) {
         assert_eq!(gate.len(), up.len(), "the factors' lengths");
         self.by_rows(gate, 1, &|first, gate| {
@@ -325,6 +344,105 @@ impl Compute {
                 out,
             );
         }
+    }
+
+    /// A causal convolution of each channel over time: `out[t][c] = Σ_j taps[j][c] · x[t + j - (n_taps - 1)][c]`, and
+    /// SiLU of that where it is asked for.
+    ///
+    /// `taps` is `[n_taps, n_channels]`, `x` and `out` are `[n_tokens, n_channels]`. `history` is `[n_taps - 1,
+    /// n_channels]`: the inputs before `x`, and afterwards those before what follows.
+    ///
+    /// # Panics
+    /// When the lengths disagree.
+    pub fn convolve(
+        &self,
+        n_channels: usize,
+        taps: &[f32],
+        history: &mut [f32],
+        x: &[f32],
+        silu: bool,
+        out: &mut [f32],
+    ) {
+        assert!(
+            !taps.is_empty() && taps.len().is_multiple_of(n_channels),
+            "the taps' length"
+        );
+        assert_eq!(
+            history.len(),
+            taps.len() - n_channels,
+            "the history's length"
+        );
+        assert!(x.len().is_multiple_of(n_channels), "whole tokens");
+        assert_eq!(x.len(), out.len(), "the output's length");
+        let before: &[f32] = history;
+        self.by_rows(out, n_channels, &|first, out| {
+            for (index, out) in out.chunks_exact_mut(n_channels).enumerate() {
+                // SAFETY: the table proved the CPU.
+                unsafe { (self.kernels.convolve)(taps, before, x, first + index, silu, out) };
+            }
+        });
+        if x.len() >= history.len() {
+            history.copy_from_slice(&x[x.len() - history.len()..]);
+        } else {
+            history.copy_within(x.len().., 0);
+            let kept = history.len() - x.len();
+            history[kept..].copy_from_slice(x);
+        }
+    }
+
+    /// The gated delta rule for each head and token in turn: `S' = decay·S; δ = beta · (v − S'ᵀk); S = S' + k δᵀ;
+    /// out = Sᵀ q`, with one `S` for each value head in `state`.
+    ///
+    /// `q` and `k` are `[n_tokens, n_k_heads, k_head_dim]`, `v` and `out` are `[n_tokens, n_v_heads, v_head_dim]`,
+    /// `decay` and `beta` are `[n_tokens, n_v_heads]`; `state` has [`DeltaShape::state_len`] floats, zeroes at first.
+    ///
+    /// # Panics
+    /// When the lengths disagree.
+    #[expect(clippy::too_many_arguments, reason = "plain tensors, each needed")]
+    pub fn delta_rule(
+        &self,
+        shape: DeltaShape,
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+        decay: &[f32],
+        beta: &[f32],
+        state: &mut [f32],
+        out: &mut [f32],
+    ) {
+        let n_tokens = decay.len() / shape.n_v_heads;
+        let key_len = n_tokens * shape.n_k_heads * shape.k_head_dim;
+        let value_len = n_tokens * shape.n_v_heads * shape.v_head_dim;
+        assert_eq!(decay.len(), n_tokens * shape.n_v_heads, "whole tokens");
+        assert_eq!(beta.len(), decay.len(), "the factors' length");
+        assert!(q.len() == key_len && k.len() == key_len, "the keys' length");
+        assert!(
+            v.len() == value_len && out.len() == value_len,
+            "the values' length"
+        );
+        assert_eq!(state.len(), shape.state_len(), "the state's length");
+        let task = DeltaTask {
+            shape,
+            n_tokens,
+            q,
+            k,
+            v,
+            decay,
+            beta,
+        };
+        let (state, out) = (Shared(state.as_mut_ptr()), Shared(out.as_mut_ptr()));
+        let block_len = shape.block_len();
+        let grain = GRAIN_VALUES.div_ceil(block_len * n_tokens.max(1));
+        self.pool.parallel_for(shape.n_blocks(), grain, &|blocks| {
+            for block in blocks {
+                // SAFETY: the table proved the CPU; the lengths were checked above, and a block's state and
+                // columns of the output are its own.
+                unsafe {
+                    let state = state.get().add(block * block_len);
+                    (self.kernels.delta_rule)(&task, block, state, out.get());
+                }
+            }
+        });
     }
 
     /// Runs `task` over runs of rows of `values`, with the index of the first one.

@@ -12,6 +12,7 @@ use crate::activations::{Group, RecordKind};
 use crate::attention;
 use crate::format::QuantType;
 use crate::matmul::MatmulFn;
+use crate::recurrent::DeltaTask;
 
 /// A CPU tier: a set of instructions that one instance of every kernel is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,6 +149,8 @@ pub(crate) struct KernelTable {
     /// One row: `x`, `weight`, `eps`, `out`.
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     pub(crate) add_assign: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) mul_assign: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) sigmoid_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) gelu_tanh_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) relu_squared_mul: unsafe fn(&mut [f32], &[f32]),
@@ -155,6 +158,10 @@ pub(crate) struct KernelTable {
     /// One token: heads, `head_dim`, style, `cos`, `sin`.
     pub(crate) rope: unsafe fn(&mut [f32], usize, RopeStyle, &[f32], &[f32]),
     pub(crate) attention: attention::Kernels,
+    /// One token: taps, history, all tokens, which of them, SiLU, output.
+    pub(crate) convolve: unsafe fn(&[f32], &[f32], &[f32], usize, bool, &mut [f32]),
+    /// One block of columns: its state, the outputs of all.
+    pub(crate) delta_rule: unsafe fn(&DeltaTask<'_>, usize, *mut f32, *mut f32),
     #[cfg(test)]
     pub(crate) exp: unsafe fn(&mut [f32; 16]),
 }
@@ -192,7 +199,7 @@ macro_rules! kernel_table {
     ($tier:ty, $isa:expr $(, $features:literal)?) => {
         use crate::dispatch::KernelTable;
         use crate::format::QuantType;
-        use crate::{activations, attention, matmul, ops, unpack};
+        use crate::{activations, attention, matmul, ops, recurrent, unpack};
 
         /// The kernels of this tier.
         pub(crate) static TABLE: KernelTable = KernelTable {
@@ -221,12 +228,16 @@ macro_rules! kernel_table {
             write_group,
             rms_norm,
             add_assign,
+            mul_assign,
+            sigmoid_mul,
             silu_mul,
             gelu_tanh_mul,
             relu_squared_mul,
             scale,
             rope,
             attention: attention::Kernels { block: attention_block, merge: attention_merge },
+            convolve,
+            delta_rule,
             #[cfg(test)]
             exp,
         };
@@ -265,6 +276,18 @@ macro_rules! kernel_table {
         unsafe fn add_assign(x: &mut [f32], y: &[f32]) {
             // SAFETY: the caller's promise.
             unsafe { ops::add_assign::<$tier>(x, y) }
+        }
+
+        $(#[target_feature(enable = $features)])?
+        unsafe fn mul_assign(x: &mut [f32], y: &[f32]) {
+            // SAFETY: the caller's promise.
+            unsafe { ops::mul_assign::<$tier>(x, y) }
+        }
+
+        $(#[target_feature(enable = $features)])?
+        unsafe fn sigmoid_mul(gate: &mut [f32], up: &[f32]) {
+            // SAFETY: the caller's promise.
+            unsafe { ops::sigmoid_mul::<$tier>(gate, up) }
         }
 
         $(#[target_feature(enable = $features)])?
@@ -316,6 +339,30 @@ macro_rules! kernel_table {
         ) {
             // SAFETY: the caller's promise.
             unsafe { attention::merge::<$tier>(sum, other, n_rows, v_stride) }
+        }
+
+        $(#[target_feature(enable = $features)])?
+        unsafe fn convolve(
+            taps: &[f32],
+            history: &[f32],
+            x: &[f32],
+            token: usize,
+            silu: bool,
+            out: &mut [f32],
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { recurrent::convolve::<$tier>(taps, history, x, token, silu, out) }
+        }
+
+        $(#[target_feature(enable = $features)])?
+        unsafe fn delta_rule(
+            task: &recurrent::DeltaTask<'_>,
+            block: usize,
+            state: *mut f32,
+            out: *mut f32,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { recurrent::delta_rule::<$tier>(task, block, state, out) }
         }
 
         #[cfg(test)]

@@ -30,6 +30,7 @@ mod ops;
 mod oracle;
 mod pool;
 mod portable;
+mod recurrent;
 #[cfg(test)]
 mod tests;
 mod tier;
@@ -42,3 +43,4 @@ pub use dispatch::{Isa, UnknownIsa, UnsupportedCpu};
 pub use features::cpu_features;
 pub use kv::{KvLayer, KvType};
 pub use matrix::{Matrix, PackError};
+pub use recurrent::DeltaShape;

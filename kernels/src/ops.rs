@@ -105,6 +105,31 @@ impl Combine for ReluSquaredProduct {
     }
 }
 
+/// `a * b`.
+struct Product;
+
+impl Combine for Product {
+    #[inline(always)]
+    unsafe fn combine<T: Tier>(&self, a: T::F, b: T::F) -> T::F {
+        // SAFETY: the caller's promise.
+        unsafe { T::mul(a, b) }
+    }
+}
+
+/// `b / (1 + e^-a)`.
+struct SigmoidProduct;
+
+impl Combine for SigmoidProduct {
+    #[inline(always)]
+    unsafe fn combine<T: Tier>(&self, a: T::F, b: T::F) -> T::F {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let exp = T::exp(T::sub(T::splat(0.0), a));
+            T::div(b, T::add(T::splat(1.0), exp))
+        }
+    }
+}
+
 /// `a * self * b`.
 struct ScaledProduct(f32);
 
@@ -124,6 +149,26 @@ impl Combine for ScaledProduct {
 pub(crate) unsafe fn add_assign<T: Tier>(x: &mut [f32], y: &[f32]) {
     // SAFETY: the caller's promise.
     unsafe { zip::<T, _>(x, y, Sum) }
+}
+
+/// `x *= y`.
+///
+/// # Safety
+/// The CPU has the tier.
+#[inline(always)]
+pub(crate) unsafe fn mul_assign<T: Tier>(x: &mut [f32], y: &[f32]) {
+    // SAFETY: the caller's promise.
+    unsafe { zip::<T, _>(x, y, Product) }
+}
+
+/// `gate = sigmoid(gate) * up`.
+///
+/// # Safety
+/// The CPU has the tier.
+#[inline(always)]
+pub(crate) unsafe fn sigmoid_mul<T: Tier>(gate: &mut [f32], up: &[f32]) {
+    // SAFETY: the caller's promise.
+    unsafe { zip::<T, _>(gate, up, SigmoidProduct) }
 }
 
 /// `gate = silu(gate) * up`.

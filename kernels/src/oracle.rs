@@ -162,3 +162,43 @@ pub(crate) fn attention(
         })
         .collect()
 }
+
+/// One token of a convolution; `rows` are the inputs of its taps.
+pub(crate) fn convolve(taps: &[f32], rows: &[&[f32]], channel: usize) -> f64 {
+    let n_channels = taps.len() / rows.len();
+    let products = rows
+        .iter()
+        .enumerate()
+        .map(|(tap, row)| f64::from(taps[tap * n_channels + channel]) * f64::from(row[channel]));
+    products.sum()
+}
+
+/// One token of the gated delta rule on one head; `state` is `[k.len()][v.len()]`.
+pub(crate) fn delta_rule(
+    state: &mut [Vec<f64>],
+    (q, k, v): (&[f32], &[f32], &[f32]),
+    decay: f32,
+    beta: f32,
+) -> Vec<f64> {
+    let mut out = vec![0.0; v.len()];
+    for (column, out) in out.iter_mut().enumerate() {
+        for row in state.iter_mut() {
+            row[column] *= f64::from(decay);
+        }
+        let expected: f64 = state
+            .iter()
+            .zip(k)
+            .map(|(row, k)| row[column] * f64::from(*k))
+            .sum();
+        let delta = f64::from(beta) * (f64::from(v[column]) - expected);
+        for (row, k) in state.iter_mut().zip(k) {
+            row[column] += f64::from(*k) * delta;
+        }
+        *out = state
+            .iter()
+            .zip(q)
+            .map(|(row, q)| row[column] * f64::from(*q))
+            .sum();
+    }
+    out
+}

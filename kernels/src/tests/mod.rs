@@ -4,6 +4,7 @@ mod attention;
 mod matmul;
 mod ops;
 mod pool;
+mod recurrent;
 
 use crate::{Compute, Isa};
 

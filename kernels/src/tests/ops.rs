@@ -104,6 +104,9 @@ fn the_other_gates_and_scaling_are_the_oracles() {
             let x: Vec<f32> = random_values(&mut rng, n).iter().map(|x| x * 6.0).collect();
             let y = random_values(&mut rng, n);
             let (mut gelu, mut relu, mut scaled) = (x.clone(), x.clone(), x.clone());
+            let (mut sigmoid, mut product) = (x.clone(), x.clone());
+            compute.sigmoid_mul(&mut sigmoid, &y);
+            compute.mul_assign(&mut product, &y);
             compute.gelu_tanh_mul(&mut gelu, &y);
             compute.relu_squared_mul(&mut relu, &y);
             compute.scale(&mut scaled, 0.3);
@@ -121,6 +124,9 @@ fn the_other_gates_and_scaling_are_the_oracles() {
                 );
                 assert_eq!(relu[i], x[i].max(0.0) * x[i].max(0.0) * y[i]);
                 assert_eq!(scaled[i], x[i] * 0.3);
+                assert_eq!(product[i], x[i] * y[i]);
+                let expected = f64::from(y[i]) / (1.0 + f64::from(-x[i]).exp());
+                check_near("sigmoid", sigmoid[i], expected, 8.0);
             }
         }
         let far = [-1e30f32, -200.0, 200.0, 1e30, f32::NAN];
