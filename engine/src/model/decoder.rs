@@ -5,9 +5,9 @@
 //! more places, another gate, layers that see only the last positions. Tensors are row-major `[n_tokens, width]`.
 
 use super::{
-    DecoderSpec, Gate,
+    AttentionShape, DecoderSpec, Gate, Mixer,
     rope::{Angles, Rope},
-    weights::{LayerWeights, Linear, Weights},
+    weights::{AttentionWeights, LayerWeights, Linear, MixerWeights, Weights},
 };
 use crate::{KvCache, LoadError, MappedFile, TokenId};
 use slm_gguf::Gguf;
@@ -39,20 +39,25 @@ pub struct Decoder {
 #[derive(Default)]
 pub struct Scratch {
     /// Residual stream.
-    x: Vec<f32>,
+    pub(super) x: Vec<f32>,
     /// What a norm gives, then what a projection back to the stream gives.
-    h: Vec<f32>,
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    attention: Vec<f32>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
+    pub(super) h: Vec<f32>,
+    pub(super) q: Vec<f32>,
+    pub(super) k: Vec<f32>,
+    pub(super) v: Vec<f32>,
+    pub(super) attention: Vec<f32>,
+    pub(super) gate: Vec<f32>,
+    pub(super) up: Vec<f32>,
     /// What a norm in place gives, before it takes its source's place.
-    normed: Vec<f32>,
+    pub(super) normed: Vec<f32>,
+    /// Factors of the delta rule.
+    pub(super) decay: Vec<f32>,
+    pub(super) beta: Vec<f32>,
+    /// What every block gets for every token from a table of its own.
+    pub(super) per_layer: Vec<f32>,
     angles: Angles,
     sliding_angles: Angles,
-    activations: Activations,
+    pub(super) activations: Activations,
     attention_scratch: AttentionScratch,
 }
 
@@ -117,9 +122,18 @@ impl Decoder {
         if let Some(rope) = &self.sliding_rope {
             rope.fill(&mut scratch.sliding_angles, cache.len(), n_tokens);
         }
+        if let Some(table) = &self.weights.per_layer {
+            table.fill(self, scratch, tokens);
+        }
         for (il, layer) in self.weights.layers.iter().enumerate() {
-            self.attention_block(layer, cache, il, n_tokens, scratch);
+            self.mixer_block(layer, cache, il, n_tokens, scratch);
             self.ffn_block(layer, n_tokens, scratch);
+            if let Some(embedding) = &layer.embedding {
+                embedding.forward(self, scratch, il, n_tokens);
+            }
+            if let Some(scale) = layer.output_scale {
+                self.compute.scale(&mut scratch.x, scale);
+            }
         }
         cache.extend(tokens);
         self.logits(wanted, scratch, n_tokens, logits);
@@ -136,8 +150,8 @@ impl Decoder {
         }
     }
 
-    /// x += Wo · attention(norm(x))
-    fn attention_block(
+    /// x += mixer(norm(x)), where tokens meet
+    fn mixer_block(
         &self,
         layer: &LayerWeights,
         cache: &mut KvCache,
@@ -148,64 +162,104 @@ impl Decoder {
         let Self { spec, compute, .. } = self;
         resize(&mut s.h, n_tokens * spec.hidden_size);
         compute.rms_norm(&s.x, &layer.attn_norm, spec.rms_norm_eps, &mut s.h);
-
-        self.project(
-            &mut s.activations,
-            &s.h,
-            n_tokens,
-            &mut [
-                (&layer.q, &mut s.q),
-                (&layer.k, &mut s.k),
-                (&layer.v, &mut s.v),
-            ],
-        );
-        self.norm_in_place(layer.q_norm.as_deref(), &mut s.q, &mut s.normed);
-        self.norm_in_place(layer.k_norm.as_deref(), &mut s.k, &mut s.normed);
-        let (rope, angles, window) = match spec.sliding_layer(il) {
-            Some(sliding) => (&sliding.rope, &s.sliding_angles, Some(sliding.window)),
-            None => (&spec.rope, &s.angles, None),
-        };
-        for (heads, n_heads) in [(&mut s.q, spec.n_heads), (&mut s.k, spec.n_kv_heads)] {
-            compute.rope(
-                heads,
-                n_heads,
-                spec.head_dim,
-                rope.n_rot,
-                rope.style,
-                &angles.cos,
-                &angles.sin,
-            );
+        match &layer.mixer {
+            MixerWeights::Attention(weights) => self.attention(weights, cache, il, n_tokens, s),
+            MixerWeights::ShortConv(weights) => {
+                weights.forward(self, cache.recurrent(il), s, n_tokens);
+            }
+            MixerWeights::DeltaNet(weights) => {
+                weights.forward(self, cache.recurrent(il), s, n_tokens);
+            }
         }
-
-        let kv = cache.layer_mut(il);
-        kv.append(n_tokens, &s.k, &s.v);
-        resize(&mut s.attention, n_tokens * spec.n_heads * spec.v_head_dim);
-        let args = AttentionArgs {
-            n_tokens,
-            n_heads: spec.n_heads,
-            scale: spec.attention_scale,
-            window,
-            softcap: None,
-        };
-        compute.attention(&mut s.attention_scratch, &args, kv, &s.q, &mut s.attention);
-        self.norm_in_place(
-            layer.attn_sub_norm.as_deref(),
-            &mut s.attention,
-            &mut s.normed,
-        );
-
-        self.project(
-            &mut s.activations,
-            &s.attention,
-            n_tokens,
-            &mut [(&layer.attn_output, &mut s.h)],
-        );
         self.norm_in_place(
             layer.post_attention_norm.as_deref(),
             &mut s.h,
             &mut s.normed,
         );
         compute.add_assign(&mut s.x, &s.h);
+    }
+
+    /// h = Wo · (attention(h) ⊙ σ(Wg · h))
+    fn attention(
+        &self,
+        weights: &AttentionWeights,
+        cache: &mut KvCache,
+        il: usize,
+        n_tokens: usize,
+        s: &mut Scratch,
+    ) {
+        let Self { spec, compute, .. } = self;
+        let shape = self.attention_shape(il);
+        let mut outputs = vec![(&weights.q, &mut s.q)];
+        if let Some(kv) = &weights.kv {
+            outputs.push((&kv.k, &mut s.k));
+            outputs.extend(kv.v.as_ref().map(|v| (v, &mut s.v)));
+        }
+        outputs.extend(weights.gate.as_ref().map(|gate| (gate, &mut s.gate)));
+        self.project(&mut s.activations, &s.h, n_tokens, &mut outputs);
+
+        let (rope, angles, window) = match spec.sliding_layer(il) {
+            Some(sliding) => (&sliding.rope, &s.sliding_angles, Some(sliding.window)),
+            None => (&spec.rope, &s.angles, None),
+        };
+        let rotate = |heads: &mut [f32], n_heads: usize| {
+            compute.rope(
+                heads,
+                n_heads,
+                shape.head_dim,
+                rope.n_rot,
+                rope.style,
+                &angles.cos,
+                &angles.sin,
+            );
+        };
+        self.norm_in_place(weights.q_norm.as_deref(), &mut s.q, &mut s.normed);
+        rotate(&mut s.q, shape.n_heads);
+        if let Some(kv) = &weights.kv {
+            if kv.v.is_none() {
+                s.v.clone_from(&s.k);
+            }
+            self.norm_in_place(kv.k_norm.as_deref(), &mut s.k, &mut s.normed);
+            self.norm_in_place(kv.v_norm.as_deref(), &mut s.v, &mut s.normed);
+            rotate(&mut s.k, shape.n_kv_heads);
+            cache.own_kv(il).append(n_tokens, &s.k, &s.v);
+        }
+
+        let values = n_tokens * shape.n_heads * shape.v_head_dim;
+        resize(&mut s.attention, values);
+        let args = AttentionArgs {
+            n_tokens,
+            n_heads: shape.n_heads,
+            scale: spec.attention_scale,
+            window,
+            softcap: None,
+        };
+        let kv = cache.kv(il);
+        compute.attention(&mut s.attention_scratch, &args, kv, &s.q, &mut s.attention);
+        if weights.gate.is_some() {
+            compute.sigmoid_mul(&mut s.gate, &s.attention);
+            std::mem::swap(&mut s.gate, &mut s.attention);
+        }
+        self.norm_in_place(
+            weights.attn_sub_norm.as_deref(),
+            &mut s.attention,
+            &mut s.normed,
+        );
+        self.project(
+            &mut s.activations,
+            &s.attention,
+            n_tokens,
+            &mut [(&weights.attn_output, &mut s.h)],
+        );
+    }
+
+    /// # Panics
+    /// When block `il` has no attention.
+    fn attention_shape(&self, il: usize) -> AttentionShape {
+        match self.spec.block(il).mixer {
+            Mixer::Attention(shape) => shape,
+            other => panic!("block {il} has no attention but {other:?}"),
+        }
     }
 
     /// x += Wd · (gate(Wg · norm(x)) ⊙ Wu · norm(x))
@@ -259,10 +313,18 @@ impl Decoder {
             &mut [(self.weights.head(), logits)],
         );
         add_bias(logits, self.weights.output_bias.as_deref());
+        if let Some(cap) = self.spec.logit_softcap {
+            self.compute.softcap(logits, cap);
+        }
     }
 
     /// Norms the rows of `values`, where the block has this norm.
-    fn norm_in_place(&self, weight: Option<&[f32]>, values: &mut Vec<f32>, normed: &mut Vec<f32>) {
+    pub(super) fn norm_in_place(
+        &self,
+        weight: Option<&[f32]>,
+        values: &mut Vec<f32>,
+        normed: &mut Vec<f32>,
+    ) {
         let Some(weight) = weight else { return };
         resize(normed, values.len());
         self.compute
@@ -271,17 +333,18 @@ impl Decoder {
     }
 
     /// One quantisation of `x`, one parallel region, for all `outputs` that read it; scaled, and biases added.
-    fn project<const N: usize>(
+    pub(super) fn project(
         &self,
         activations: &mut Activations,
         x: &[f32],
         n_tokens: usize,
-        outputs: &mut [(&Linear, &mut Vec<f32>); N],
+        outputs: &mut [(&Linear, &mut Vec<f32>)],
     ) {
-        let mut products = outputs.each_mut().map(|(linear, out)| {
+        let products = outputs.iter_mut().map(|(linear, out)| {
             resize(out, n_tokens * linear.matrix.n_rows());
-            (&linear.matrix as &Matrix, out.as_mut_slice())
+            (&linear.matrix, out.as_mut_slice())
         });
+        let mut products: Vec<(&Matrix, &mut [f32])> = products.collect();
         self.compute.matmul(activations, x, n_tokens, &mut products);
         for (linear, out) in outputs {
             if let Some(scale) = linear.scale {
@@ -301,6 +364,6 @@ fn add_bias(rows: &mut [f32], bias: Option<&[f32]>) {
 }
 
 /// Sets the length; what is in it is overwritten next, so shrinking keeps the memory and growing zeroes only the new part.
-fn resize(buffer: &mut Vec<f32>, len: usize) {
+pub(super) fn resize(buffer: &mut Vec<f32>, len: usize) {
     buffer.resize(len, 0.0);
 }

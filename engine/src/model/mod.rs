@@ -5,17 +5,26 @@
 
 mod bitnet;
 mod decoder;
+mod delta_net;
 mod gemma3;
+mod gemma4;
+mod lfm2;
 mod llama;
+mod per_layer;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen35;
 mod rope;
+mod short_conv;
 mod spec;
 mod weights;
 
 pub use decoder::{Decoder, LogitsFor, Scratch};
-pub use spec::{DecoderSpec, Extras, Gate, RopeSpec, SlidingSpec};
+pub use spec::{
+    AttentionShape, BlockSpec, DecoderSpec, DeltaNetSpec, Extras, Gate, Mixer, RopeSpec,
+    SlidingSpec,
+};
 
 use crate::{LoadError, LoadOptions, MappedFile, Tokenizer, memory};
 use slm_gguf::Gguf;
@@ -35,6 +44,9 @@ const ARCHITECTURES: &[(&str, ReadSpec)] = &[
     ("phi3", phi3::spec),
     ("bitnet", bitnet::spec),
     ("bitnet-b1.58", bitnet::spec_b158),
+    ("lfm2", lfm2::spec),
+    ("qwen35", qwen35::spec),
+    ("gemma4", gemma4::spec),
 ];
 
 /// A loaded model: the synchronous core that the engine thread and the diagnostics share.

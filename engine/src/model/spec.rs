@@ -2,7 +2,7 @@
 
 use crate::LoadError;
 use slm_gguf::{Gguf, Value};
-use slm_kernels::{KvLayer, RopeStyle};
+use slm_kernels::{DeltaShape, KvLayer, RopeStyle};
 
 /// Bounds on hyper-parameters from untrusted files; each is far above any released small model.
 const MAX_LAYERS: usize = 512;
@@ -17,7 +17,7 @@ pub struct DecoderSpec {
     pub n_layers: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Query heads.
+    /// Query heads; as the next four where `blocks` says nothing else.
     pub n_heads: usize,
     /// Key and value heads; divides `n_heads`.
     pub n_kv_heads: usize,
@@ -45,9 +45,98 @@ pub struct DecoderSpec {
     pub gate: Gate,
     /// Tensors of a block that not every family has.
     pub extras: Extras,
+    /// Tensor of the norm ahead of the feed-forward layer.
+    pub ffn_norm: &'static str,
+    /// Tensor of the norm ahead of the output matrix.
+    pub output_norm: &'static str,
+    /// Width of the vector that each block gets for a token from a table of its own (`per_layer_token_embd`), if there
+    /// is one.
+    pub per_layer_embedding: Option<usize>,
+    /// `cap * tanh(logit / cap)` of the logits.
+    pub logit_softcap: Option<f32>,
+    /// What each block is, where blocks differ in more than the window; empty where they do not, and are what the
+    /// fields above say.
+    pub blocks: Vec<BlockSpec>,
+}
+
+/// The shape of one block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockSpec {
+    /// What mixes tokens.
+    pub mixer: Mixer,
+    /// Width of the feed-forward layer.
+    pub ffn_size: usize,
+}
+
+/// The half of a block that brings tokens together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mixer {
+    /// Attention over the cache.
+    Attention(AttentionShape),
+    /// A gated convolution over so many last tokens, at least 1.
+    ShortConv(usize),
+    /// The gated delta rule on the outputs of a convolution.
+    DeltaNet(DeltaNetSpec),
+}
+
+/// Heads of an attention layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key and value heads; divides `n_heads`.
+    pub n_kv_heads: usize,
+    /// Width of a query or key head.
+    pub head_dim: usize,
+    /// Width of a value head.
+    pub v_head_dim: usize,
+    /// The earlier layer whose keys and values it reads; it has none of its own then.
+    pub kv_of: Option<usize>,
+}
+
+/// A layer of the gated delta rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeltaNetSpec {
+    /// Heads.
+    pub shape: DeltaShape,
+    /// Tokens that the convolution spans, at least 1.
+    pub n_taps: usize,
 }
 
 impl DecoderSpec {
+    /// What block `il` is.
+    pub fn block(&self, il: usize) -> BlockSpec {
+        self.blocks.get(il).copied().unwrap_or(BlockSpec {
+            mixer: Mixer::Attention(AttentionShape {
+                n_heads: self.n_heads,
+                n_kv_heads: self.n_kv_heads,
+                head_dim: self.head_dim,
+                v_head_dim: self.v_head_dim,
+                kv_of: None,
+            }),
+            ffn_size: self.ffn_size,
+        })
+    }
+
+    /// Values of the widest row that a token has on its way.
+    pub fn widest_row(&self) -> usize {
+        let per_layer = self.n_layers * self.per_layer_embedding.unwrap_or(0);
+        let block = |il| {
+            let block = self.block(il);
+            let mixer = match block.mixer {
+                Mixer::Attention(heads) => heads.n_heads * heads.head_dim.max(heads.v_head_dim),
+                Mixer::ShortConv(_) => self.hidden_size,
+                Mixer::DeltaNet(DeltaNetSpec { shape, .. }) => {
+                    let key = shape.n_k_heads * shape.k_head_dim;
+                    key.max(shape.n_v_heads * shape.v_head_dim)
+                }
+            };
+            mixer.max(block.ffn_size)
+        };
+        let widest_block = (0..self.n_layers).map(block).max().unwrap_or(0);
+        widest_block.max(self.hidden_size).max(per_layer)
+    }
+
     /// How layer `il` slides, if it does.
     pub(super) fn sliding_layer(&self, il: usize) -> Option<&SlidingSpec> {
         self.sliding.as_ref().filter(|s| s.layers[il])
@@ -78,6 +167,10 @@ pub struct Extras {
     pub sub_norms: bool,
     /// `ffn_up` has the rows of the gate, then its own; there is no `ffn_gate`.
     pub fused_gate_up: bool,
+    /// `attn_q` has the rows of a query head, then those of a gate for what the head gives, head by head.
+    pub attention_gates: bool,
+    /// Value heads are normed, without weights; where there is no `attn_v`, what `attn_k` gives are the values too.
+    pub value_norms: bool,
 }
 
 /// The layers that see only the last positions.
@@ -159,7 +252,7 @@ impl<'a> Hparams<'a> {
     }
 
     /// A required count in `1..=max`.
-    fn count(&self, name: &str, max: usize) -> Result<usize, LoadError> {
+    pub(super) fn count(&self, name: &str, max: usize) -> Result<usize, LoadError> {
         self.check_count(
             name,
             self.gguf.metadata().u32(&self.key(name))? as usize,
@@ -167,7 +260,7 @@ impl<'a> Hparams<'a> {
         )
     }
 
-    fn opt_count(&self, name: &str, max: usize) -> Result<Option<usize>, LoadError> {
+    pub(super) fn opt_count(&self, name: &str, max: usize) -> Result<Option<usize>, LoadError> {
         let value = self.gguf.metadata().opt_u32(&self.key(name))?;
         value
             .map(|v| self.check_count(name, v as usize, max))
@@ -180,6 +273,164 @@ impl<'a> Hparams<'a> {
         } else {
             self.refuse(name, value, format!("must be between 1 and {max}"))
         }
+    }
+
+    /// A count for each of `n_layers` layers, from `range`: one number for all, or an array.
+    pub(super) fn layer_counts(
+        &self,
+        name: &str,
+        n_layers: usize,
+        range: std::ops::RangeInclusive<usize>,
+    ) -> Result<Option<Vec<usize>>, LoadError> {
+        let check = |value: i128| match usize::try_from(value) {
+            Ok(n) if range.contains(&n) => Ok(n),
+            _ => {
+                let problem = format!("must be between {} and {}", range.start(), range.end());
+                self.refuse(name, value, problem)
+            }
+        };
+        let Some(Value::Array(values)) = self.gguf.metadata().get(&self.key(name)) else {
+            let value = self.opt_u32(name)?;
+            let value = value.map(|n| check(n.into())).transpose()?;
+            return Ok(value.map(|n| vec![n; n_layers]));
+        };
+        let counts = values
+            .iter()
+            .take(n_layers)
+            .filter_map(|value| value.as_integer())
+            .map(check)
+            .collect::<Result<Vec<_>, _>>()?;
+        if counts.len() != n_layers {
+            let problem = format!("must have a number for each of the {n_layers} layers");
+            return self.refuse(name, format!("{} numbers", counts.len()), problem);
+        }
+        Ok(Some(counts))
+    }
+
+    fn required_layer_counts(
+        &self,
+        name: &str,
+        n_layers: usize,
+        max: usize,
+    ) -> Result<Vec<usize>, LoadError> {
+        let counts = self.layer_counts(name, n_layers, 1..=max)?;
+        let missing = || slm_gguf::Error::MissingKey { key: self.key(name) };
+        Ok(counts.ok_or_else(missing)?)
+    }
+
+    pub(super) fn opt_u32(&self, name: &str) -> Result<Option<u32>, LoadError> {
+        Ok(self.gguf.metadata().opt_u32(&self.key(name))?)
+    }
+
+    /// An optional number of positions.
+    pub(super) fn opt_positions(&self, name: &str) -> Result<Option<usize>, LoadError> {
+        self.opt_count(name, MAX_CONTEXT)
+    }
+
+    /// A required number of positions.
+    pub(super) fn required_positions(&self, name: &str) -> Result<usize, LoadError> {
+        self.count(name, MAX_CONTEXT)
+    }
+
+    pub(super) fn opt_bool(&self, name: &str) -> Result<Option<bool>, LoadError> {
+        Ok(self.gguf.metadata().opt_bool(&self.key(name))?)
+    }
+
+    /// Which of `n_layers` layers slide: a flag each under `name`, or a number of which every such layer does not, or
+    /// no key and `every` as that number.
+    pub(super) fn sliding_layers(
+        &self,
+        name: &str,
+        n_layers: usize,
+        every: usize,
+    ) -> Result<Vec<bool>, LoadError> {
+        if let Some(flags) = self.opt_flags(name, n_layers)? {
+            return Ok(flags);
+        }
+        let every = self.opt_count(name, MAX_LAYERS)?.unwrap_or(every);
+        Ok((0..n_layers).map(|il| il % every < every - 1).collect())
+    }
+
+    /// A flag for each of `n_layers` layers, where `name` is an array.
+    pub(super) fn opt_flags(
+        &self,
+        name: &str,
+        n_layers: usize,
+    ) -> Result<Option<Vec<bool>>, LoadError> {
+        let Some(Value::Array(flags)) = self.gguf.metadata().get(&self.key(name)) else {
+            return Ok(None);
+        };
+        let flags: Vec<bool> = flags
+            .iter()
+            .take(n_layers)
+            .filter_map(|flag| match flag {
+                Value::Bool(is_set) => Some(is_set),
+                other => other.as_integer().map(|n| n != 0),
+            })
+            .collect();
+        if flags.len() != n_layers {
+            let problem = format!("must have a flag for each of the {n_layers} layers");
+            return self.refuse(name, format!("{} flags", flags.len()), problem);
+        }
+        Ok(Some(flags))
+    }
+
+    /// Refuses attention without key heads.
+    pub(super) fn check_kv_heads(&self, spec: &DecoderSpec) -> Result<(), LoadError> {
+        let lacks_heads = |il: &usize| match spec.block(*il).mixer {
+            Mixer::Attention(shape) => shape.n_kv_heads == 0,
+            Mixer::ShortConv(_) | Mixer::DeltaNet(_) => false,
+        };
+        match (0..spec.n_layers).find(lacks_heads) {
+            Some(il) => {
+                let problem = format!("must be above 0 in layer {il}, which has attention");
+                self.refuse("attention.head_count_kv", 0, problem)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A count for each of `n_layers` layers, from `range`: one number for all, or an array.
+    pub(super) fn layer_counts(
+        &self,
+        name: &str,
+        n_layers: usize,
+        range: std::ops::RangeInclusive<usize>,
+    ) -> Result<Option<Vec<usize>>, LoadError> {
+        let check = |value: i128| match usize::try_from(value) {
+            Ok(n) if range.contains(&n) => Ok(n),
+            _ => {
+                let problem = format!("must be between {} and {}", range.start(), range.end());
+                self.refuse(name, value, problem)
+            }
+        };
+        let Some(Value::Array(values)) = self.gguf.metadata().get(&self.key(name)) else {
+            let value = self.opt_u32(name)?;
+            let value = value.map(|n| check(n.into())).transpose()?;
+            return Ok(value.map(|n| vec![n; n_layers]));
+        };
+        let counts = values
+            .iter()
+            .take(n_layers)
+            .filter_map(|value| value.as_integer())
+            .map(check)
+            .collect::<Result<Vec<_>, _>>()?;
+        if counts.len() != n_layers {
+            let problem = format!("must have a number for each of the {n_layers} layers");
+            return self.refuse(name, format!("{} numbers", counts.len()), problem);
+        }
+        Ok(Some(counts))
+    }
+
+    fn required_layer_counts(
+        &self,
+        name: &str,
+        n_layers: usize,
+        max: usize,
+    ) -> Result<Vec<usize>, LoadError> {
+        let counts = self.layer_counts(name, n_layers, 1..=max)?;
+        let missing = || slm_gguf::Error::MissingKey { key: self.key(name) };
+        Ok(counts.ok_or_else(missing)?)
     }
 
     pub(super) fn opt_u32(&self, name: &str) -> Result<Option<u32>, LoadError> {
@@ -240,18 +491,37 @@ impl<'a> Hparams<'a> {
         style: RopeStyle,
         scaling_types: &[&str],
     ) -> Result<DecoderSpec, LoadError> {
+        self.mixed_decoder(style, scaling_types, 0, 1)
+    }
+
+    /// As [`Hparams::decoder`], for a file that may have `n_extra` layers behind the decoder's, and layers without
+    /// attention, which it gives no key heads, where `fewest_kv_heads` is 0.
+    pub(super) fn mixed_decoder(
+        &self,
+        style: RopeStyle,
+        scaling_types: &[&str],
+        n_extra: usize,
+        fewest_kv_heads: usize,
+    ) -> Result<DecoderSpec, LoadError> {
         let hidden_size = self.count("embedding_length", MAX_WIDTH)?;
-        let n_heads = self.count("attention.head_count", MAX_HEADS)?;
-        let n_kv_heads = self
-            .opt_count("attention.head_count_kv", MAX_HEADS)?
-            .unwrap_or(n_heads);
-        if !n_heads.is_multiple_of(n_kv_heads) {
-            return self.refuse(
-                "attention.head_count_kv",
-                n_kv_heads,
-                format!("must divide the {n_heads} query heads"),
-            );
+        let n_blocks = self.count("block_count", MAX_LAYERS)?;
+        let Some(n_layers) = n_blocks.checked_sub(n_extra).filter(|&n| n > 0) else {
+            let problem = format!("must be more than the {n_extra} layers that predict further tokens");
+            return self.refuse("block_count", n_blocks, problem);
+        };
+        let heads = self.required_layer_counts("attention.head_count", n_layers, MAX_HEADS)?;
+        let kv = "attention.head_count_kv";
+        let kv_heads = self
+            .layer_counts(kv, n_layers, fewest_kv_heads..=MAX_HEADS)?
+            .unwrap_or_else(|| heads.clone());
+        for (n_heads, n_kv_heads) in heads.iter().zip(&kv_heads) {
+            if *n_kv_heads > 0 && !n_heads.is_multiple_of(*n_kv_heads) {
+                let problem = format!("must divide the {n_heads} query heads");
+                return self.refuse(kv, n_kv_heads, problem);
+            }
         }
+        let ffn_sizes = self.required_layer_counts("feed_forward_length", n_layers, MAX_WIDTH)?;
+        let n_heads = heads[0];
         let head_dim = match self.opt_count("attention.key_length", KvLayer::MAX_HEAD_DIM)? {
             Some(dim) => dim,
             None if hidden_size.is_multiple_of(n_heads) => self.check_count(
@@ -274,14 +544,28 @@ impl<'a> Hparams<'a> {
         let Some(rms_norm_eps) = self.opt_positive(eps)? else {
             return Err(slm_gguf::Error::MissingKey { key: self.key(eps) }.into());
         };
+        let blocks = heads.iter().zip(&kv_heads).zip(&ffn_sizes);
+        let blocks: Vec<BlockSpec> = blocks
+            .map(|((&n_heads, &n_kv_heads), &ffn_size)| BlockSpec {
+                mixer: Mixer::Attention(AttentionShape {
+                    n_heads,
+                    n_kv_heads,
+                    head_dim,
+                    v_head_dim,
+                    kv_of: None,
+                }),
+                ffn_size,
+            })
+            .collect();
+        let are_alike = blocks.iter().all(|block| *block == blocks[0]);
         Ok(DecoderSpec {
-            n_layers: self.count("block_count", MAX_LAYERS)?,
+            n_layers,
             hidden_size,
             n_heads,
-            n_kv_heads,
+            n_kv_heads: kv_heads[0],
             head_dim,
             v_head_dim,
-            ffn_size: self.count("feed_forward_length", MAX_WIDTH)?,
+            ffn_size: ffn_sizes[0],
             vocab_size: self.vocab_size()?,
             context_length: self.count("context_length", MAX_CONTEXT)?,
             rms_norm_eps,
@@ -291,6 +575,11 @@ impl<'a> Hparams<'a> {
             sliding: None,
             gate: Gate::Silu,
             extras: Extras::default(),
+            ffn_norm: "ffn_norm",
+            output_norm: "output_norm",
+            per_layer_embedding: None,
+            logit_softcap: None,
+            blocks: if are_alike { Vec::new() } else { blocks },
         })
     }
 

@@ -3,13 +3,19 @@
 //! A fused tensor (`attn_qkv`, rows q then k then v) is accepted wherever the three separate ones are: rows are
 //! contiguous, so splitting is slicing.
 
-use super::DecoderSpec;
+use super::{
+    AttentionShape, DecoderSpec, Mixer,
+    delta_net::DeltaNet,
+    per_layer::{LayerEmbedding, PerLayerTable},
+    short_conv::ShortConv,
+};
 use crate::{LoadError, MappedFile, memory};
 use slm_gguf::{Gguf, TensorInfo};
 use slm_kernels::{
     Compute, Matrix, PackError,
     format::{QuantType, dequantize},
 };
+use std::{borrow::Cow, ops::Range};
 
 /// Weights of the whole decoder.
 pub(super) struct Weights {
@@ -20,19 +26,14 @@ pub(super) struct Weights {
     pub(super) output_norm: Vec<f32>,
     /// Divisors of the RoPE frequencies.
     pub(super) rope_factors: Option<Vec<f32>>,
+    pub(super) per_layer: Option<PerLayerTable>,
     pub(super) layers: Vec<LayerWeights>,
 }
 
 /// Weights of one block.
 pub(super) struct LayerWeights {
     pub(super) attn_norm: Vec<f32>,
-    pub(super) q: Linear,
-    pub(super) k: Linear,
-    pub(super) v: Linear,
-    pub(super) q_norm: Option<Vec<f32>>,
-    pub(super) k_norm: Option<Vec<f32>>,
-    pub(super) attn_sub_norm: Option<Vec<f32>>,
-    pub(super) attn_output: Linear,
+    pub(super) mixer: MixerWeights,
     pub(super) post_attention_norm: Option<Vec<f32>>,
     pub(super) ffn_norm: Vec<f32>,
     pub(super) gate: Linear,
@@ -40,6 +41,38 @@ pub(super) struct LayerWeights {
     pub(super) ffn_sub_norm: Option<Vec<f32>>,
     pub(super) down: Linear,
     pub(super) post_ffw_norm: Option<Vec<f32>>,
+    pub(super) embedding: Option<LayerEmbedding>,
+    /// Factor on the stream at the end of the block.
+    pub(super) output_scale: Option<f32>,
+}
+
+/// Weights of what mixes tokens.
+pub(super) enum MixerWeights {
+    Attention(AttentionWeights),
+    ShortConv(ShortConv),
+    DeltaNet(DeltaNet),
+}
+
+/// Weights of an attention layer.
+pub(super) struct AttentionWeights {
+    pub(super) q: Linear,
+    /// `None`: another layer's keys and values are read.
+    pub(super) kv: Option<KvWeights>,
+    /// Of what the heads give.
+    pub(super) gate: Option<Linear>,
+    pub(super) q_norm: Option<Vec<f32>>,
+    pub(super) attn_sub_norm: Option<Vec<f32>>,
+    pub(super) attn_output: Linear,
+}
+
+/// Weights of keys and values.
+pub(super) struct KvWeights {
+    pub(super) k: Linear,
+    /// `None`: what `k` gives are the values too.
+    pub(super) v: Option<Linear>,
+    pub(super) k_norm: Option<Vec<f32>>,
+    /// Ones, where values are normed.
+    pub(super) v_norm: Option<Vec<f32>>,
 }
 
 /// `y = s · W x + b`.
@@ -74,11 +107,12 @@ impl Weights {
                 None => None,
             },
             output_bias: loader.opt_vector("output.bias", spec.vocab_size)?,
-            output_norm: loader.vector("output_norm.weight", d)?,
+            output_norm: loader.vector(&format!("{}.weight", spec.output_norm), d)?,
             rope_factors: match spec.rope.factors {
                 Some(name) => Some(loader.divisors(name, spec.rope.n_rot / 2)?),
                 None => None,
             },
+            per_layer: PerLayerTable::load(&loader, spec)?,
             layers,
         })
     }
@@ -90,15 +124,28 @@ impl Weights {
 
     /// Bytes of all packed matrices.
     pub(super) fn size_bytes(&self) -> usize {
-        let layers = self
-            .layers
-            .iter()
-            .flat_map(|l| [&l.q, &l.k, &l.v, &l.attn_output, &l.gate, &l.up, &l.down]);
-        let matrices = layers
-            .map(|l| &l.matrix)
-            .chain([&self.token_embd])
-            .chain(&self.output);
-        matrices.map(Matrix::size_bytes).sum()
+        let per_layer = self.per_layer.iter().flat_map(PerLayerTable::matrices);
+        let layers = self.layers.iter().flat_map(LayerWeights::matrices);
+        let matrices = layers.chain([&self.token_embd]).chain(&self.output);
+        matrices.chain(per_layer).map(Matrix::size_bytes).sum()
+    }
+}
+
+impl LayerWeights {
+    fn matrices(&self) -> Vec<&Matrix> {
+        let mut linears = match &self.mixer {
+            MixerWeights::Attention(weights) => {
+                let kv = weights.kv.iter().flat_map(|kv| [Some(&kv.k), kv.v.as_ref()]);
+                let kv = kv.flatten();
+                let others = [&weights.q, &weights.attn_output];
+                kv.chain(others).chain(&weights.gate).collect()
+            }
+            MixerWeights::ShortConv(weights) => weights.linears(),
+            MixerWeights::DeltaNet(weights) => weights.linears(),
+        };
+        linears.extend([&self.gate, &self.up, &self.down]);
+        linears.extend(self.embedding.iter().flat_map(LayerEmbedding::linears));
+        linears.into_iter().map(|linear| &linear.matrix).collect()
     }
 }
 
@@ -117,7 +164,8 @@ pub(super) fn packed_bytes(gguf: &Gguf<'_>) -> u64 {
         .fold(0, u64::saturating_add)
 }
 
-struct Loader<'a> {
+/// Finds tensors and makes weights of them.
+pub(super) struct Loader<'a> {
     file: &'a MappedFile,
     gguf: &'a Gguf<'a>,
     compute: &'a Compute,
@@ -127,60 +175,144 @@ impl Loader<'_> {
     fn layer(&self, spec: &DecoderSpec, il: usize) -> Result<LayerWeights, LoadError> {
         let name = |tensor: &str| format!("blk.{il}.{tensor}");
         let d = spec.hidden_size;
-        let heads = spec.n_heads * spec.v_head_dim;
         let extras = &spec.extras;
         let norm = |is_there: bool, tensor: &str, len: usize| {
             let norm = is_there.then(|| self.vector(&name(&format!("{tensor}.weight")), len));
             norm.transpose()
         };
-        let [q, k, v] = self.qkv(spec, il)?;
+        let block = spec.block(il);
+        let mixer = match block.mixer {
+            Mixer::Attention(shape) => {
+                MixerWeights::Attention(self.attention(spec, &shape, il)?)
+            }
+            Mixer::ShortConv(n_taps) => {
+                MixerWeights::ShortConv(ShortConv::load(self, il, n_taps, d)?)
+            }
+            Mixer::DeltaNet(delta_net) => {
+                MixerWeights::DeltaNet(DeltaNet::load(self, il, &delta_net, d)?)
+            }
+        };
         let [gate, up] = self.gate_up(spec, il)?;
         Ok(LayerWeights {
             attn_norm: self.vector(&name("attn_norm.weight"), d)?,
-            q,
-            k,
-            v,
-            q_norm: norm(extras.qk_norms, "attn_q_norm", spec.head_dim)?,
-            k_norm: norm(extras.qk_norms, "attn_k_norm", spec.head_dim)?,
-            attn_sub_norm: norm(extras.sub_norms, "attn_sub_norm", heads)?,
-            attn_output: self.linear(&name("attn_output"), d, heads)?,
+            mixer,
             post_attention_norm: norm(extras.post_norms, "post_attention_norm", d)?,
-            ffn_norm: self.vector(&name("ffn_norm.weight"), d)?,
+            ffn_norm: self.vector(&name(&format!("{}.weight", spec.ffn_norm)), d)?,
             gate,
             up,
-            ffn_sub_norm: norm(extras.sub_norms, "ffn_sub_norm", spec.ffn_size)?,
-            down: self.linear(&name("ffn_down"), d, spec.ffn_size)?,
+            ffn_sub_norm: norm(extras.sub_norms, "ffn_sub_norm", block.ffn_size)?,
+            down: self.linear(&name("ffn_down"), d, block.ffn_size)?,
             post_ffw_norm: norm(extras.post_norms, "post_ffw_norm", d)?,
+            embedding: LayerEmbedding::load(self, spec, il)?,
+            output_scale: self.scalar(&name("layer_output_scale.weight"))?,
         })
     }
 
-    fn qkv(&self, spec: &DecoderSpec, il: usize) -> Result<[Linear; 3], LoadError> {
+    fn attention(
+        &self,
+        spec: &DecoderSpec,
+        shape: &AttentionShape,
+        il: usize,
+    ) -> Result<AttentionWeights, LoadError> {
         let name = |tensor: &str| format!("blk.{il}.{tensor}");
-        let d = spec.hidden_size;
-        let q_rows = spec.n_heads * spec.head_dim;
-        let k_rows = spec.n_kv_heads * spec.head_dim;
-        let v_rows = spec.n_kv_heads * spec.v_head_dim;
-        let (parts, stems) = if self.gguf.tensor(&name("attn_qkv.weight")).is_some() {
-            let parts = self.fused(&name("attn_qkv"), [q_rows, k_rows, v_rows], d)?;
-            (parts, ["attn_qkv"; 3])
-        } else {
-            let parts = [
-                self.linear(&name("attn_q"), q_rows, d)?,
-                self.linear(&name("attn_k"), k_rows, d)?,
-                self.linear(&name("attn_v"), v_rows, d)?,
-            ];
-            (parts, ["attn_q", "attn_k", "attn_v"])
+        let extras = &spec.extras;
+        let head_norm = |tensor: &str| {
+            let norm = extras
+                .qk_norms
+                .then(|| self.vector(&name(&format!("{tensor}.weight")), shape.head_dim));
+            norm.transpose()
         };
-        let bare = parts.iter().position(|part| part.bias.is_none());
-        match bare.filter(|_| spec.extras.qkv_biases) {
-            Some(i) => Err(missing(&name(&format!("{}.bias", stems[i])))),
-            None => Ok(parts),
+        let heads = shape.n_heads * shape.v_head_dim;
+        let QueryKeyValue { q, gate, kv } = self.qkv(spec, shape, il)?;
+        let kv = match kv {
+            Some((k, v)) => Some(KvWeights {
+                k,
+                v,
+                k_norm: head_norm("attn_k_norm")?,
+                v_norm: extras.value_norms.then(|| vec![1.0; shape.v_head_dim]),
+            }),
+            None => None,
+        };
+        let sub_norm = extras
+            .sub_norms
+            .then(|| self.vector(&name("attn_sub_norm.weight"), heads));
+        Ok(AttentionWeights {
+            q,
+            kv,
+            gate,
+            q_norm: head_norm("attn_q_norm")?,
+            attn_sub_norm: sub_norm.transpose()?,
+            attn_output: self.linear(&name("attn_output"), spec.hidden_size, heads)?,
+        })
+    }
+
+    fn qkv(
+        &self,
+        spec: &DecoderSpec,
+        shape: &AttentionShape,
+        il: usize,
+    ) -> Result<QueryKeyValue, LoadError> {
+        let name = |tensor: &str| format!("blk.{il}.{tensor}");
+        let (d, extras) = (spec.hidden_size, &spec.extras);
+        let k_rows = shape.n_kv_heads * shape.head_dim;
+        let v_rows = shape.n_kv_heads * shape.v_head_dim;
+        // the rows of a head, then those of its gate, as often as there are heads
+        let head_rows = shape.head_dim * if extras.attention_gates { 2 } else { 1 };
+        let q_rows = shape.n_heads * head_rows;
+        let of_heads = |part: Range<usize>| {
+            let heads = (0..shape.n_heads).map(move |head| head * head_rows);
+            heads.map(move |first| first + part.start..first + part.end)
+        };
+        let q_parts = || match extras.attention_gates {
+            false => vec![vec![0..q_rows]],
+            true => {
+                let gate = shape.head_dim..2 * shape.head_dim;
+                [0..shape.head_dim, gate].map(|part| of_heads(part).collect()).into()
+            }
+        };
+        let fused = self.gguf.tensor(&name("attn_qkv.weight")).is_some();
+        let (mut parts, mut kv) = if fused {
+            let (k_end, v_end) = (q_rows + k_rows, q_rows + k_rows + v_rows);
+            let mut parts = q_parts();
+            parts.extend([vec![q_rows..k_end], vec![k_end..v_end]]);
+            let mut parts = self.parts(&name("attn_qkv"), v_end, d, &parts)?;
+            let kv = parts.split_off(parts.len() - 2);
+            (parts, kv)
+        } else {
+            let parts = self.parts(&name("attn_q"), q_rows, d, &q_parts())?;
+            let is_there = |tensor: &str| self.gguf.tensor(&name(tensor)).is_some();
+            let mut kv = Vec::new();
+            if shape.kv_of.is_none() {
+                kv.push(self.linear(&name("attn_k"), k_rows, d)?);
+                if !extras.value_norms || is_there("attn_v.weight") {
+                    kv.push(self.linear(&name("attn_v"), v_rows, d)?);
+                }
+            }
+            (parts, kv)
+        };
+        if extras.qkv_biases {
+            let stems = ["attn_q", "attn_k", "attn_v"].map(|stem| if fused { "attn_qkv" } else { stem });
+            let bare = |(linear, _): &(&Linear, &str)| linear.bias.is_none();
+            if let Some((_, stem)) = parts.iter().chain(&kv).zip(stems).find(bare) {
+                return Err(missing(&name(&format!("{stem}.bias"))));
+            }
         }
+        let v = (kv.len() > 1).then(|| kv.pop()).flatten();
+        let k = kv.pop().filter(|_| shape.kv_of.is_none());
+        let gate = (parts.len() > 1).then(|| parts.pop()).flatten();
+        let Some(q) = parts.pop() else {
+            unreachable!("the queries are the first part")
+        };
+        Ok(QueryKeyValue {
+            q,
+            gate,
+            kv: k.map(|k| (k, v)),
+        })
     }
 
     fn gate_up(&self, spec: &DecoderSpec, il: usize) -> Result<[Linear; 2], LoadError> {
         let name = |tensor: &str| format!("blk.{il}.{tensor}");
-        let (d, rows) = (spec.hidden_size, spec.ffn_size);
+        let (d, rows) = (spec.hidden_size, spec.block(il).ffn_size);
         if spec.extras.fused_gate_up {
             return self.fused(&name("ffn_up"), [rows; 2], d);
         }
@@ -190,7 +322,7 @@ impl Loader<'_> {
         ])
     }
 
-    fn linear(&self, stem: &str, n_rows: usize, n_cols: usize) -> Result<Linear, LoadError> {
+    pub(super) fn linear(&self, stem: &str, n_rows: usize, n_cols: usize) -> Result<Linear, LoadError> {
         Ok(Linear {
             matrix: self.matrix(&format!("{stem}.weight"), n_rows, n_cols)?,
             scale: self.scale(stem)?,
@@ -199,47 +331,90 @@ impl Loader<'_> {
     }
 
     fn scale(&self, stem: &str) -> Result<Option<f32>, LoadError> {
-        let values = self.opt_vector(&format!("{stem}.scale"), 1)?;
+        self.scalar(&format!("{stem}.scale"))
+    }
+
+    /// The value of a tensor of one, if there is such.
+    fn scalar(&self, name: &str) -> Result<Option<f32>, LoadError> {
+        let values = self.opt_vector(name, 1)?;
         Ok(values.and_then(|values| values.first().copied()))
     }
 
     /// Splits one tensor into consecutive groups of rows.
-    fn fused<const N: usize>(
+    pub(super) fn fused<const N: usize>(
         &self,
         stem: &str,
         rows: [usize; N],
         n_cols: usize,
     ) -> Result<[Linear; N], LoadError> {
-        let name = format!("{stem}.weight");
-        let n_rows = rows.iter().sum();
-        let info = self.shaped(&name, &[n_cols as u64, n_rows as u64])?;
+        let mut end = 0;
+        let parts = rows.map(|n| {
+            end += n;
+            vec![end - n..end]
+        });
+        let parts = self.parts(stem, end, n_cols, &parts)?;
+        let Ok(parts) = <[Linear; N]>::try_from(parts) else {
+            unreachable!("there is one part for each of the N groups")
+        };
+        Ok(parts)
+    }
+
+    /// Makes a matrix of each of `parts`, which are ranges of rows of one tensor.
+    fn parts(
+        &self,
+        stem: &str,
+        n_rows: usize,
+        n_cols: usize,
+        parts: &[Vec<Range<usize>>],
+    ) -> Result<Vec<Linear>, LoadError> {
+        let info = self.shaped(&format!("{stem}.weight"), &[n_cols as u64, n_rows as u64])?;
         let quant_type = quant_type(info)?;
         let bias = self.opt_vector(&format!("{stem}.bias"), n_rows)?;
         let scale = self.scale(stem)?;
-        let mut first = 0;
-        let mut part = |n: usize| {
-            let values = first * n_cols..(first + n) * n_cols;
-            let bytes = quant_type.part(self.gguf.tensor_data(info), values);
-            let bytes = bytes.ok_or_else(|| ragged(info))?;
-            let bias = bias.as_ref().map(|b| b[first..first + n].to_vec());
-            first += n;
+        let part = |ranges: &Vec<Range<usize>>| {
+            let bytes = self.rows(info, quant_type, n_cols, ranges)?;
+            let bias = bias.as_ref().map(|bias| {
+                let rows = ranges.iter().flat_map(|rows| &bias[rows.clone()]);
+                rows.copied().collect()
+            });
+            let n = ranges.iter().map(ExactSizeIterator::len).sum();
             Ok(Linear {
                 matrix: self.pack(info, quant_type, n, n_cols, &bytes)?,
                 scale,
                 bias,
             })
         };
-        let parts = rows
-            .map(&mut part)
-            .into_iter()
-            .collect::<Result<Vec<_>, LoadError>>()?;
-        let Ok(parts) = <[Linear; N]>::try_from(parts) else {
-            unreachable!("there is one part for each of the N rows")
-        };
-        Ok(parts)
+        parts.iter().map(part).collect()
     }
 
-    fn matrix(&self, name: &str, n_rows: usize, n_cols: usize) -> Result<Matrix, LoadError> {
+    /// The bytes of a tensor of some rows of another.
+    fn rows(
+        &self,
+        info: &TensorInfo<'_>,
+        quant_type: QuantType,
+        n_cols: usize,
+        ranges: &[Range<usize>],
+    ) -> Result<Cow<'_, [u8]>, LoadError> {
+        let data = self.gguf.tensor_data(info);
+        let part = |rows: &Range<usize>| {
+            let part = quant_type.part(data, rows.start * n_cols..rows.end * n_cols);
+            part.ok_or_else(|| ragged(info))
+        };
+        match ranges {
+            [rows] => part(rows),
+            _ => {
+                let mut all = Vec::new();
+                for rows in ranges {
+                    // what follows the blocks of a tensor comes once, at the very end
+                    all.truncate(all.len().saturating_sub(quant_type.tail_bytes()));
+                    all.extend_from_slice(&part(rows)?);
+                }
+                Ok(all.into())
+            }
+        }
+    }
+
+    pub(super) fn matrix(&self, name: &str, n_rows: usize, n_cols: usize) -> Result<Matrix, LoadError> {
         let info = self.shaped(name, &[n_cols as u64, n_rows as u64])?;
         self.pack(
             info,
@@ -273,8 +448,25 @@ impl Loader<'_> {
     }
 
     /// A vector of `len` values, expanded to f32.
-    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
-        let info = self.shaped(name, &[len as u64])?;
+    pub(super) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
+        self.values(self.shaped(name, &[len as u64])?, len)
+    }
+
+    /// The taps of a convolution of each channel, `[n_taps, n_channels]`; the file has them channel by channel.
+    pub(super) fn taps(
+        &self,
+        name: &str,
+        n_taps: usize,
+        n_channels: usize,
+    ) -> Result<Vec<f32>, LoadError> {
+        let info = self.shaped(name, &[n_taps as u64, n_channels as u64])?;
+        let values = self.values(info, n_taps * n_channels)?;
+        let tap = |tap| values.iter().skip(tap).step_by(n_taps);
+        Ok((0..n_taps).flat_map(tap).copied().collect())
+    }
+
+    /// All `len` values of a tensor.
+    fn values(&self, info: &TensorInfo<'_>, len: usize) -> Result<Vec<f32>, LoadError> {
         let quant_type = quant_type(info)?;
         if quant_type.row_bytes(len).is_none() {
             return Err(ragged(info));
@@ -319,6 +511,14 @@ impl Loader<'_> {
             problem: format!("has shape {:?} instead of {shape:?}", info.shape),
         })
     }
+}
+
+/// The projections of an attention layer's input.
+struct QueryKeyValue {
+    q: Linear,
+    gate: Option<Linear>,
+    /// `None`: those of another layer are used.
+    kv: Option<(Linear, Option<Linear>)>,
 }
 
 fn missing(name: &str) -> LoadError {

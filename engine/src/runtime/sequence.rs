@@ -216,9 +216,7 @@ impl Sequence {
 
 /// Prompt tokens that a model of this shape takes at a step.
 pub(crate) fn prefill_chunk(spec: &DecoderSpec) -> usize {
-    let heads = spec.n_heads * spec.head_dim.max(spec.v_head_dim);
-    let widest = spec.hidden_size.max(spec.ffn_size).max(heads);
-    PREFILL_CHUNK.min(WIDEST_BUFFER / widest).max(1)
+    PREFILL_CHUNK.min(WIDEST_BUFFER / spec.widest_row()).max(1)
 }
 
 enum Flushed {
