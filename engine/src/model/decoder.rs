@@ -165,7 +165,8 @@ impl Decoder {
             Some(sliding) => (&sliding.rope, &s.sliding_angles, Some(sliding.window)),
             None => (&spec.rope, &s.angles, None),
         };
-        for (heads, n_heads) in [(&mut s.q, spec.n_heads), (&mut s.k, spec.n_kv_heads)] {
+        let rotated = [(&mut s.q, spec.n_heads), (&mut s.k, spec.n_kv_heads)];
+        for (heads, n_heads) in rotated.into_iter().filter(|_| spec.is_rotated(il)) {
             compute.rope(
                 heads,
                 n_heads,
@@ -185,7 +186,7 @@ impl Decoder {
             n_heads: spec.n_heads,
             scale: spec.attention_scale,
             window,
-            softcap: None,
+            softcap: spec.attention_softcap,
         };
         compute.attention(&mut s.attention_scratch, &args, kv, &s.q, &mut s.attention);
         self.norm_in_place(
@@ -205,7 +206,7 @@ impl Decoder {
             &mut s.h,
             &mut s.normed,
         );
-        compute.add_assign(&mut s.x, &s.h);
+        self.add_to_stream(&mut s.x, &mut s.h);
     }
 
     /// x += Wd · (gate(Wg · norm(x)) ⊙ Wu · norm(x))
@@ -231,7 +232,15 @@ impl Decoder {
             &mut [(&layer.down, &mut s.h)],
         );
         self.norm_in_place(layer.post_ffw_norm.as_deref(), &mut s.h, &mut s.normed);
-        compute.add_assign(&mut s.x, &s.h);
+        self.add_to_stream(&mut s.x, &mut s.h);
+    }
+
+    /// x += scale · h
+    fn add_to_stream(&self, x: &mut [f32], h: &mut [f32]) {
+        if self.spec.residual_scale != 1.0 {
+            self.compute.scale(h, self.spec.residual_scale);
+        }
+        self.compute.add_assign(x, h);
     }
 
     fn logits(&self, wanted: LogitsFor, s: &mut Scratch, n_tokens: usize, logits: &mut Vec<f32>) {
@@ -259,6 +268,12 @@ impl Decoder {
             &mut [(self.weights.head(), logits)],
         );
         add_bias(logits, self.weights.output_bias.as_deref());
+        if self.spec.logit_scale != 1.0 {
+            self.compute.scale(logits, self.spec.logit_scale);
+        }
+        if let Some(cap) = self.spec.logit_softcap {
+            self.compute.softcap(logits, cap);
+        }
     }
 
     /// Norms the rows of `values`, where the block has this norm.

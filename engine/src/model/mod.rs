@@ -5,12 +5,15 @@
 
 mod bitnet;
 mod decoder;
+mod gemma2;
 mod gemma3;
+mod granite;
 mod llama;
 mod phi3;
 mod qwen2;
 mod qwen3;
 mod rope;
+mod smollm3;
 mod spec;
 mod weights;
 
@@ -32,6 +35,9 @@ const ARCHITECTURES: &[(&str, ReadSpec)] = &[
     ("qwen3", qwen3::spec),
     ("qwen2", qwen2::spec),
     ("gemma3", gemma3::spec),
+    ("gemma2", gemma2::spec),
+    ("smollm3", smollm3::spec),
+    ("granite", granite::spec),
     ("phi3", phi3::spec),
     ("bitnet", bitnet::spec),
     ("bitnet-b1.58", bitnet::spec_b158),

@@ -37,8 +37,18 @@ pub struct DecoderSpec {
     pub embedding_scale: f32,
     /// Factor on q·k ahead of the softmax.
     pub attention_scale: f32,
+    /// Attention scores go through `c · tanh(score / c)`, with this `c`.
+    pub attention_softcap: Option<f32>,
+    /// Factor on what each half of a block adds to the residual stream; 1 is none.
+    pub residual_scale: f32,
+    /// Factor on the logits; 1 is none.
+    pub logit_scale: f32,
+    /// Logits go through `c · tanh(logit / c)`, with this `c`.
+    pub logit_softcap: Option<f32>,
     /// Rotary position embedding, of the layers that see everything where there are others.
     pub rope: RopeSpec,
+    /// Whether a layer rotates queries and keys, for each layer; `None` where all do.
+    pub rotated: Option<Vec<bool>>,
     /// The layers that see only the last positions, if there are such.
     pub sliding: Option<SlidingSpec>,
     /// What the gate of the feed-forward layer goes through.
@@ -48,6 +58,16 @@ pub struct DecoderSpec {
 }
 
 impl DecoderSpec {
+    /// The factor on q·k of the large Gemmas: by the share that a head has of the stream, not by its own size.
+    pub(super) fn scale_by_width(&self) -> f32 {
+        1.0 / (self.hidden_size as f32 / self.n_heads as f32).sqrt()
+    }
+
+    /// Whether layer `il` rotates queries and keys.
+    pub(super) fn is_rotated(&self, il: usize) -> bool {
+        self.rotated.as_ref().is_none_or(|layers| layers[il])
+    }
+
     /// How layer `il` slides, if it does.
     pub(super) fn sliding_layer(&self, il: usize) -> Option<&SlidingSpec> {
         self.sliding.as_ref().filter(|s| s.layers[il])
@@ -110,6 +130,11 @@ pub struct RopeSpec {
 
 /// Ways to stretch positions that [`Hparams::decoder`] knows by itself.
 pub(super) const LINEAR: &[&str] = &["none", "linear"];
+
+/// Of `n_layers` layers all but the last of every `every`.
+pub(super) fn all_but_every(every: usize, n_layers: usize) -> Vec<bool> {
+    (0..n_layers).map(|il| il % every < every - 1).collect()
+}
 
 /// Typed access to `{architecture}.*` keys, with bounds and errors that name the key.
 pub(super) struct Hparams<'a> {
@@ -199,24 +224,40 @@ impl<'a> Hparams<'a> {
         n_layers: usize,
         every: usize,
     ) -> Result<Vec<bool>, LoadError> {
-        let key = self.key(name);
-        if let Some(Value::Array(flags)) = self.gguf.metadata().get(&key) {
-            let flags: Vec<bool> = flags
-                .iter()
-                .take(n_layers)
-                .filter_map(|flag| match flag {
-                    Value::Bool(slides) => Some(slides),
-                    other => other.as_integer().map(|n| n != 0),
-                })
-                .collect();
-            if flags.len() != n_layers {
-                let problem = format!("must have a flag for each of the {n_layers} layers");
-                return self.refuse(name, format!("{} flags", flags.len()), problem);
-            }
+        if let Some(flags) = self.opt_flags(name, n_layers)? {
             return Ok(flags);
         }
         let every = self.opt_count(name, MAX_LAYERS)?.unwrap_or(every);
-        Ok((0..n_layers).map(|il| il % every < every - 1).collect())
+        Ok(all_but_every(every, n_layers))
+    }
+
+    /// An optional list of a flag for each of `n_layers` layers; `None` also where the key has no list.
+    pub(super) fn opt_flags(
+        &self,
+        name: &str,
+        n_layers: usize,
+    ) -> Result<Option<Vec<bool>>, LoadError> {
+        let key = self.key(name);
+        let Some(Value::Array(flags)) = self.gguf.metadata().get(&key) else {
+            return Ok(None);
+        };
+        let flags: Vec<bool> = flags
+            .iter()
+            .take(n_layers)
+            .filter_map(|flag| match flag {
+                Value::Bool(is_set) => Some(is_set),
+                other => other.as_integer().map(|n| n != 0),
+            })
+            .collect();
+        if flags.len() != n_layers {
+            let problem = format!("must have a flag for each of the {n_layers} layers");
+            return self.refuse(name, format!("{} flags", flags.len()), problem);
+        }
+        Ok(Some(flags))
+    }
+
+    pub(super) fn opt_bool(&self, name: &str) -> Result<Option<bool>, LoadError> {
+        Ok(self.gguf.metadata().opt_bool(&self.key(name))?)
     }
 
     pub(super) fn opt_string(&self, name: &str) -> Result<Option<&'a str>, LoadError> {
@@ -230,6 +271,25 @@ impl<'a> Hparams<'a> {
                 self.refuse(name, v, "must be a number above zero")
             }
             v => Ok(v),
+        }
+    }
+
+    /// An optional factor; 0 stands for none, as does its absence.
+    pub(super) fn opt_scale(&self, name: &str) -> Result<Option<f32>, LoadError> {
+        match self.gguf.metadata().opt_f32(&self.key(name))? {
+            Some(0.0) | None => Ok(None),
+            Some(_) => self.opt_positive(name),
+        }
+    }
+
+    /// A required finite number above zero.
+    pub(super) fn positive(&self, name: &str) -> Result<f32, LoadError> {
+        match self.opt_positive(name)? {
+            Some(value) => Ok(value),
+            None => Err(slm_gguf::Error::MissingKey {
+                key: self.key(name),
+            }
+            .into()),
         }
     }
 
@@ -270,10 +330,6 @@ impl<'a> Hparams<'a> {
         let v_head_dim = self
             .opt_count("attention.value_length", KvLayer::MAX_HEAD_DIM)?
             .unwrap_or(head_dim);
-        let eps = "attention.layer_norm_rms_epsilon";
-        let Some(rms_norm_eps) = self.opt_positive(eps)? else {
-            return Err(slm_gguf::Error::MissingKey { key: self.key(eps) }.into());
-        };
         Ok(DecoderSpec {
             n_layers: self.count("block_count", MAX_LAYERS)?,
             hidden_size,
@@ -284,10 +340,17 @@ impl<'a> Hparams<'a> {
             ffn_size: self.count("feed_forward_length", MAX_WIDTH)?,
             vocab_size: self.vocab_size()?,
             context_length: self.count("context_length", MAX_CONTEXT)?,
-            rms_norm_eps,
+            rms_norm_eps: self.positive("attention.layer_norm_rms_epsilon")?,
             embedding_scale: 1.0,
-            attention_scale: 1.0 / (head_dim as f32).sqrt(),
+            attention_scale: self
+                .opt_scale("attention.scale")?
+                .unwrap_or(1.0 / (head_dim as f32).sqrt()),
+            attention_softcap: None,
+            residual_scale: 1.0,
+            logit_scale: 1.0,
+            logit_softcap: None,
             rope: self.rope(style, head_dim, scaling_types)?,
+            rotated: None,
             sliding: None,
             gate: Gate::Silu,
             extras: Extras::default(),
