@@ -128,8 +128,8 @@ impl<'a> Bench<'a> {
                 context_length,
             });
         }
-        let needed_bytes =
-            (self.bytes_per_position as u64).saturating_mul(test.n_positions() as u64);
+        let cache = self.model.decoder().new_cache();
+        let needed_bytes = cache.bytes_at(test.n_positions());
         match memory::available_bytes() {
             Some(available_bytes) if needed_bytes > available_bytes => {
                 Err(BenchError::OutOfMemory {

@@ -185,6 +185,24 @@ fn gemma3_with_its_windows_and_norms_matches_the_reference() {
 }
 
 #[test]
+fn gemma2_with_its_caps_and_alternating_windows_matches_the_reference() {
+    check("gemma2", KvType::F32, 1e-3);
+    check("gemma2", KvType::F16, 0.15);
+}
+
+#[test]
+fn smollm3_with_layers_that_know_no_positions_matches_the_reference() {
+    check("smollm3", KvType::F32, 1e-3);
+    check("smollm3", KvType::F16, 0.15);
+}
+
+#[test]
+fn granite_with_its_factors_matches_the_reference() {
+    check("granite", KvType::F32, 1e-3);
+    check("granite", KvType::F16, 0.15);
+}
+
+#[test]
 fn phi3_with_short_factors_matches_the_reference() {
     for kv_type in [KvType::F32, KvType::F16] {
         let options = LoadOptions {
@@ -229,6 +247,18 @@ fn bitnet_with_either_gate_matches_the_reference() {
 }
 
 #[test]
+fn lfm2_with_its_convolutions_matches_the_reference() {
+    check("lfm2", KvType::F32, 1e-3);
+    check("lfm2", KvType::F16, 0.15);
+}
+
+#[test]
+fn qwen35_with_its_delta_nets_matches_the_reference() {
+    check("qwen35", KvType::F32, 1e-3);
+    check("qwen35", KvType::F16, 0.15);
+}
+
+#[test]
 fn tensors_of_a_family_are_missed_by_name() {
     let cases = [
         ("qwen3", "blk.1.attn_q_norm.weight"),
@@ -236,6 +266,10 @@ fn tensors_of_a_family_are_missed_by_name() {
         ("qwen2", "blk.2.attn_k.bias"),
         ("gemma3", "blk.0.post_attention_norm.weight"),
         ("gemma3", "blk.0.post_ffw_norm.weight"),
+        ("gemma2", "blk.2.post_attention_norm.weight"),
+        ("gemma2", "blk.3.post_ffw_norm.weight"),
+        ("smollm3", "blk.3.attn_q.weight"),
+        ("granite", "blk.1.ffn_norm.weight"),
         ("phi3", "blk.0.ffn_up.weight"),
         ("phi3", "rope_factors_long.weight"),
         ("bitnet", "blk.1.attn_sub_norm.weight"),

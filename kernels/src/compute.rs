@@ -253,6 +253,14 @@ impl Compute {
         });
     }
 
+    /// `x = cap * tanh(x / cap)`.
+    pub fn softcap(&self, x: &mut [f32], cap: f32) {
+        self.by_rows(x, 1, &|_, x| {
+            // SAFETY: the table proved the CPU.
+            unsafe { (self.kernels.softcap)(x, cap) }
+        });
+    }
+
     /// Rotates heads in place.
     ///
     /// `x` is `[n_tokens, n_heads, head_dim]`, `cos` and `sin` are `[n_tokens, n_rot / 2]`; dimensions from `n_rot` on

@@ -122,6 +122,17 @@ fn logits_of_qwen() {
 #[test]
 fn logits_of_gemma() {
     logits_agree("gemma3");
+    logits_agree("gemma2");
+}
+
+#[test]
+fn logits_of_smollm3() {
+    logits_agree("smollm3");
+}
+
+#[test]
+fn logits_of_granite() {
+    logits_agree("granite");
 }
 
 /// The reference is for a short context.
@@ -165,6 +176,9 @@ fn tokens_of_the_tiny_models() {
         "qwen3",
         "qwen2",
         "gemma3",
+        "gemma2",
+        "smollm3",
+        "granite",
         "phi3",
         "bitnet",
         "bitnet-b158",

@@ -144,7 +144,9 @@ impl KvCache {
     /// Bytes at `n_positions`.
     pub fn bytes_at(&self, n_positions: usize) -> u64 {
         let bytes = |layer: &LayerState| match layer {
-            LayerState::Full(kv) => (kv.bytes_per_position() as u64).saturating_mul(n_positions as u64),
+            LayerState::Full(kv) => {
+                (kv.bytes_per_position() as u64).saturating_mul(n_positions as u64)
+            }
             LayerState::SharedWith(_) => 0,
             LayerState::Recurrent(state) => state.size_bytes() as u64,
         };

@@ -176,7 +176,7 @@ impl Decoder {
             &mut s.h,
             &mut s.normed,
         );
-        compute.add_assign(&mut s.x, &s.h);
+        self.add_to_stream(&mut s.x, &mut s.h);
     }
 
     /// h = Wo · (attention(h) ⊙ σ(Wg · h))
@@ -203,6 +203,9 @@ impl Decoder {
             None => (&spec.rope, &s.angles, None),
         };
         let rotate = |heads: &mut [f32], n_heads: usize| {
+            if !spec.is_rotated(il) {
+                return;
+            }
             compute.rope(
                 heads,
                 n_heads,
@@ -232,7 +235,7 @@ impl Decoder {
             n_heads: shape.n_heads,
             scale: spec.attention_scale,
             window,
-            softcap: None,
+            softcap: spec.attention_softcap,
         };
         let kv = cache.kv(il);
         compute.attention(&mut s.attention_scratch, &args, kv, &s.q, &mut s.attention);
@@ -285,7 +288,15 @@ impl Decoder {
             &mut [(&layer.down, &mut s.h)],
         );
         self.norm_in_place(layer.post_ffw_norm.as_deref(), &mut s.h, &mut s.normed);
-        compute.add_assign(&mut s.x, &s.h);
+        self.add_to_stream(&mut s.x, &mut s.h);
+    }
+
+    /// x += scale · h
+    fn add_to_stream(&self, x: &mut [f32], h: &mut [f32]) {
+        if self.spec.residual_scale != 1.0 {
+            self.compute.scale(h, self.spec.residual_scale);
+        }
+        self.compute.add_assign(x, h);
     }
 
     fn logits(&self, wanted: LogitsFor, s: &mut Scratch, n_tokens: usize, logits: &mut Vec<f32>) {
@@ -313,6 +324,9 @@ impl Decoder {
             &mut [(self.weights.head(), logits)],
         );
         add_bias(logits, self.weights.output_bias.as_deref());
+        if self.spec.logit_scale != 1.0 {
+            self.compute.scale(logits, self.spec.logit_scale);
+        }
         if let Some(cap) = self.spec.logit_softcap {
             self.compute.softcap(logits, cap);
         }

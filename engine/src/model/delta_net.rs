@@ -54,7 +54,9 @@ impl DeltaNet {
         let all_taps = loader.taps(&name("ssm_conv1d.weight"), spec.n_taps, n_channels)?;
         let taps = |first: usize, n: usize| {
             let rows = all_taps.chunks_exact(n_channels);
-            rows.flat_map(|row| &row[first..first + n]).copied().collect()
+            rows.flat_map(|row| &row[first..first + n])
+                .copied()
+                .collect()
         };
         let root = (shape.k_head_dim as f32).sqrt();
         Ok(Self {
@@ -135,7 +137,9 @@ impl DeltaNet {
                 *x = (rate * softplus(*x + bias)).exp();
             }
         }
-        s.beta.iter_mut().for_each(|x| *x = 1.0 / (1.0 + (-*x).exp()));
+        s.beta
+            .iter_mut()
+            .for_each(|x| *x = 1.0 / (1.0 + (-*x).exp()));
 
         resize(&mut s.attention, s.v.len());
         compute.delta_rule(

@@ -6,7 +6,9 @@
 //! layer has no value projection, what its keys' projection gives are the values. Layers that see everything rotate a
 //! part of their dimensions: the divisors of the others make their angles nothing.
 
-use super::spec::{AttentionShape, DecoderSpec, Gate, Hparams, LINEAR, Mixer, RopeSpec, SlidingSpec};
+use super::spec::{
+    AttentionShape, DecoderSpec, Gate, Hparams, LINEAR, Mixer, RopeSpec, SlidingSpec,
+};
 use crate::LoadError;
 use slm_kernels::{KvLayer, RopeStyle};
 
@@ -23,7 +25,7 @@ pub(super) fn spec(hparams: &Hparams<'_>) -> Result<DecoderSpec, LoadError> {
     spec.embedding_scale = (spec.hidden_size as f32).sqrt();
     spec.attention_scale = 1.0;
     spec.gate = Gate::GeluTanh;
-    spec.logit_softcap = hparams.opt_positive("final_logit_softcapping")?;
+    spec.logit_softcap = hparams.opt_scale("final_logit_softcapping")?;
     let width = "embedding_length_per_layer_input";
     if hparams.opt_u32(width)?.is_some_and(|n| n > 0) {
         spec.per_layer_embedding = hparams.opt_count(width, MAX_WIDTH)?;
@@ -46,7 +48,8 @@ pub(super) fn spec(hparams: &Hparams<'_>) -> Result<DecoderSpec, LoadError> {
             let is_alike = |&source: &usize| sliding.layers[source] == sliding.layers[il];
             heads.kv_of = (0..own).rev().find(is_alike);
             if heads.kv_of.is_none() {
-                let problem = format!("leaves layer {il} no earlier layer of its kind to share with");
+                let problem =
+                    format!("leaves layer {il} no earlier layer of its kind to share with");
                 return hparams.refuse(SHARED, spec.n_layers - own, problem);
             }
         }
@@ -55,13 +58,19 @@ pub(super) fn spec(hparams: &Hparams<'_>) -> Result<DecoderSpec, LoadError> {
     let mut blocks = blocks.collect::<Result<Vec<_>, LoadError>>()?;
     for il in own..spec.n_layers {
         // heads of keys are those of the layer that has them
-        if let Mixer::Attention(AttentionShape { kv_of: Some(source), .. }) = blocks[il].mixer
+        if let Mixer::Attention(AttentionShape {
+            kv_of: Some(source),
+            ..
+        }) = blocks[il].mixer
             && let Mixer::Attention(of) = blocks[source].mixer
             && let Mixer::Attention(heads) = &mut blocks[il].mixer
         {
             heads.n_kv_heads = of.n_kv_heads;
             if !heads.n_heads.is_multiple_of(of.n_kv_heads) {
-                let problem = format!("must divide the {} query heads of layer {il}", heads.n_heads);
+                let problem = format!(
+                    "must divide the {} query heads of layer {il}",
+                    heads.n_heads
+                );
                 return hparams.refuse("attention.head_count_kv", of.n_kv_heads, problem);
             }
         }
@@ -81,7 +90,11 @@ fn own_layers(hparams: &Hparams<'_>, n_layers: usize) -> Result<usize, LoadError
     let shared = hparams.opt_u32(SHARED)?.unwrap_or(0);
     match n_layers.checked_sub(shared as usize) {
         Some(own) if own > 0 => Ok(own),
-        _ => hparams.refuse(SHARED, shared, format!("must be less than the {n_layers} layers")),
+        _ => hparams.refuse(
+            SHARED,
+            shared,
+            format!("must be less than the {n_layers} layers"),
+        ),
     }
 }
 

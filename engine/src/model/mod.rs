@@ -6,8 +6,10 @@
 mod bitnet;
 mod decoder;
 mod delta_net;
+mod gemma2;
 mod gemma3;
 mod gemma4;
+mod granite;
 mod lfm2;
 mod llama;
 mod per_layer;
@@ -17,6 +19,7 @@ mod qwen3;
 mod qwen35;
 mod rope;
 mod short_conv;
+mod smollm3;
 mod spec;
 mod weights;
 
@@ -41,6 +44,9 @@ const ARCHITECTURES: &[(&str, ReadSpec)] = &[
     ("qwen3", qwen3::spec),
     ("qwen2", qwen2::spec),
     ("gemma3", gemma3::spec),
+    ("gemma2", gemma2::spec),
+    ("smollm3", smollm3::spec),
+    ("granite", granite::spec),
     ("phi3", phi3::spec),
     ("bitnet", bitnet::spec),
     ("bitnet-b1.58", bitnet::spec_b158),

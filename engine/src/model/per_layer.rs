@@ -30,10 +30,7 @@ pub(super) struct LayerEmbedding {
 }
 
 impl PerLayerTable {
-    pub(super) fn load(
-        loader: &Loader<'_>,
-        spec: &DecoderSpec,
-    ) -> Result<Option<Self>, LoadError> {
+    pub(super) fn load(loader: &Loader<'_>, spec: &DecoderSpec) -> Result<Option<Self>, LoadError> {
         let Some(width) = spec.per_layer_embedding else {
             return Ok(None);
         };
@@ -109,10 +106,9 @@ impl LayerEmbedding {
         let width = s.gate.len() / n_tokens;
         let row_len = s.per_layer.len() / n_tokens;
         resize(&mut s.up, s.gate.len());
-        for (part, row) in s
-            .up
-            .chunks_exact_mut(width)
-            .zip(s.per_layer.chunks_exact(row_len))
+        for (part, row) in
+            s.up.chunks_exact_mut(width)
+                .zip(s.per_layer.chunks_exact(row_len))
         {
             part.copy_from_slice(&row[il * width..][..width]);
         }

@@ -37,8 +37,18 @@ pub struct DecoderSpec {
     pub embedding_scale: f32,
     /// Factor on q·k ahead of the softmax.
     pub attention_scale: f32,
+    /// Attention scores go through `c · tanh(score / c)`, with this `c`.
+    pub attention_softcap: Option<f32>,
+    /// Factor on what each half of a block adds to the residual stream; 1 is none.
+    pub residual_scale: f32,
+    /// Factor on the logits; 1 is none.
+    pub logit_scale: f32,
+    /// Logits go through `c · tanh(logit / c)`, with this `c`.
+    pub logit_softcap: Option<f32>,
     /// Rotary position embedding, of the layers that see everything where there are others.
     pub rope: RopeSpec,
+    /// Whether a layer rotates queries and keys, for each layer; `None` where all do.
+    pub rotated: Option<Vec<bool>>,
     /// The layers that see only the last positions, if there are such.
     pub sliding: Option<SlidingSpec>,
     /// What the gate of the feed-forward layer goes through.
@@ -52,8 +62,6 @@ pub struct DecoderSpec {
     /// Width of the vector that each block gets for a token from a table of its own (`per_layer_token_embd`), if there
     /// is one.
     pub per_layer_embedding: Option<usize>,
-    /// `cap * tanh(logit / cap)` of the logits.
-    pub logit_softcap: Option<f32>,
     /// What each block is, where blocks differ in more than the window; empty where they do not, and are what the
     /// fields above say.
     pub blocks: Vec<BlockSpec>,
@@ -137,6 +145,16 @@ impl DecoderSpec {
         widest_block.max(self.hidden_size).max(per_layer)
     }
 
+    /// The factor on q·k of the large Gemmas: by the share that a head has of the stream, not by its own size.
+    pub(super) fn scale_by_width(&self) -> f32 {
+        1.0 / (self.hidden_size as f32 / self.n_heads as f32).sqrt()
+    }
+
+    /// Whether layer `il` rotates queries and keys.
+    pub(super) fn is_rotated(&self, il: usize) -> bool {
+        self.rotated.as_ref().is_none_or(|layers| layers[il])
+    }
+
     /// How layer `il` slides, if it does.
     pub(super) fn sliding_layer(&self, il: usize) -> Option<&SlidingSpec> {
         self.sliding.as_ref().filter(|s| s.layers[il])
@@ -203,6 +221,11 @@ pub struct RopeSpec {
 
 /// Ways to stretch positions that [`Hparams::decoder`] knows by itself.
 pub(super) const LINEAR: &[&str] = &["none", "linear"];
+
+/// Of `n_layers` layers all but the last of every `every`.
+pub(super) fn all_but_every(every: usize, n_layers: usize) -> Vec<bool> {
+    (0..n_layers).map(|il| il % every < every - 1).collect()
+}
 
 /// Typed access to `{architecture}.*` keys, with bounds and errors that name the key.
 pub(super) struct Hparams<'a> {
@@ -314,7 +337,9 @@ impl<'a> Hparams<'a> {
         max: usize,
     ) -> Result<Vec<usize>, LoadError> {
         let counts = self.layer_counts(name, n_layers, 1..=max)?;
-        let missing = || slm_gguf::Error::MissingKey { key: self.key(name) };
+        let missing = || slm_gguf::Error::MissingKey {
+            key: self.key(name),
+        };
         Ok(counts.ok_or_else(missing)?)
     }
 
@@ -348,7 +373,7 @@ impl<'a> Hparams<'a> {
             return Ok(flags);
         }
         let every = self.opt_count(name, MAX_LAYERS)?.unwrap_or(every);
-        Ok((0..n_layers).map(|il| il % every < every - 1).collect())
+        Ok(all_but_every(every, n_layers))
     }
 
     /// A flag for each of `n_layers` layers, where `name` is an array.
@@ -390,86 +415,6 @@ impl<'a> Hparams<'a> {
         }
     }
 
-    /// A count for each of `n_layers` layers, from `range`: one number for all, or an array.
-    pub(super) fn layer_counts(
-        &self,
-        name: &str,
-        n_layers: usize,
-        range: std::ops::RangeInclusive<usize>,
-    ) -> Result<Option<Vec<usize>>, LoadError> {
-        let check = |value: i128| match usize::try_from(value) {
-            Ok(n) if range.contains(&n) => Ok(n),
-            _ => {
-                let problem = format!("must be between {} and {}", range.start(), range.end());
-                self.refuse(name, value, problem)
-            }
-        };
-        let Some(Value::Array(values)) = self.gguf.metadata().get(&self.key(name)) else {
-            let value = self.opt_u32(name)?;
-            let value = value.map(|n| check(n.into())).transpose()?;
-            return Ok(value.map(|n| vec![n; n_layers]));
-        };
-        let counts = values
-            .iter()
-            .take(n_layers)
-            .filter_map(|value| value.as_integer())
-            .map(check)
-            .collect::<Result<Vec<_>, _>>()?;
-        if counts.len() != n_layers {
-            let problem = format!("must have a number for each of the {n_layers} layers");
-            return self.refuse(name, format!("{} numbers", counts.len()), problem);
-        }
-        Ok(Some(counts))
-    }
-
-    fn required_layer_counts(
-        &self,
-        name: &str,
-        n_layers: usize,
-        max: usize,
-    ) -> Result<Vec<usize>, LoadError> {
-        let counts = self.layer_counts(name, n_layers, 1..=max)?;
-        let missing = || slm_gguf::Error::MissingKey { key: self.key(name) };
-        Ok(counts.ok_or_else(missing)?)
-    }
-
-    pub(super) fn opt_u32(&self, name: &str) -> Result<Option<u32>, LoadError> {
-        Ok(self.gguf.metadata().opt_u32(&self.key(name))?)
-    }
-
-    /// An optional number of positions.
-    pub(super) fn opt_positions(&self, name: &str) -> Result<Option<usize>, LoadError> {
-        self.opt_count(name, MAX_CONTEXT)
-    }
-
-    /// Which of `n_layers` layers slide: a flag each under `name`, or a number of which every such layer does not, or
-    /// no key and `every` as that number.
-    pub(super) fn sliding_layers(
-        &self,
-        name: &str,
-        n_layers: usize,
-        every: usize,
-    ) -> Result<Vec<bool>, LoadError> {
-        let key = self.key(name);
-        if let Some(Value::Array(flags)) = self.gguf.metadata().get(&key) {
-            let flags: Vec<bool> = flags
-                .iter()
-                .take(n_layers)
-                .filter_map(|flag| match flag {
-                    Value::Bool(slides) => Some(slides),
-                    other => other.as_integer().map(|n| n != 0),
-                })
-                .collect();
-            if flags.len() != n_layers {
-                let problem = format!("must have a flag for each of the {n_layers} layers");
-                return self.refuse(name, format!("{} flags", flags.len()), problem);
-            }
-            return Ok(flags);
-        }
-        let every = self.opt_count(name, MAX_LAYERS)?.unwrap_or(every);
-        Ok((0..n_layers).map(|il| il % every < every - 1).collect())
-    }
-
     pub(super) fn opt_string(&self, name: &str) -> Result<Option<&'a str>, LoadError> {
         Ok(self.gguf.metadata().opt_string(&self.key(name))?)
     }
@@ -481,6 +426,25 @@ impl<'a> Hparams<'a> {
                 self.refuse(name, v, "must be a number above zero")
             }
             v => Ok(v),
+        }
+    }
+
+    /// An optional factor; 0 stands for none, as does its absence.
+    pub(super) fn opt_scale(&self, name: &str) -> Result<Option<f32>, LoadError> {
+        match self.gguf.metadata().opt_f32(&self.key(name))? {
+            Some(0.0) | None => Ok(None),
+            Some(_) => self.opt_positive(name),
+        }
+    }
+
+    /// A required finite number above zero.
+    pub(super) fn positive(&self, name: &str) -> Result<f32, LoadError> {
+        match self.opt_positive(name)? {
+            Some(value) => Ok(value),
+            None => Err(slm_gguf::Error::MissingKey {
+                key: self.key(name),
+            }
+            .into()),
         }
     }
 
@@ -506,7 +470,8 @@ impl<'a> Hparams<'a> {
         let hidden_size = self.count("embedding_length", MAX_WIDTH)?;
         let n_blocks = self.count("block_count", MAX_LAYERS)?;
         let Some(n_layers) = n_blocks.checked_sub(n_extra).filter(|&n| n > 0) else {
-            let problem = format!("must be more than the {n_extra} layers that predict further tokens");
+            let problem =
+                format!("must be more than the {n_extra} layers that predict further tokens");
             return self.refuse("block_count", n_blocks, problem);
         };
         let heads = self.required_layer_counts("attention.head_count", n_layers, MAX_HEADS)?;
@@ -540,10 +505,6 @@ impl<'a> Hparams<'a> {
         let v_head_dim = self
             .opt_count("attention.value_length", KvLayer::MAX_HEAD_DIM)?
             .unwrap_or(head_dim);
-        let eps = "attention.layer_norm_rms_epsilon";
-        let Some(rms_norm_eps) = self.opt_positive(eps)? else {
-            return Err(slm_gguf::Error::MissingKey { key: self.key(eps) }.into());
-        };
         let blocks = heads.iter().zip(&kv_heads).zip(&ffn_sizes);
         let blocks: Vec<BlockSpec> = blocks
             .map(|((&n_heads, &n_kv_heads), &ffn_size)| BlockSpec {
@@ -568,17 +529,23 @@ impl<'a> Hparams<'a> {
             ffn_size: ffn_sizes[0],
             vocab_size: self.vocab_size()?,
             context_length: self.count("context_length", MAX_CONTEXT)?,
-            rms_norm_eps,
+            rms_norm_eps: self.positive("attention.layer_norm_rms_epsilon")?,
             embedding_scale: 1.0,
-            attention_scale: 1.0 / (head_dim as f32).sqrt(),
+            attention_scale: self
+                .opt_scale("attention.scale")?
+                .unwrap_or(1.0 / (head_dim as f32).sqrt()),
+            attention_softcap: None,
+            residual_scale: 1.0,
+            logit_scale: 1.0,
+            logit_softcap: None,
             rope: self.rope(style, head_dim, scaling_types)?,
+            rotated: None,
             sliding: None,
             gate: Gate::Silu,
             extras: Extras::default(),
             ffn_norm: "ffn_norm",
             output_norm: "output_norm",
             per_layer_embedding: None,
-            logit_softcap: None,
             blocks: if are_alike { Vec::new() } else { blocks },
         })
     }

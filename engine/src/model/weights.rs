@@ -135,7 +135,10 @@ impl LayerWeights {
     fn matrices(&self) -> Vec<&Matrix> {
         let mut linears = match &self.mixer {
             MixerWeights::Attention(weights) => {
-                let kv = weights.kv.iter().flat_map(|kv| [Some(&kv.k), kv.v.as_ref()]);
+                let kv = weights
+                    .kv
+                    .iter()
+                    .flat_map(|kv| [Some(&kv.k), kv.v.as_ref()]);
                 let kv = kv.flatten();
                 let others = [&weights.q, &weights.attn_output];
                 kv.chain(others).chain(&weights.gate).collect()
@@ -171,7 +174,7 @@ pub(super) struct Loader<'a> {
     compute: &'a Compute,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
     fn layer(&self, spec: &DecoderSpec, il: usize) -> Result<LayerWeights, LoadError> {
         let name = |tensor: &str| format!("blk.{il}.{tensor}");
         let d = spec.hidden_size;
@@ -182,9 +185,7 @@ impl Loader<'_> {
         };
         let block = spec.block(il);
         let mixer = match block.mixer {
-            Mixer::Attention(shape) => {
-                MixerWeights::Attention(self.attention(spec, &shape, il)?)
-            }
+            Mixer::Attention(shape) => MixerWeights::Attention(self.attention(spec, &shape, il)?),
             Mixer::ShortConv(n_taps) => {
                 MixerWeights::ShortConv(ShortConv::load(self, il, n_taps, d)?)
             }
@@ -267,7 +268,9 @@ impl Loader<'_> {
             false => vec![vec![0..q_rows]],
             true => {
                 let gate = shape.head_dim..2 * shape.head_dim;
-                [0..shape.head_dim, gate].map(|part| of_heads(part).collect()).into()
+                [0..shape.head_dim, gate]
+                    .map(|part| of_heads(part).collect())
+                    .into()
             }
         };
         let fused = self.gguf.tensor(&name("attn_qkv.weight")).is_some();
@@ -291,7 +294,8 @@ impl Loader<'_> {
             (parts, kv)
         };
         if extras.qkv_biases {
-            let stems = ["attn_q", "attn_k", "attn_v"].map(|stem| if fused { "attn_qkv" } else { stem });
+            let stems =
+                ["attn_q", "attn_k", "attn_v"].map(|stem| if fused { "attn_qkv" } else { stem });
             let bare = |(linear, _): &(&Linear, &str)| linear.bias.is_none();
             if let Some((_, stem)) = parts.iter().chain(&kv).zip(stems).find(bare) {
                 return Err(missing(&name(&format!("{stem}.bias"))));
@@ -322,7 +326,12 @@ impl Loader<'_> {
         ])
     }
 
-    pub(super) fn linear(&self, stem: &str, n_rows: usize, n_cols: usize) -> Result<Linear, LoadError> {
+    pub(super) fn linear(
+        &self,
+        stem: &str,
+        n_rows: usize,
+        n_cols: usize,
+    ) -> Result<Linear, LoadError> {
         Ok(Linear {
             matrix: self.matrix(&format!("{stem}.weight"), n_rows, n_cols)?,
             scale: self.scale(stem)?,
@@ -390,11 +399,11 @@ impl Loader<'_> {
     /// The bytes of a tensor of some rows of another.
     fn rows(
         &self,
-        info: &TensorInfo<'_>,
+        info: &TensorInfo<'a>,
         quant_type: QuantType,
         n_cols: usize,
         ranges: &[Range<usize>],
-    ) -> Result<Cow<'_, [u8]>, LoadError> {
+    ) -> Result<Cow<'a, [u8]>, LoadError> {
         let data = self.gguf.tensor_data(info);
         let part = |rows: &Range<usize>| {
             let part = quant_type.part(data, rows.start * n_cols..rows.end * n_cols);
@@ -414,7 +423,12 @@ impl Loader<'_> {
         }
     }
 
-    pub(super) fn matrix(&self, name: &str, n_rows: usize, n_cols: usize) -> Result<Matrix, LoadError> {
+    pub(super) fn matrix(
+        &self,
+        name: &str,
+        n_rows: usize,
+        n_cols: usize,
+    ) -> Result<Matrix, LoadError> {
         let info = self.shaped(name, &[n_cols as u64, n_rows as u64])?;
         self.pack(
             info,

@@ -166,10 +166,9 @@ impl Engine {
     /// Bytes in use.
     pub fn memory(&self) -> MemoryUse {
         let decoder = self.shared.model.decoder();
-        let per_position = decoder.new_cache().bytes_per_position();
         MemoryUse {
             weights_bytes: decoder.weights_bytes() as u64,
-            kv_bytes: (per_position * self.shared.context_length) as u64,
+            kv_bytes: decoder.new_cache().bytes_at(self.shared.context_length),
         }
     }
 

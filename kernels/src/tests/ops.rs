@@ -141,6 +141,30 @@ fn the_other_gates_and_scaling_are_the_oracles() {
 }
 
 #[test]
+fn a_softcap_is_a_scaled_tanh() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    for compute in each_tier(3) {
+        for (n, cap) in [(1, 1.0f32), (15, 50.0), (17, 0.3), (100_001, 30.0)] {
+            let x: Vec<f32> = random_values(&mut rng, n)
+                .iter()
+                .map(|x| x * 40.0)
+                .collect();
+            let mut capped = x.clone();
+            compute.softcap(&mut capped, cap);
+            for (x, capped) in x.iter().zip(capped) {
+                let expected = f64::from(cap) * (f64::from(*x) / f64::from(cap)).tanh();
+                let error = (f64::from(capped) - expected).abs() / f64::from(cap);
+                assert!(error < 4e-7, "{x} capped at {cap}: {capped}");
+            }
+        }
+        let mut far = [f32::NEG_INFINITY, -1e30, 1e30, f32::INFINITY, f32::NAN];
+        compute.softcap(&mut far, 30.0);
+        assert_eq!(far[..4], [-30.0, -30.0, 30.0, 30.0]);
+        assert!(far[4].is_nan());
+    }
+}
+
+#[test]
 fn rope_is_the_oracles() {
     let mut rng = fastrand::Rng::with_seed(3);
     for compute in each_tier(2) {
