@@ -184,6 +184,7 @@ impl Decoder {
             n_tokens,
             n_heads: spec.n_heads,
             scale: spec.attention_scale,
+            is_causal: true,
             window,
             softcap: None,
         };
