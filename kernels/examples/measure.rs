@@ -143,6 +143,7 @@ fn main() {
                 n_tokens,
                 n_heads,
                 scale: 0.125,
+                is_causal: true,
                 window: None,
                 softcap: None,
             };

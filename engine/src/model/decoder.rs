@@ -234,6 +234,7 @@ impl Decoder {
             n_tokens,
             n_heads: shape.n_heads,
             scale: spec.attention_scale,
+            is_causal: true,
             window,
             softcap: spec.attention_softcap,
         };

@@ -71,6 +71,29 @@ fn qwen2_ids_are_the_references() {
     check_oracle(&tokenizer, &json("qwen2.json"), true);
 }
 
+/// Cleaning loses what cannot come back, so that only ids are compared.
+#[test]
+fn bert_ids_are_the_references() {
+    let tokenizer = load(&golden("bert-bge.gguf.gz"));
+    assert_eq!(tokenizer.vocab_size(), 30_522);
+    let cases = json("bert-bge.json");
+    let cases = cases.as_array().unwrap();
+    assert!(cases.len() > 100);
+    for case in cases {
+        let text = case[0].as_str().unwrap();
+        let plain = tokenizer.encode(text, Special::Ignore);
+        assert_eq!(plain, ids(&case[1]), "{text:?} as plain text");
+        let prompt = tokenizer.encode_prompt(text);
+        assert_eq!(prompt, ids(&case[2]), "{text:?} as a prompt");
+    }
+    let text = "Größe, naïve\tstates!";
+    let encoded = tokenizer.encode(text, Special::Ignore);
+    assert_eq!(
+        tokenizer.decode(&encoded, Special::Ignore),
+        "große , naive states !"
+    );
+}
+
 #[test]
 fn qwen2_composes_accents() {
     let tokenizer = load(&golden("qwen2.gguf.gz"));
