@@ -259,6 +259,12 @@ fn qwen35_with_its_delta_nets_matches_the_reference() {
 }
 
 #[test]
+fn gemma4_with_its_shared_keys_and_embeddings_matches_the_reference() {
+    check("gemma4", KvType::F32, 1e-3);
+    check("gemma4", KvType::F16, 0.15);
+}
+
+#[test]
 fn tensors_of_a_family_are_missed_by_name() {
     let cases = [
         ("qwen3", "blk.1.attn_q_norm.weight"),

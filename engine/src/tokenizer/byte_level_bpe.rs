@@ -44,16 +44,12 @@ impl ByteLevelBpe {
             .zip(vocabulary.types.iter().zip(spelled))
             .filter(|(_, (token_type, spelled))| **token_type == TokenType::Normal && **spelled);
         let words = PieceIndex::new(bytes, normal.map(|(id, _)| id));
-        let mut symbols = Symbols {
-            bytes,
-            words: &words,
-            unlisted: FxHashMap::default(),
-        };
+        let mut symbols = Symbols::new(bytes, &words);
         let mut byte_symbols = Box::new([0; 256]);
         for (byte, symbol) in (0..=255).zip(byte_symbols.iter_mut()) {
             *symbol = symbols.id_of(&[byte]);
         }
-        let joins = read_merges(&vocabulary.merges, &mut symbols)?;
+        let joins = read_merges(&vocabulary.merges, &mut symbols, byte_alphabet::decode_into)?;
         Ok(Self {
             pre_tokenizer,
             n_tokens: bytes.len() as u32,
@@ -116,18 +112,32 @@ impl ByteLevelBpe {
     }
 }
 
-fn pair(left: u32, right: u32) -> u64 {
+pub(super) fn pair(left: u32, right: u32) -> u64 {
     (u64::from(left) << 32) | u64::from(right)
 }
 
 /// Hands out symbol ids: the token's where there is one, else one after the vocabulary's end.
-struct Symbols<'v> {
+pub(super) struct Symbols<'v> {
     bytes: &'v Pieces,
     words: &'v PieceIndex,
     unlisted: FxHashMap<Vec<u8>, u32>,
 }
 
-impl Symbols<'_> {
+impl<'v> Symbols<'v> {
+    /// `words` is an index over `bytes`, the bytes of each token.
+    pub(super) fn new(bytes: &'v Pieces, words: &'v PieceIndex) -> Self {
+        Self {
+            bytes,
+            words,
+            unlisted: FxHashMap::default(),
+        }
+    }
+
+    /// The texts that are no tokens.
+    pub(super) fn into_unlisted(self) -> FxHashMap<Vec<u8>, u32> {
+        self.unlisted
+    }
+
     fn id_of(&mut self, text: &[u8]) -> u32 {
         if let Some(id) = self.words.get(self.bytes, text) {
             return id;
@@ -142,10 +152,15 @@ impl Symbols<'_> {
     }
 }
 
-/// Reads `left right` lines; the place in the list is the rank, and of equal pairs the first counts.
-fn read_merges(
+/// Reads `left right` lines; the place in the list is the rank, and of equal pairs the first counts. `decode_into` says
+/// what bytes a text stands for, and whether any word can have it.
+///
+/// # Errors
+/// A line that is not two texts.
+pub(super) fn read_merges(
     merges: &[&[u8]],
     symbols: &mut Symbols<'_>,
+    decode_into: impl Fn(&[u8], &mut Vec<u8>) -> bool,
 ) -> Result<FxHashMap<u64, Join>, TokenizerError> {
     let mut joins = FxHashMap::with_capacity_and_hasher(merges.len(), rustc_hash::FxBuildHasher);
     let (mut left, mut both) = (Vec::new(), Vec::new());
@@ -161,8 +176,7 @@ fn read_merges(
             });
         };
         let (left_text, right_text) = (&merge[..space], &merge[space + 1..]);
-        let spelled = byte_alphabet::decode_into(left_text, &mut left)
-            && byte_alphabet::decode_into(right_text, &mut both);
+        let spelled = decode_into(left_text, &mut left) && decode_into(right_text, &mut both);
         if !spelled {
             continue; // no word has such a character
         }

@@ -5,15 +5,16 @@
 //! pre-tokeniser belongs to this kind, but where no piece has a space after another character, no join can cross the
 //! front of a word, and cutting there gives the same tokens from short words that repeat.
 use super::TokenId;
-use super::merge::{Join, Merger, Symbol};
+use super::byte_fallback::ByteFallback;
+use super::merge::{Join, Merger};
 use super::pieces::{PieceIndex, Pieces};
 use super::special::Fragment;
-use super::vocabulary::{TokenType, Vocabulary, byte_token};
+use super::vocabulary::{TokenType, Vocabulary};
 use super::word_cache::WordCache;
 use std::ops::Range;
 
 /// The vocabulary's spelling of a space.
-const ESCAPED_SPACE: &str = "▁";
+pub(super) const ESCAPED_SPACE: &str = "▁";
 /// A symbol that is no token.
 const NO_TOKEN: u32 = u32::MAX;
 
@@ -22,8 +23,7 @@ pub(super) struct SentencePiece {
     pieces: PieceIndex,
     /// Score of each token as an integer that sorts the same way; 0 never joins.
     priorities: Vec<u32>,
-    bytes: Box<[Option<TokenId>; 256]>,
-    unknown: Option<TokenId>,
+    fallback: ByteFallback,
     pub(super) add_space_prefix: bool,
     cut_before_spaces: bool,
 }
@@ -48,20 +48,11 @@ impl SentencePiece {
             .zip(vocabulary.types.iter().zip(spelled))
             .filter(|(_, (token_type, spelled))| **token_type == TokenType::Normal && **spelled)
             .map(|(id, _)| id);
-        let mut byte_tokens = Box::new([None; 256]);
-        for (id, (text, token_type)) in (0..).zip(vocabulary.tokens.iter().zip(&vocabulary.types)) {
-            if *token_type == TokenType::Byte
-                && let Some(byte) = byte_token(text)
-            {
-                byte_tokens[usize::from(byte)].get_or_insert(id);
-            }
-        }
         let score = |id: usize| vocabulary.scores.get(id).copied().unwrap_or(0.0);
         Self {
             pieces: PieceIndex::new(bytes, joined.clone()),
             priorities: (0..bytes.len()).map(|id| priority(score(id))).collect(),
-            bytes: byte_tokens,
-            unknown: vocabulary.rules.unknown,
+            fallback: ByteFallback::new(vocabulary),
             add_space_prefix: vocabulary.rules.add_space_prefix.unwrap_or(true),
             cut_before_spaces: joined
                 .into_iter()
@@ -153,24 +144,11 @@ impl SentencePiece {
         });
         for symbol in merger.symbols() {
             if symbol.id == NO_TOKEN {
-                self.fall_back(word, symbol, ids);
+                // a character that is no piece
+                let text = &word.as_bytes()[symbol.start as usize..symbol.end as usize];
+                self.fallback.push(text, ids);
             } else {
                 ids.push(symbol.id);
-            }
-        }
-    }
-
-    /// A character that is no piece: its bytes, or the unknown token when a byte has no token either.
-    fn fall_back(&self, word: &str, symbol: &Symbol, ids: &mut Vec<TokenId>) {
-        let before = ids.len();
-        for &byte in &word.as_bytes()[symbol.start as usize..symbol.end as usize] {
-            match self.bytes[usize::from(byte)] {
-                Some(id) => ids.push(id),
-                None => {
-                    ids.truncate(before);
-                    ids.extend(self.unknown);
-                    return;
-                }
             }
         }
     }
@@ -197,7 +175,7 @@ pub(super) fn decode_into(text: &[u8], out: &mut Vec<u8>) -> bool {
 }
 
 /// The places where a space follows another character.
-fn word_ends(text: &[u8]) -> impl Iterator<Item = usize> {
+pub(super) fn word_ends(text: &[u8]) -> impl Iterator<Item = usize> {
     (1..text.len()).filter(move |&at| text[at] == b' ' && text[at - 1] != b' ')
 }
 
