@@ -165,12 +165,13 @@ impl<'a> Bench<'a> {
         Ok(times)
     }
 
-    /// Leaves exactly `tokens` in the cache; computes what it cannot keep.
+    /// Leaves exactly `tokens` in the cache; computes what it cannot keep, and sees to it that it can the next time.
     fn bring_to(&mut self, cache: &mut KvCache, tokens: &[TokenId]) {
         let n_kept = cache.rewind(tokens.len());
         for chunk in tokens[n_kept..].chunks(self.chunk) {
             self.forward(cache, chunk, LogitsFor::Nothing);
         }
+        cache.checkpoint();
     }
 
     /// What is timed.

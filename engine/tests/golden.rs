@@ -10,8 +10,8 @@
 
 use serde_json::Value;
 use slm_engine::{
-    Engine, GenerateRequest, KvType, LoadError, LoadOptions, Model, SamplingParams, StepResult,
-    StopReason,
+    Engine, GenerateRequest, KvCache, KvType, LoadError, LoadOptions, Model, SamplingParams,
+    StepResult, StopReason,
     model::{LogitsFor, Scratch},
 };
 use slm_gguf::{Gguf, Writer};
@@ -280,6 +280,20 @@ fn tensors_of_a_family_are_missed_by_name() {
         ("phi3", "rope_factors_long.weight"),
         ("bitnet", "blk.1.attn_sub_norm.weight"),
         ("bitnet-b158", "blk.1.ffn_sub_norm.weight"),
+        ("lfm2", "blk.0.shortconv.conv.weight"),
+        ("lfm2", "blk.3.shortconv.in_proj.weight"),
+        ("lfm2", "blk.2.attn_k_norm.weight"),
+        ("lfm2", "token_embd_norm.weight"),
+        ("qwen35", "blk.0.ssm_conv1d.weight"),
+        ("qwen35", "blk.0.ssm_a"),
+        ("qwen35", "blk.1.ssm_dt.bias"),
+        ("qwen35", "blk.1.attn_gate.weight"),
+        ("qwen35", "blk.3.attn_q.weight"),
+        ("qwen35", "blk.3.post_attention_norm.weight"),
+        ("gemma4", "per_layer_token_embd.weight"),
+        ("gemma4", "blk.4.inp_gate.weight"),
+        ("gemma4", "blk.0.attn_k.weight"),
+        ("gemma4", "rope_freqs.weight"),
     ];
     for (model, tensor) in cases {
         let mut file = std::fs::read(golden(&format!("{model}.gguf"))).unwrap();
@@ -461,62 +475,136 @@ fn load_bytes(name: &str, bytes: &[u8]) -> Result<(), LoadError> {
     result
 }
 
+/// Architectures whose layers keep a state that cannot be taken back.
+const RECURRENT: [&str; 2] = ["lfm2", "qwen35"];
+
 #[test]
 fn steps_of_any_size_and_any_number_of_threads_give_the_same_bits() {
-    let expected = reference("llama");
-    let prompt = ids(&expected["prompt_tokens"]);
-    let load = |n_threads| {
-        let options = LoadOptions {
-            n_threads: Some(n_threads),
-            ..LoadOptions::default()
+    for name in ["llama", "gemma4"].iter().chain(&RECURRENT) {
+        let expected = reference(name);
+        let prompt = ids(&expected["prompt_tokens"]);
+        let load = |n_threads| {
+            let options = LoadOptions {
+                n_threads: Some(n_threads),
+                ..LoadOptions::default()
+            };
+            Model::load(&golden(&format!("{name}.gguf")), &options).unwrap()
         };
-        Model::load(&golden("llama.gguf"), &options).unwrap()
-    };
-    let whole = all_logits(&load(1), &prompt, prompt.len());
-    for n_threads in [1, 2, 3] {
-        let model = load(n_threads);
-        for chunk in [1, 3, 17] {
-            assert!(
-                all_logits(&model, &prompt, chunk) == whole,
-                "{n_threads} threads, steps of {chunk}"
-            );
+        let whole = all_logits(&load(1), &prompt, prompt.len());
+        for n_threads in [1, 2, 3] {
+            let model = load(n_threads);
+            for chunk in [1, 3, 17] {
+                assert!(
+                    all_logits(&model, &prompt, chunk) == whole,
+                    "{name}, {n_threads} threads, steps of {chunk}"
+                );
+            }
         }
     }
 }
 
 #[test]
 fn a_rewound_cache_continues_as_if_nothing_had_been_there() {
-    let model = Model::load(&golden("llama.gguf"), &LoadOptions::default()).unwrap();
-    let (mut cache, mut scratch, mut logits) =
-        (model.decoder().new_cache(), Scratch::default(), vec![]);
-    let tokens: Vec<u32> = (10..40).collect();
-    model.decoder().forward(
-        &mut cache,
-        &mut scratch,
-        &tokens,
-        LogitsFor::Last,
-        &mut logits,
-    );
-    let expected = logits.clone();
-    assert_eq!(cache.rewind(12), 12);
-    model.decoder().forward(
-        &mut cache,
-        &mut scratch,
-        &[300, 301, 302],
-        LogitsFor::Nothing,
-        &mut logits,
-    );
-    assert!(logits.is_empty());
-    assert_eq!(cache.rewind(12), 12);
-    model.decoder().forward(
-        &mut cache,
-        &mut scratch,
-        &tokens[12..],
-        LogitsFor::Last,
-        &mut logits,
-    );
-    assert!(logits == expected);
-    assert_eq!(cache.common_prefix(&tokens), tokens.len());
+    for (name, kept) in [("llama", 12), ("gemma4", 12), ("lfm2", 0), ("qwen35", 0)] {
+        let path = golden(&format!("{name}.gguf"));
+        let model = Model::load(&path, &LoadOptions::default()).unwrap();
+        let (mut cache, mut scratch, mut logits) =
+            (model.decoder().new_cache(), Scratch::default(), vec![]);
+        let tokens: Vec<u32> = (10..60).collect();
+        let mut forward = |cache: &mut KvCache, tokens: &[u32]| {
+            let last = LogitsFor::Last;
+            model
+                .decoder()
+                .forward(cache, &mut scratch, tokens, last, &mut logits);
+            logits.clone()
+        };
+        let expected = forward(&mut cache, &tokens);
+        assert_eq!(cache.rewind(tokens.len()), tokens.len(), "{name}");
+        assert_eq!(cache.rewind(usize::MAX), tokens.len(), "{name}");
+        let mut other = tokens[..12].to_vec();
+        other.extend([300, 301, 302]);
+        assert_eq!(cache.reusable(&other), kept, "{name}");
+        assert_eq!(cache.rewind(12), kept, "{name}");
+        assert_eq!(cache.len(), kept, "{name}");
+        forward(&mut cache, &other[kept..]);
+        assert_eq!(cache.rewind(12), kept, "{name}");
+        assert!(forward(&mut cache, &tokens[kept..]) == expected, "{name}");
+        assert_eq!(cache.common_prefix(&tokens), tokens.len());
+    }
+}
+
+/// Layers with a window let go of what nothing looks at any more; a batch that comes at once lets go of nothing.
+#[test]
+fn positions_that_a_window_has_passed_are_let_go_unseen() {
+    for name in ["gemma3", "gemma4"] {
+        let path = golden(&format!("{name}.gguf"));
+        let model = Model::load(&path, &LoadOptions::default()).unwrap();
+        let mut random = fastrand::Rng::with_seed(7);
+        let tokens: Vec<u32> = (0..2600).map(|_| random.u32(10..300)).collect();
+        let (mut scratch, mut logits) = (Scratch::default(), vec![]);
+        let mut run = |cache: &mut KvCache, tokens: &[u32], chunk: usize| {
+            for part in tokens.chunks(chunk) {
+                let last = LogitsFor::Last;
+                model
+                    .decoder()
+                    .forward(cache, &mut scratch, part, last, &mut logits);
+            }
+            logits.clone()
+        };
+        let expected = run(&mut model.decoder().new_cache(), &tokens, tokens.len());
+        let mut cache = model.decoder().new_cache();
+        assert!(run(&mut cache, &tokens, 100) == expected, "{name}");
+        // still there
+        assert_eq!(cache.rewind(1000), 1000, "{name}");
+        assert!(run(&mut cache, &tokens[1000..], 300) == expected, "{name}");
+        // gone
+        assert_eq!(cache.reusable(&tokens[..200]), 0, "{name}");
+        assert_eq!(cache.rewind(200), 0, "{name}");
+        assert!(run(&mut cache, &tokens, 1000) == expected, "{name}");
+        let bytes = |n| cache.bytes_at(n);
+        assert!(bytes(20_000) - bytes(10_000) < bytes(10_000), "{name}");
+    }
+}
+
+/// A conversation as it goes on, changes, and starts anew: what was kept of it must not show.
+#[test]
+fn a_state_that_cannot_be_taken_back_is_computed_again() {
+    for name in RECURRENT {
+        let path = golden(&format!("{name}.gguf"));
+        let options = LoadOptions {
+            n_parallel: 1,
+            ..LoadOptions::default()
+        };
+        let prompt = ids(&reference(name)["prompt_tokens"]);
+        let alone = |prompt: &[u32]| {
+            let engine = Engine::load(&path, &options).unwrap();
+            collect(engine.generate(greedy(prompt.to_vec(), 8)).unwrap()).0
+        };
+        let engine = Engine::load(&path, &options).unwrap();
+        let run = |prompt: &[u32]| {
+            let generated = engine.generate(greedy(prompt.to_vec(), 8)).unwrap();
+            let (tokens, finish) = collect(generated);
+            assert_eq!(tokens, alone(prompt), "{name}");
+            (tokens, finish.stats)
+        };
+        let (answer, stats) = run(&prompt);
+        assert_eq!(stats.n_cached_tokens, 0, "{name}");
+        // the answer and more behind it: all that was fed in is there, which the last token was not
+        let fed_in = prompt.len() + stats.n_generated_tokens - 1;
+        let run = |prompt: &[u32]| run(prompt).1.n_cached_tokens;
+        let continued = [&prompt[..], &answer, &[40, 41, 42]].concat();
+        assert_eq!(run(&continued), fed_in, "{name}");
+        // another question in place of the last one
+        let edited = [&prompt[..], &answer, &[50, 51]].concat();
+        assert_eq!(run(&edited), fed_in, "{name}");
+        // the first prompt again: from its last checkpoint, a few tokens before its end
+        assert_eq!(run(&prompt), prompt.len() - 8, "{name}");
+        // a change in front of every checkpoint
+        let mut changed = prompt.clone();
+        changed[5] += 1;
+        assert_eq!(run(&changed), 0, "{name}");
+        assert_eq!(run(&prompt), 0, "{name}");
+    }
 }
 
 #[test]

@@ -13,14 +13,12 @@ use std::ops::Range;
 
 use crate::KvLayer;
 use crate::half_float::round_to_f16;
-use crate::kv::{Store, TILE_POSITIONS, Tiles};
+use crate::kv::{BLOCK, Store, TILE_POSITIONS, Tiles};
 use crate::memory::{Scratch, Shared};
 use crate::ops;
 use crate::pool::Pool;
 use crate::tier::Tier;
 
-/// Positions of a block.
-const BLOCK: usize = 128;
 /// Scratch that spreading rows over threads may take; both ways give the same bits.
 const MAX_PARTIALS_BYTES: usize = 64 << 20;
 /// Rows computed together at most.
@@ -326,8 +324,10 @@ unsafe fn block_of<T: Tier, E: Element>(
     let n_rows = task.n_rows();
     let all = task.all_positions();
     let positions = all.start.max(block * BLOCK)..all.end.min((block + 1) * BLOCK);
-    let first_tile = positions.start / TILE_POSITIONS;
-    let n_tiles = positions.end.div_ceil(TILE_POSITIONS) - first_tile;
+    // counted from the first tile that is held
+    let held = task.kv.first / TILE_POSITIONS;
+    let first_tile = positions.start / TILE_POSITIONS - held;
+    let n_tiles = positions.end.div_ceil(TILE_POSITIONS) - held - first_tile;
     let mut scores = MaybeUninit::<Scores>::uninit();
     let scores = scores.as_mut_ptr().cast::<f32>();
     let shape = task.kv.shape();
@@ -356,7 +356,7 @@ unsafe fn block_of<T: Tier, E: Element>(
             let (max, sum) = softmax::<T>(
                 task.args,
                 scores,
-                first_tile * TILE_POSITIONS,
+                (held + first_tile) * TILE_POSITIONS,
                 n_tiles,
                 visible,
             );

@@ -337,7 +337,8 @@ impl Compute {
     /// `q` is `[n_tokens, n_heads, head_dim]`, `out` is `[n_tokens, n_heads, v_head_dim]`.
     ///
     /// # Panics
-    /// When the shapes disagree, the cache holds fewer than `n_tokens` positions, or the window is empty.
+    /// When the shapes disagree, the cache holds fewer than `n_tokens` positions, a position that a query sees was let
+    /// go, or the window is empty.
     pub fn attention(
         &self,
         scratch: &mut AttentionScratch,
@@ -365,6 +366,14 @@ impl Compute {
             "the output's length"
         );
         assert!(args.window != Some(0), "a query sees its own position");
+        let seen = match args.window {
+            Some(window) if args.is_causal => (kv.len - args.n_tokens + 1).saturating_sub(window),
+            _ => 0,
+        };
+        assert!(
+            kv.first <= seen || args.n_tokens == 0,
+            "the cache holds all positions that are seen"
+        );
         if out.is_empty() {
             return;
         }

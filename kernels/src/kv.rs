@@ -8,6 +8,8 @@ use crate::half_float::f16_bits;
 
 /// Positions of a tile.
 pub(crate) const TILE_POSITIONS: usize = 16;
+/// Positions of a block: what attention takes at once, and what is let go at once.
+pub(crate) const BLOCK: usize = 128;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +26,10 @@ pub struct KvLayer {
     pub(crate) n_kv_heads: usize,
     pub(crate) head_dim: usize,
     pub(crate) v_head_dim: usize,
+    /// Positions appended and not truncated, those let go included.
     pub(crate) len: usize,
+    /// The first position that is held; a multiple of [`BLOCK`].
+    pub(crate) first: usize,
     pub(crate) store: Store,
 }
 
@@ -66,16 +71,17 @@ impl KvLayer {
             head_dim,
             v_head_dim,
             len: 0,
+            first: 0,
             store,
         }
     }
 
-    /// Positions held.
+    /// Positions so far, those let go included.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether no position is held.
+    /// Whether there is no position.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -88,9 +94,34 @@ impl KvLayer {
         }
     }
 
+    /// The first position that is held.
+    pub fn first(&self) -> usize {
+        self.first
+    }
+
     /// Forgets the positions from `len` on.
+    ///
+    /// # Panics
+    /// When `len` lies among the positions that were let go, 0 apart.
     pub fn truncate(&mut self, len: usize) {
+        assert!(len == 0 || len >= self.first, "position {len} was let go");
         self.len = self.len.min(len);
+        self.first = self.first.min(len);
+    }
+
+    /// Lets go of positions before `position`, as many as blocks allow; nothing may look at them any more.
+    pub fn let_go(&mut self, position: usize) {
+        let first = position.min(self.len) / BLOCK * BLOCK;
+        let Some(n_positions) = first.checked_sub(self.first).filter(|&n| n > 0) else {
+            return;
+        };
+        let n_heads = n_positions / TILE_POSITIONS * self.n_kv_heads;
+        let shape = self.shape();
+        match &mut self.store {
+            Store::F16(tiles) => tiles.let_go(shape, n_heads),
+            Store::F32(tiles) => tiles.let_go(shape, n_heads),
+        }
+        self.first = first;
     }
 
     /// Adds `n_tokens` positions: `k` is `[n_tokens, n_kv_heads, head_dim]`, `v` is `[n_tokens, n_kv_heads, v_head_dim]`.
@@ -110,8 +141,12 @@ impl KvLayer {
         );
         let shape = self.shape();
         match &mut self.store {
-            Store::F16(tiles) => tiles.append(shape, self.len, n_tokens, k, v, f16_bits),
-            Store::F32(tiles) => tiles.append(shape, self.len, n_tokens, k, v, |value| value),
+            Store::F16(tiles) => {
+                tiles.append(shape, self.len - self.first, n_tokens, k, v, f16_bits)
+            }
+            Store::F32(tiles) => {
+                tiles.append(shape, self.len - self.first, n_tokens, k, v, |value| value)
+            }
         }
         self.len += n_tokens;
     }
@@ -159,6 +194,13 @@ impl TileShape {
 }
 
 impl<E: Copy + Default> Tiles<E> {
+    /// Removes so many heads of tiles at the front.
+    fn let_go(&mut self, shape: TileShape, n_heads: usize) {
+        self.keys.drain(..n_heads * shape.head_keys());
+        self.values.drain(..n_heads * shape.head_values());
+    }
+
+    /// Adds `n_tokens` positions behind the `len` that are held.
     fn append(
         &mut self,
         shape: TileShape,

@@ -149,6 +149,21 @@ fn logits_of_bitnet() {
     logits_agree("bitnet-b158");
 }
 
+#[test]
+fn logits_of_lfm2() {
+    logits_agree("lfm2");
+}
+
+#[test]
+fn logits_of_qwen35() {
+    logits_agree("qwen35");
+}
+
+#[test]
+fn logits_of_gemma4() {
+    logits_agree("gemma4");
+}
+
 /// `--all` and the last position by default.
 #[test]
 fn positions_of_logits() {
@@ -182,6 +197,9 @@ fn tokens_of_the_tiny_models() {
         "phi3",
         "bitnet",
         "bitnet-b158",
+        "lfm2",
+        "qwen35",
+        "gemma4",
     ] {
         let golden = golden_json(name);
         let text = golden["prompt_text"].as_str().unwrap();

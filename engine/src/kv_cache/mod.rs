@@ -2,55 +2,43 @@
 //!
 //! Layers keep different kinds of state ([`LayerState`]). Some cannot be taken back to every earlier position, so
 //! [`KvCache::rewind`] says how far it got, and [`KvCache::reusable`] how far it would get; whoever rewinds computes the
-//! rest again.
+//! rest again. A [`KvCache::checkpoint`] is a place that can be come back to.
+
+mod recurrent;
+
+pub(crate) use recurrent::RecurrentState;
 
 use crate::{
     TokenId,
     model::{AttentionShape, DecoderSpec, DeltaNetSpec, Mixer},
 };
+use recurrent::Checkpoint;
 use slm_kernels::{KvLayer, KvType};
+
+/// Checkpoints of a sequence at most; a new one takes the place of the oldest.
+const MAX_CHECKPOINTS: usize = 3;
+/// How many positions, besides those that the next token sees, a layer with a window keeps for rewinding: more than most
+/// answers have.
+const REWIND_POSITIONS: usize = 2048;
 
 /// State of one layer for one sequence.
 enum LayerState {
     /// Keys and values of every position; can be taken back to any.
     Full(KvLayer),
+    /// Keys and values of the last positions, of which a token sees `window`; can be taken back as far as they reach.
+    Sliding { kv: KvLayer, window: usize },
     /// Nothing of its own: the layer reads the keys and values of that earlier one.
     SharedWith(usize),
-    /// What the last token left; can only be forgotten.
+    /// What the last token left; can be taken back to a checkpoint, or forgotten.
     Recurrent(RecurrentState),
-}
-
-/// State of a layer that carries it from token to token; zeroes at the start of a sequence.
-#[derive(Clone)]
-pub(crate) struct RecurrentState {
-    /// Inputs that the convolutions still need: of each in turn, `[n_taps - 1, n_channels]`.
-    pub(crate) history: Vec<f32>,
-    /// Matrices of the delta rule, see [`slm_kernels::DeltaShape`]; empty for other layers.
-    pub(crate) matrices: Vec<f32>,
-}
-
-impl RecurrentState {
-    fn new(history_len: usize, matrices_len: usize) -> Self {
-        Self {
-            history: vec![0.0; history_len],
-            matrices: vec![0.0; matrices_len],
-        }
-    }
-
-    fn forget(&mut self) {
-        self.history.fill(0.0);
-        self.matrices.fill(0.0);
-    }
-
-    fn size_bytes(&self) -> usize {
-        (self.history.len() + self.matrices.len()) * size_of::<f32>()
-    }
 }
 
 /// The state of one sequence, and the tokens that made it.
 pub struct KvCache {
     tokens: Vec<TokenId>,
     layers: Vec<LayerState>,
+    /// Of the recurrent layers, at most [`MAX_CHECKPOINTS`], lengths ascending and at most that of `tokens`.
+    checkpoints: Vec<Checkpoint>,
 }
 
 impl KvCache {
@@ -60,25 +48,29 @@ impl KvCache {
                 kv_of: Some(source),
                 ..
             }) => LayerState::SharedWith(source),
-            Mixer::Attention(shape) => LayerState::Full(KvLayer::new(
-                kv_type,
-                shape.n_kv_heads,
-                shape.head_dim,
-                shape.v_head_dim,
-            )),
+            Mixer::Attention(shape) => {
+                let (k_dim, v_dim) = (shape.head_dim, shape.v_head_dim);
+                let kv = KvLayer::new(kv_type, shape.n_kv_heads, k_dim, v_dim);
+                match spec.sliding_layer(il) {
+                    Some(sliding) => LayerState::Sliding {
+                        kv,
+                        window: sliding.window,
+                    },
+                    None => LayerState::Full(kv),
+                }
+            }
             Mixer::ShortConv(n_taps) => {
-                LayerState::Recurrent(RecurrentState::new((n_taps - 1) * spec.hidden_size, 0))
+                let state = RecurrentState::of_convolution(n_taps, spec.hidden_size);
+                LayerState::Recurrent(state)
             }
             Mixer::DeltaNet(DeltaNetSpec { shape, n_taps }) => {
-                let channels =
-                    2 * shape.n_k_heads * shape.k_head_dim + shape.n_v_heads * shape.v_head_dim;
-                let history_len = (n_taps - 1) * channels;
-                LayerState::Recurrent(RecurrentState::new(history_len, shape.state_len()))
+                LayerState::Recurrent(RecurrentState::of_delta_net(n_taps, shape))
             }
         };
         Self {
             tokens: Vec::new(),
             layers: (0..spec.n_layers).map(layer).collect(),
+            checkpoints: Vec::new(),
         }
     }
 
@@ -109,12 +101,21 @@ impl KvCache {
     /// Forgets everything from position `len` on. Returns the length that is left: at most `len`, and less, down to 0,
     /// where a layer's state cannot be taken back that exactly.
     pub fn rewind(&mut self, len: usize) -> usize {
+        let is_shorter = len < self.tokens.len();
         let len = self.nearest(len);
+        self.checkpoints.retain(|checkpoint| checkpoint.len <= len);
+        let mut states = match self.checkpoints.last() {
+            Some(checkpoint) if checkpoint.len == len => checkpoint.states.iter(),
+            _ => [].iter(),
+        };
         for layer in &mut self.layers {
             match layer {
-                LayerState::Full(kv) => kv.truncate(len),
+                LayerState::Full(kv) | LayerState::Sliding { kv, .. } => kv.truncate(len),
                 LayerState::SharedWith(_) => {}
-                LayerState::Recurrent(state) if len < self.tokens.len() => state.forget(),
+                LayerState::Recurrent(state) if is_shorter => match states.next() {
+                    Some(earlier) => state.clone_from(earlier),
+                    None => state.forget(),
+                },
                 LayerState::Recurrent(_) => {}
             }
         }
@@ -124,33 +125,76 @@ impl KvCache {
 
     /// The greatest length of at most `len` that all layers can be taken back to.
     fn nearest(&self, len: usize) -> usize {
-        let is_recurrent = |layer: &LayerState| matches!(layer, LayerState::Recurrent(_));
-        match self.tokens.len() {
-            now if len >= now => now,
-            _ if self.layers.iter().any(is_recurrent) => 0,
-            _ => len,
+        let now = self.tokens.len();
+        let reaches = |len: &usize| {
+            self.layers.iter().all(|layer| match layer {
+                LayerState::Sliding { kv, window } => kv.first() <= first_seen(*len, *window),
+                _ => true,
+            })
+        };
+        if len >= now {
+            now
+        } else if self.is_recurrent() {
+            let lengths = self
+                .checkpoints
+                .iter()
+                .rev()
+                .map(|checkpoint| checkpoint.len);
+            let mut lengths = lengths.filter(|&earlier| earlier <= len);
+            lengths.find(reaches).unwrap_or(0)
+        } else {
+            Some(len).filter(reaches).unwrap_or(0)
         }
     }
 
-    /// Bytes that one more position adds.
+    /// Whether some layer can only be taken back to a checkpoint.
+    pub(crate) fn is_recurrent(&self) -> bool {
+        let is_recurrent = |layer: &LayerState| matches!(layer, LayerState::Recurrent(_));
+        self.layers.iter().any(is_recurrent)
+    }
+
+    /// Makes the present length one that [`KvCache::rewind`] can come back to. Where it can anyway nothing is done.
+    pub(crate) fn checkpoint(&mut self) {
+        let len = self.tokens.len();
+        let is_there = self.checkpoints.last().is_some_and(|last| last.len == len);
+        if len == 0 || is_there || !self.is_recurrent() {
+            return;
+        }
+        if self.checkpoints.len() == MAX_CHECKPOINTS {
+            self.checkpoints.remove(0);
+        }
+        let states = self.layers.iter().filter_map(|layer| match layer {
+            LayerState::Recurrent(state) => Some(state.clone()),
+            _ => None,
+        });
+        self.checkpoints.push(Checkpoint {
+            len,
+            states: states.collect(),
+        });
+    }
+
+    /// Bytes that one more position adds, while windows are not full.
     pub fn bytes_per_position(&self) -> usize {
         let bytes = |layer: &LayerState| match layer {
-            LayerState::Full(kv) => kv.bytes_per_position(),
+            LayerState::Full(kv) | LayerState::Sliding { kv, .. } => kv.bytes_per_position(),
             LayerState::SharedWith(_) | LayerState::Recurrent(_) => 0,
         };
         self.layers.iter().map(bytes).sum()
     }
 
-    /// Bytes at `n_positions`.
+    /// Bytes at `n_positions`, with as many checkpoints as there can be.
     pub fn bytes_at(&self, n_positions: usize) -> u64 {
         let bytes = |layer: &LayerState| match layer {
-            LayerState::Full(kv) => {
-                (kv.bytes_per_position() as u64).saturating_mul(n_positions as u64)
+            LayerState::Full(kv) => kv.bytes_per_position().saturating_mul(n_positions),
+            LayerState::Sliding { kv, window } => {
+                let kept = window.saturating_add(REWIND_POSITIONS).min(n_positions);
+                kv.bytes_per_position().saturating_mul(kept)
             }
             LayerState::SharedWith(_) => 0,
-            LayerState::Recurrent(state) => state.size_bytes() as u64,
+            LayerState::Recurrent(state) => state.size_bytes() * (1 + MAX_CHECKPOINTS),
         };
-        self.layers.iter().map(bytes).fold(0, u64::saturating_add)
+        let bytes = self.layers.iter().map(|layer| bytes(layer) as u64);
+        bytes.fold(0, u64::saturating_add)
     }
 
     /// Notes the tokens whose state the layers received in this step.
@@ -164,19 +208,23 @@ impl KvCache {
     /// When it is no attention layer.
     pub(crate) fn kv(&self, il: usize) -> &KvLayer {
         match &self.layers[il] {
-            LayerState::Full(kv) => kv,
+            LayerState::Full(kv) | LayerState::Sliding { kv, .. } => kv,
             LayerState::SharedWith(source) => self.kv(*source),
             LayerState::Recurrent(_) => panic!("layer {il} has no keys"),
         }
     }
 
-    /// Keys and values that layer `il` adds to.
+    /// Adds keys and values of `n_tokens` positions to those of layer `il`, and lets go of what nothing looks at.
     ///
     /// # Panics
     /// When it has none of its own.
-    pub(crate) fn own_kv(&mut self, il: usize) -> &mut KvLayer {
+    pub(crate) fn append(&mut self, il: usize, n_tokens: usize, k: &[f32], v: &[f32]) {
         match &mut self.layers[il] {
-            LayerState::Full(kv) => kv,
+            LayerState::Full(kv) => kv.append(n_tokens, k, v),
+            LayerState::Sliding { kv, window } => {
+                kv.let_go(first_seen(kv.len(), *window).saturating_sub(REWIND_POSITIONS));
+                kv.append(n_tokens, k, v);
+            }
             LayerState::SharedWith(_) | LayerState::Recurrent(_) => {
                 panic!("layer {il} has no keys of its own")
             }
@@ -190,7 +238,12 @@ impl KvCache {
     pub(crate) fn recurrent(&mut self, il: usize) -> &mut RecurrentState {
         match &mut self.layers[il] {
             LayerState::Recurrent(state) => state,
-            LayerState::Full(_) | LayerState::SharedWith(_) => panic!("layer {il} has keys"),
+            _ => panic!("layer {il} carries no state"),
         }
     }
+}
+
+/// The first position that the token at `position` sees.
+fn first_seen(position: usize, window: usize) -> usize {
+    (position + 1).saturating_sub(window)
 }

@@ -225,7 +225,7 @@ impl Decoder {
             self.norm_in_place(kv.k_norm.as_deref(), &mut s.k, &mut s.normed);
             self.norm_in_place(kv.v_norm.as_deref(), &mut s.v, &mut s.normed);
             rotate(&mut s.k, shape.n_kv_heads);
-            cache.own_kv(il).append(n_tokens, &s.k, &s.v);
+            cache.append(il, n_tokens, &s.k, &s.v);
         }
 
         let values = n_tokens * shape.n_heads * shape.v_head_dim;

@@ -156,7 +156,7 @@ impl DecoderSpec {
     }
 
     /// How layer `il` slides, if it does.
-    pub(super) fn sliding_layer(&self, il: usize) -> Option<&SlidingSpec> {
+    pub(crate) fn sliding_layer(&self, il: usize) -> Option<&SlidingSpec> {
         self.sliding.as_ref().filter(|s| s.layers[il])
     }
 }

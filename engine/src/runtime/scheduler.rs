@@ -67,11 +67,11 @@ impl<'a> Scheduler<'a> {
             .push(Sequence::new(entry, cache, self.model.tokenizer()));
     }
 
-    /// The idle cache that shares most with `prompt`, if at least half of it is shared: a common beginning such as a
+    /// The idle cache of which most is of use to `prompt`, if at least half of it is: a common beginning such as a
     /// system prompt alone would cost another conversation its cache. Else a new one, in place of the oldest where
     /// there are enough.
     fn take_cache(&mut self, prompt: &[u32]) -> KvCache {
-        let shared = |cache: &KvCache| cache.common_prefix(prompt);
+        let shared = |cache: &KvCache| cache.reusable(prompt);
         let best = (0..self.idle_caches.len()).max_by_key(|&i| shared(&self.idle_caches[i]));
         if let Some(i) = best
             && shared(&self.idle_caches[i]) * 2 >= self.idle_caches[i].len().max(1)

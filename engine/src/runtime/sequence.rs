@@ -17,6 +17,9 @@ use tokio::sync::mpsc::{Sender, error::TrySendError};
 const PREFILL_CHUNK: usize = 512;
 /// Values of the widest buffer of a step: it bounds the chunk for models of outlandish shapes.
 const WIDEST_BUFFER: usize = 16 << 20;
+/// Tokens at the end of a prompt ahead of which a state that cannot be taken back is copied: the same prompt again, or
+/// one that goes on from this one without the answer's beginning, starts from there.
+const PROMPT_END: usize = 8;
 /// How long a client may take nothing before its generation is given up, so that it does not keep others out.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -122,7 +125,14 @@ impl Sequence {
             }
             None => {
                 let rest = &self.request.prompt[n_done..];
-                let chunk = &rest[..rest.len().min(prefill_chunk(model.decoder().spec()))];
+                let mut n = rest.len().min(prefill_chunk(model.decoder().spec()));
+                if self.cache.is_recurrent() {
+                    match rest.len().saturating_sub(PROMPT_END) {
+                        0 => self.cache.checkpoint(),
+                        ahead => n = n.min(ahead),
+                    }
+                }
+                let chunk = &rest[..n];
                 let is_last = chunk.len() == rest.len();
                 let wanted = if is_last {
                     LogitsFor::Last

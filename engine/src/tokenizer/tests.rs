@@ -406,6 +406,47 @@ fn bytes_without_a_token_are_unknown_or_nothing() {
 }
 
 #[test]
+fn gemma4_ids_are_the_references() {
+    let expected: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(golden("../gemma4.json")).unwrap()).unwrap();
+    let tokenizer = load(&golden("../gemma4.gguf"));
+    let text = expected["prompt_text"].as_str().unwrap();
+    let encoded = tokenizer.encode_prompt(text);
+    assert_eq!(encoded, ids(&expected["prompt_tokens_whole_text"]));
+    assert_eq!(tokenizer.decode(&encoded, Special::Ignore), text);
+}
+
+/// As llama.cpp's `gemma4`: runs of line feeds are words, and whole tokens where there is one.
+#[test]
+fn characters_are_joined_by_rank_between_line_feeds() {
+    #[track_caller]
+    fn check(merges: &[&str], text: &str, expected: &[TokenId]) {
+        let tokens = ["a", "b", "▁", "\n", "\n\n", "▁a", "ab", "<0xC3>", "<0xA9>"];
+        let mut vocabulary = Vocabulary {
+            model: "gemma4",
+            tokens: tokens.iter().map(|text| text.as_bytes()).collect(),
+            merges: merges.iter().map(|merge| merge.as_bytes()).collect(),
+            ..Vocabulary::default()
+        };
+        vocabulary.settle(&[]).unwrap();
+        let tokenizer = Tokenizer::from_vocabulary(&vocabulary).unwrap();
+        assert_eq!(
+            tokenizer.encode(text, Special::Ignore),
+            expected,
+            "{text:?}"
+        );
+        assert_eq!(tokenizer.decode(expected, Special::Ignore), text);
+    }
+    check(&["▁ a", "a b"], "a ab", &[0, 5, 1]);
+    check(&["a b", "▁ a"], "a ab", &[0, 2, 6]);
+    check(&["a b"], "\n\nab\n\n\n", &[4, 6, 3, 3, 3]);
+    check(&[], "é a", &[7, 8, 2, 0]);
+    // a merge across words: nothing may be cut in front of the space
+    check(&["b ▁", "b▁ a"], "b a", &[1, 2, 0]);
+    check(&["a b", "b ▁", "▁ a"], "ab a", &[6, 5]);
+}
+
+#[test]
 fn end_of_generation_is_by_type_and_text_or_by_key() {
     let ends = |tokens: &[(&str, i64)], rules: SpecialRules| {
         let (mut vocabulary, types) = bpe(tokens, &[], "gpt-2");

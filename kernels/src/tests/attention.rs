@@ -317,3 +317,58 @@ fn a_position_has_a_price() {
         (24 + 32) * 2
     );
 }
+
+#[test]
+fn positions_let_go_change_nothing_that_is_seen() {
+    let mut rng = fastrand::Rng::with_seed(9);
+    for n_threads in [1, 3] {
+        for compute in each_tier(n_threads) {
+            for kv_type in [KvType::F16, KvType::F32] {
+                let case = Case {
+                    n_positions: 700,
+                    n_tokens: 40,
+                    window: Some(100),
+                    kv_type,
+                    ..CASE
+                };
+                let data = case.data(&mut rng);
+                let whole = case.run(&compute, &case.cache(&data), &data.q);
+                let (k_row, v_row) = (2 * case.head_dim, 2 * case.v_head_dim);
+                let mut kv = KvLayer::new(kv_type, 2, case.head_dim, case.v_head_dim);
+                for first in (0..700).step_by(35) {
+                    kv.let_go((first + 1usize).saturating_sub(100));
+                    kv.append(
+                        35,
+                        &data.k[first * k_row..][..35 * k_row],
+                        &data.v[first * v_row..][..35 * v_row],
+                    );
+                }
+                assert_eq!((kv.len(), kv.first()), (700, 512));
+                // the last 40 queries see from 561 on
+                assert_eq!(bits(&case.run(&compute, &kv, &data.q)), bits(&whole));
+                kv.truncate(612);
+                kv.append(88, &data.k[612 * k_row..], &data.v[612 * v_row..]);
+                assert_eq!(bits(&case.run(&compute, &kv, &data.q)), bits(&whole));
+                kv.truncate(0);
+                assert_eq!((kv.len(), kv.first()), (0, 0));
+                kv.append(700, &data.k, &data.v);
+                assert_eq!(bits(&case.run(&compute, &kv, &data.q)), bits(&whole));
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "holds all positions that are seen")]
+fn a_query_that_sees_what_was_let_go_is_refused() {
+    let compute = Compute::new(1, None).unwrap();
+    let case = Case {
+        n_positions: 300,
+        window: Some(200),
+        ..CASE
+    };
+    let data = case.data(&mut fastrand::Rng::with_seed(1));
+    let mut kv = case.cache(&data);
+    kv.let_go(256);
+    case.run(&compute, &kv, &data.q);
+}
