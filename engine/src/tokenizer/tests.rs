@@ -420,11 +420,15 @@ fn gemma4_ids_are_the_references() {
 #[test]
 fn characters_are_joined_by_rank_between_line_feeds() {
     #[track_caller]
-    fn check(merges: &[&str], text: &str, expected: &[TokenId]) {
+    fn check(more: &[&str], merges: &[&str], text: &str, expected: &[TokenId]) {
         let tokens = ["a", "b", "▁", "\n", "\n\n", "▁a", "ab", "<0xC3>", "<0xA9>"];
         let mut vocabulary = Vocabulary {
             model: "gemma4",
-            tokens: tokens.iter().map(|text| text.as_bytes()).collect(),
+            tokens: tokens
+                .iter()
+                .chain(more)
+                .map(|text| text.as_bytes())
+                .collect(),
             merges: merges.iter().map(|merge| merge.as_bytes()).collect(),
             ..Vocabulary::default()
         };
@@ -437,13 +441,13 @@ fn characters_are_joined_by_rank_between_line_feeds() {
         );
         assert_eq!(tokenizer.decode(expected, Special::Ignore), text);
     }
-    check(&["▁ a", "a b"], "a ab", &[0, 5, 1]);
-    check(&["a b", "▁ a"], "a ab", &[0, 2, 6]);
-    check(&["a b"], "\n\nab\n\n\n", &[4, 6, 3, 3, 3]);
-    check(&[], "é a", &[7, 8, 2, 0]);
+    check(&[], &["▁ a", "a b"], "a ab", &[0, 5, 1]);
+    check(&[], &["a b", "▁ a"], "a ab", &[0, 2, 6]);
+    check(&[], &["a b"], "\n\nab\n\n\n", &[4, 6, 3, 3, 3]);
+    check(&[], &[], "é a", &[7, 8, 2, 0]);
     // a merge across words: nothing may be cut in front of the space
-    check(&["b ▁", "b▁ a"], "b a", &[1, 2, 0]);
-    check(&["a b", "b ▁", "▁ a"], "ab a", &[6, 5]);
+    check(&["b▁a"], &["b ▁", "b▁ a"], "b a", &[9]);
+    check(&[], &["a b", "b ▁", "▁ a"], "ab a", &[6, 5]);
 }
 
 #[test]
