@@ -4,7 +4,8 @@
 //!
 //! Unlike in earlier Gemmas norm weights are used as they are, scores are not scaled, and values are normed too. Where a
 //! layer has no value projection, what its keys' projection gives are the values. Layers that see everything rotate a
-//! part of their dimensions: the divisors of the others make their angles nothing.
+//! part of their dimensions: the divisors of the others make their angles nothing. Where a file has no cap for the logits
+//! there is none, as in transformers (llama.cpp takes 30 then).
 
 use super::spec::{
     AttentionShape, DecoderSpec, Gate, Hparams, LINEAR, Mixer, RopeSpec, SlidingSpec,
