@@ -8,7 +8,7 @@ use crate::dispatch::{self, KernelTable};
 use crate::matmul::{Job, MatmulFn};
 use crate::memory::{Arena, Shared};
 use crate::pool::Pool;
-use crate::recurrent::DeltaTask;
+use crate::recurrent::{Convolution, DeltaTask};
 use crate::{
     Activations, AttentionArgs, AttentionScratch, DeltaShape, Isa, KvLayer, Matrix, UnsupportedCpu,
 };
@@ -419,11 +419,16 @@ impl Compute {
         );
         assert!(x.len().is_multiple_of(n_channels), "whole tokens");
         assert_eq!(x.len(), out.len(), "the output's length");
-        let before: &[f32] = history;
+        let convolution = Convolution {
+            taps,
+            history,
+            x,
+            silu,
+        };
         self.by_rows(out, n_channels, &|first, out| {
             for (index, out) in out.chunks_exact_mut(n_channels).enumerate() {
                 // SAFETY: the table proved the CPU.
-                unsafe { (self.kernels.convolve)(taps, before, x, first + index, silu, out) };
+                unsafe { (self.kernels.convolve)(&convolution, first + index, out) };
             }
         });
         if x.len() >= history.len() {

@@ -12,7 +12,7 @@ use crate::activations::{Group, RecordKind};
 use crate::attention;
 use crate::format::QuantType;
 use crate::matmul::MatmulFn;
-use crate::recurrent::DeltaTask;
+use crate::recurrent::{Convolution, DeltaTask};
 
 /// A CPU tier: a set of instructions that one instance of every kernel is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -162,8 +162,8 @@ pub(crate) struct KernelTable {
     /// One token: heads, `head_dim`, style, `cos`, `sin`.
     pub(crate) rope: unsafe fn(&mut [f32], usize, RopeStyle, &[f32], &[f32]),
     pub(crate) attention: attention::Kernels,
-    /// One token: taps, history, all tokens, which of them, SiLU, output.
-    pub(crate) convolve: unsafe fn(&[f32], &[f32], &[f32], usize, bool, &mut [f32]),
+    /// One token: which, its output.
+    pub(crate) convolve: unsafe fn(&Convolution<'_>, usize, &mut [f32]),
     /// One block of columns: its state, the outputs of all.
     pub(crate) delta_rule: unsafe fn(&DeltaTask<'_>, usize, *mut f32, *mut f32),
     #[cfg(test)]
@@ -368,15 +368,12 @@ macro_rules! kernel_table {
 
         $(#[target_feature(enable = $features)])?
         unsafe fn convolve(
-            taps: &[f32],
-            history: &[f32],
-            x: &[f32],
+            convolution: &recurrent::Convolution<'_>,
             token: usize,
-            silu: bool,
             out: &mut [f32],
         ) {
             // SAFETY: the caller's promise.
-            unsafe { recurrent::convolve::<$tier>(taps, history, x, token, silu, out) }
+            unsafe { recurrent::convolve::<$tier>(convolution, token, out) }
         }
 
         $(#[target_feature(enable = $features)])?

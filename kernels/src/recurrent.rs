@@ -54,20 +54,35 @@ pub(crate) struct DeltaTask<'a> {
     pub(crate) beta: &'a [f32],
 }
 
-/// One token of a convolution: `out[c] = Σ_j taps[j][c] · rows[token + j][c]`, where `rows` are those of `history`, then
-/// those of `x`; and SiLU of that where it is asked for.
+/// What the tokens of one convolution share.
+#[derive(Clone, Copy)]
+pub(crate) struct Convolution<'a> {
+    /// `[n_taps, n_channels]`.
+    pub(crate) taps: &'a [f32],
+    /// `[n_taps - 1, n_channels]`, the rows before those of `x`.
+    pub(crate) history: &'a [f32],
+    /// `[n_tokens, n_channels]`.
+    pub(crate) x: &'a [f32],
+    /// Whether SiLU follows.
+    pub(crate) silu: bool,
+}
+
+/// One token: `out[c] = Σ_j taps[j][c] · rows[token + j][c]`, where `rows` are those of the history, then those of `x`.
 ///
 /// # Safety
 /// The CPU has the tier.
 #[inline(always)]
 pub(crate) unsafe fn convolve<T: Tier>(
-    taps: &[f32],
-    history: &[f32],
-    x: &[f32],
+    convolution: &Convolution<'_>,
     token: usize,
-    silu: bool,
     out: &mut [f32],
 ) {
+    let Convolution {
+        taps,
+        history,
+        x,
+        silu,
+    } = *convolution;
     let n_channels = out.len();
     let n_taps = taps.len() / n_channels;
     let row = |index: usize| match (index * n_channels).checked_sub(history.len()) {
