@@ -5,10 +5,10 @@ use slm_gguf::{Gguf, Value};
 use slm_kernels::{KvLayer, RopeStyle};
 
 /// Bounds on hyper-parameters from untrusted files; each is far above any released small model.
-const MAX_LAYERS: usize = 512;
-const MAX_WIDTH: usize = 1 << 20;
-const MAX_HEADS: usize = 1024;
-const MAX_CONTEXT: usize = 1 << 24;
+pub(super) const MAX_LAYERS: usize = 512;
+pub(super) const MAX_WIDTH: usize = 1 << 20;
+pub(super) const MAX_HEADS: usize = 1024;
+pub(super) const MAX_CONTEXT: usize = 1 << 24;
 
 /// Everything about a decoder that is not a weight.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,8 @@ pub struct DecoderSpec {
     pub rope: RopeSpec,
     /// The layers that see only the last positions, if there are such.
     pub sliding: Option<SlidingSpec>,
+    /// Whether a token sees only itself and what comes before it; else a text must be computed in one step.
+    pub is_causal: bool,
     /// What the gate of the feed-forward layer goes through.
     pub gate: Gate,
     /// Tensors of a block that not every family has.
@@ -159,7 +161,7 @@ impl<'a> Hparams<'a> {
     }
 
     /// A required count in `1..=max`.
-    fn count(&self, name: &str, max: usize) -> Result<usize, LoadError> {
+    pub(super) fn count(&self, name: &str, max: usize) -> Result<usize, LoadError> {
         self.check_count(
             name,
             self.gguf.metadata().u32(&self.key(name))? as usize,
@@ -167,7 +169,7 @@ impl<'a> Hparams<'a> {
         )
     }
 
-    fn opt_count(&self, name: &str, max: usize) -> Result<Option<usize>, LoadError> {
+    pub(super) fn opt_count(&self, name: &str, max: usize) -> Result<Option<usize>, LoadError> {
         let value = self.gguf.metadata().opt_u32(&self.key(name))?;
         value
             .map(|v| self.check_count(name, v as usize, max))
@@ -184,6 +186,10 @@ impl<'a> Hparams<'a> {
 
     pub(super) fn opt_u32(&self, name: &str) -> Result<Option<u32>, LoadError> {
         Ok(self.gguf.metadata().opt_u32(&self.key(name))?)
+    }
+
+    pub(super) fn opt_bool(&self, name: &str) -> Result<Option<bool>, LoadError> {
+        Ok(self.gguf.metadata().opt_bool(&self.key(name))?)
     }
 
     /// An optional number of positions.
@@ -289,12 +295,13 @@ impl<'a> Hparams<'a> {
             attention_scale: 1.0 / (head_dim as f32).sqrt(),
             rope: self.rope(style, head_dim, scaling_types)?,
             sliding: None,
+            is_causal: self.opt_bool("attention.causal")?.unwrap_or(true),
             gate: Gate::Silu,
             extras: Extras::default(),
         })
     }
 
-    fn rope(
+    pub(super) fn rope(
         &self,
         style: RopeStyle,
         head_dim: usize,
@@ -333,7 +340,7 @@ impl<'a> Hparams<'a> {
     }
 
     /// Rows of `token_embd.weight`: the truth about the vocabulary that the weights know.
-    fn vocab_size(&self) -> Result<usize, LoadError> {
+    pub(super) fn vocab_size(&self) -> Result<usize, LoadError> {
         let shape = self
             .gguf
             .tensor("token_embd.weight")

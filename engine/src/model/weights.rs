@@ -58,11 +58,7 @@ impl Weights {
         spec: &DecoderSpec,
         compute: &Compute,
     ) -> Result<Self, LoadError> {
-        let loader = Loader {
-            file,
-            gguf,
-            compute,
-        };
+        let loader = Loader::new(file, gguf, compute);
         let d = spec.hidden_size;
         let layers = (0..spec.n_layers)
             .map(|il| loader.layer(spec, il))
@@ -117,13 +113,36 @@ pub(super) fn packed_bytes(gguf: &Gguf<'_>) -> u64 {
         .fold(0, u64::saturating_add)
 }
 
-struct Loader<'a> {
+pub(super) struct Loader<'a> {
     file: &'a MappedFile,
     gguf: &'a Gguf<'a>,
     compute: &'a Compute,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    /// `gguf` is what `file` holds.
+    pub(super) fn new(file: &'a MappedFile, gguf: &'a Gguf<'a>, compute: &'a Compute) -> Self {
+        Self {
+            file,
+            gguf,
+            compute,
+        }
+    }
+
+    /// Rows of a matrix of `n_cols` columns, where there is one of that name.
+    pub(super) fn n_rows(&self, name: &str, n_cols: usize) -> Result<Option<usize>, LoadError> {
+        let Some(info) = self.gguf.tensor(name) else {
+            return Ok(None);
+        };
+        let n_rows = info.shape.get(1).copied().unwrap_or(1);
+        self.shaped(name, &[n_cols as u64, n_rows])?;
+        usize::try_from(n_rows).map(Some).map_err(|_| ragged(info))
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.gguf.tensor(name).is_some()
+    }
+
     fn layer(&self, spec: &DecoderSpec, il: usize) -> Result<LayerWeights, LoadError> {
         let name = |tensor: &str| format!("blk.{il}.{tensor}");
         let d = spec.hidden_size;
@@ -190,7 +209,12 @@ impl Loader<'_> {
         ])
     }
 
-    fn linear(&self, stem: &str, n_rows: usize, n_cols: usize) -> Result<Linear, LoadError> {
+    pub(super) fn linear(
+        &self,
+        stem: &str,
+        n_rows: usize,
+        n_cols: usize,
+    ) -> Result<Linear, LoadError> {
         Ok(Linear {
             matrix: self.matrix(&format!("{stem}.weight"), n_rows, n_cols)?,
             scale: self.scale(stem)?,
@@ -204,7 +228,7 @@ impl Loader<'_> {
     }
 
     /// Splits one tensor into consecutive groups of rows.
-    fn fused<const N: usize>(
+    pub(super) fn fused<const N: usize>(
         &self,
         stem: &str,
         rows: [usize; N],
@@ -239,7 +263,12 @@ impl Loader<'_> {
         Ok(parts)
     }
 
-    fn matrix(&self, name: &str, n_rows: usize, n_cols: usize) -> Result<Matrix, LoadError> {
+    pub(super) fn matrix(
+        &self,
+        name: &str,
+        n_rows: usize,
+        n_cols: usize,
+    ) -> Result<Matrix, LoadError> {
         let info = self.shaped(name, &[n_cols as u64, n_rows as u64])?;
         self.pack(
             info,
@@ -273,7 +302,7 @@ impl Loader<'_> {
     }
 
     /// A vector of `len` values, expanded to f32.
-    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
+    pub(super) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
         let info = self.shaped(name, &[len as u64])?;
         let quant_type = quant_type(info)?;
         if quant_type.row_bytes(len).is_none() {
@@ -284,7 +313,7 @@ impl Loader<'_> {
         Ok(values)
     }
 
-    fn opt_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, LoadError> {
+    pub(super) fn opt_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, LoadError> {
         self.gguf
             .tensor(name)
             .map(|_| self.vector(name, len))
