@@ -2,13 +2,15 @@
 //!
 //! [`Tokenizer`] is the face; what a file says is settled in `vocabulary`, special tokens are cut out by `special`, and
 //! ordinary text goes to one of the kinds, one file each: `byte_level_bpe` (words from `pre_tokenizer`),
-//! `sentence_piece` and `word_piece`. A new kind is a file, a variant of `Kind` and its lines in
+//! `character_bpe`, `sentence_piece` and `word_piece`. A new kind is a file, a variant of `Kind` and its lines in
 //! `Tokenizer::from_vocabulary`.
 //!
 //! Building and encoding are linear (times a logarithm) in their input; whatever the file holds is an error or works.
 
 mod byte_alphabet;
 mod byte_level_bpe;
+mod character_bpe;
+mod joins;
 mod merge;
 mod pieces;
 mod pre_tokenizer;
@@ -22,6 +24,7 @@ mod word_piece;
 mod tests;
 
 use byte_level_bpe::ByteLevelBpe;
+use character_bpe::CharacterBpe;
 use pieces::Pieces;
 use sentence_piece::SentencePiece;
 use special::{Fragment, SpecialTokens};
@@ -47,7 +50,7 @@ pub enum Special {
 #[non_exhaustive]
 pub enum TokenizerError {
     /// `tokenizer.ggml.model` has no implementation.
-    #[error("tokenizer model `{found}` is not supported; supported are: gpt2, llama, bert")]
+    #[error("tokenizer model `{found}` is not supported; supported are: gpt2, llama, gemma4, bert")]
     UnknownModel {
         /// What the file says.
         found: String,
@@ -94,6 +97,7 @@ pub struct Tokenizer {
 #[derive(Debug)]
 enum Kind {
     ByteLevelBpe(ByteLevelBpe),
+    CharacterBpe(CharacterBpe),
     SentencePiece(SentencePiece),
     WordPiece(WordPiece),
 }
@@ -110,7 +114,7 @@ impl Tokenizer {
     fn from_vocabulary(vocabulary: &Vocabulary<'_>) -> Result<Self, TokenizerError> {
         let decode_into = match vocabulary.model {
             "gpt2" => byte_alphabet::decode_into,
-            "llama" | "bert" => sentence_piece::decode_into,
+            "llama" | "bert" | "gemma4" => sentence_piece::decode_into,
             other => {
                 return Err(TokenizerError::UnknownModel {
                     found: other.to_owned(),
@@ -142,12 +146,13 @@ impl Tokenizer {
         }
         let kind = match vocabulary.model {
             "gpt2" => Kind::ByteLevelBpe(ByteLevelBpe::new(vocabulary, &bytes, &spelled)?),
+            "gemma4" => Kind::CharacterBpe(CharacterBpe::new(vocabulary, &bytes, &spelled)?),
             "bert" => Kind::WordPiece(WordPiece::new(vocabulary, &bytes, &spelled)),
             _ => Kind::SentencePiece(SentencePiece::new(vocabulary, &bytes, &spelled)),
         };
         let add_bos_by_default = match &kind {
             Kind::ByteLevelBpe(bpe) => bpe.pre_tokenizer.add_bos,
-            Kind::SentencePiece(_) | Kind::WordPiece(_) => true,
+            Kind::CharacterBpe(_) | Kind::SentencePiece(_) | Kind::WordPiece(_) => true,
         };
         let typed = (0..).zip(vocabulary.types.iter().zip(&vocabulary.tokens));
         let special = SpecialTokens::new(
@@ -175,6 +180,11 @@ impl Tokenizer {
         let fragments = self.special.split(text, special);
         match &self.kind {
             Kind::ByteLevelBpe(bpe) => encode_fragments(
+                &fragments,
+                |text| bpe.normalize(text),
+                |text, cache| bpe.encode(text, &self.bytes, cache),
+            ),
+            Kind::CharacterBpe(bpe) => encode_fragments(
                 &fragments,
                 |text| bpe.normalize(text),
                 |text, cache| bpe.encode(text, &self.bytes, cache),
@@ -278,7 +288,7 @@ impl Tokenizer {
     /// Whether encoding puts a space in front of text, which decoding takes away.
     pub fn adds_space_prefix(&self) -> bool {
         match &self.kind {
-            Kind::ByteLevelBpe(_) => false,
+            Kind::ByteLevelBpe(_) | Kind::CharacterBpe(_) => false,
             Kind::WordPiece(_) => true,
             Kind::SentencePiece(pieces) => pieces.add_space_prefix,
         }

@@ -1,9 +1,9 @@
 //! Byte strings in one allocation, and a hash index over them.
 //!
 //! A vocabulary has up to a quarter of a million texts of a few bytes: one arena and one table of ids load several
-//! times faster than a map of owned strings. [`PieceIndex`] stores ids only and compares against the arena.
-use rustc_hash::FxHasher;
-use std::hash::Hasher;
+//! times faster than a map of owned strings. [`PieceIndex`] stores ids only and compares against the arena. Its hash is
+//! keyed anew for each index: a file could choose texts that collide under any fixed one.
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Byte strings, numbered from 0 in the order in which they were pushed.
 #[derive(Debug, Default)]
@@ -47,6 +47,7 @@ const EMPTY: u32 = u32::MAX;
 pub(super) struct PieceIndex {
     slots: Vec<u32>,
     longest: usize,
+    hash: RandomState,
 }
 
 impl PieceIndex {
@@ -56,6 +57,7 @@ impl PieceIndex {
         let mut index = Self {
             slots: vec![EMPTY; n_slots],
             longest: 0,
+            hash: RandomState::new(),
         };
         for id in wanted {
             let piece = pieces.get(id);
@@ -78,7 +80,7 @@ impl PieceIndex {
     }
     /// The id of `text`, or the free slot where it would go. Ends because at least half of the slots are free.
     fn find(&self, pieces: &Pieces, text: &[u8]) -> Result<u32, usize> {
-        let mut hasher = FxHasher::default();
+        let mut hasher = self.hash.build_hasher();
         hasher.write(text);
         let mask = self.slots.len() - 1;
         let mut slot = hasher.finish() as usize & mask;

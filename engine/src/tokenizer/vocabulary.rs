@@ -189,6 +189,10 @@ impl<'a> Vocabulary<'a> {
                 })
                 .collect()
         };
+        if self.model == "gemma4" {
+            // whatever the file says: the models write nonsense without it
+            self.rules.add_bos = Some(true);
+        }
         if self.model == "bert" {
             // the words of BERT for what begins and ends a text, which these vocabularies always want
             let named = |text: &[u8]| self.tokens.iter().position(|token| *token == text);
@@ -218,11 +222,12 @@ impl<'a> Vocabulary<'a> {
     /// Types for a file without them: named special ids are control tokens, `<0xNN>` are bytes.
     fn guessed_types(&self) -> Vec<TokenType> {
         let sentence_piece = self.model == "llama";
+        let has_bytes = sentence_piece || self.model == "gemma4";
         let mut types: Vec<_> = self
             .tokens
             .iter()
             .map(|text| match byte_token(text) {
-                Some(_) if sentence_piece => TokenType::Byte,
+                Some(_) if has_bytes => TokenType::Byte,
                 _ => TokenType::Normal,
             })
             .collect();
