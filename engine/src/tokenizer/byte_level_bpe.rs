@@ -52,7 +52,7 @@ impl ByteLevelBpe {
         };
         let mut byte_symbols = Box::new([0; 256]);
         for (byte, symbol) in (0..=255).zip(byte_symbols.iter_mut()) {
-            *symbol = symbols.id_of(&[byte]);
+            *symbol = symbols.id_of_byte(byte);
         }
         let decode_into = byte_alphabet::decode_into;
         let joins = Joins::read(&vocabulary.merges, decode_into, &mut symbols)?;

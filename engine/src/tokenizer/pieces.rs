@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    ends: Vec<u32>,
 }
 
 impl Pieces {
@@ -22,8 +22,11 @@ impl Pieces {
     }
     /// Appends one string.
     pub(super) fn push(&mut self, piece: &[u8]) {
-        self.bytes.extend_from_slice(piece);
-        self.ends.push(self.bytes.len());
+        // what lies beyond 4 GiB is cut off: no vocabulary is near that
+        let room = u32::MAX as usize - self.bytes.len();
+        self.bytes
+            .extend_from_slice(&piece[..piece.len().min(room)]);
+        self.ends.push(self.bytes.len() as u32);
     }
     /// The string with number `idx`; empty when there is none.
     pub(super) fn get(&self, idx: u32) -> &[u8] {
@@ -32,7 +35,7 @@ impl Pieces {
             return &[];
         };
         let start = idx.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[start..end]
+        &self.bytes[start as usize..end as usize]
     }
     /// Number of strings.
     pub(super) fn len(&self) -> usize {
@@ -48,6 +51,8 @@ pub(super) struct PieceIndex {
     slots: Vec<u32>,
     longest: usize,
     hash: RandomState,
+    /// Whether each string is one of the index; empty when two of them are equal.
+    members: Vec<bool>,
 }
 
 impl PieceIndex {
@@ -58,16 +63,25 @@ impl PieceIndex {
             slots: vec![EMPTY; n_slots],
             longest: 0,
             hash: RandomState::new(),
+            members: vec![false; pieces.len()],
         };
+        let mut has_equal = false;
         for id in wanted {
             let piece = pieces.get(id);
             if piece.is_empty() {
                 continue;
             }
             index.longest = index.longest.max(piece.len());
-            if let Err(slot) = index.find(pieces, piece) {
-                index.slots[slot] = id;
+            match index.find(pieces, piece) {
+                Ok(_) => has_equal = true,
+                Err(slot) => {
+                    index.slots[slot] = id;
+                    index.members[id as usize] = true;
+                }
             }
+        }
+        if has_equal {
+            index.members.clear();
         }
         index
     }
@@ -77,6 +91,16 @@ impl PieceIndex {
             return None;
         }
         self.find(pieces, text).ok()
+    }
+    /// As [`PieceIndex::get`], quicker when it is `guess` or the one after.
+    pub(super) fn get_near(&self, pieces: &Pieces, text: &[u8], guess: u32) -> Option<u32> {
+        for id in [guess, guess.saturating_add(1)] {
+            let is_member = self.members.get(id as usize).copied().unwrap_or(false);
+            if is_member && pieces.get(id) == text {
+                return Some(id);
+            }
+        }
+        self.get(pieces, text)
     }
     /// The id of `text`, or the free slot where it would go. Ends because at least half of the slots are free.
     fn find(&self, pieces: &Pieces, text: &[u8]) -> Result<u32, usize> {
