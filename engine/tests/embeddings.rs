@@ -13,7 +13,7 @@ use slm_engine::{
     EmbedError, EmbedRequest, Embeddings, Engine, GenerateRequest, LoadError, LoadOptions, Model,
     SamplingParams, StepResult,
 };
-use slm_gguf::{Gguf, Writer};
+use slm_gguf::{Gguf, TensorType, Writer};
 use std::path::{Path, PathBuf};
 
 fn golden(file: &str) -> PathBuf {
@@ -164,6 +164,74 @@ fn other_poolings_match_the_reference() {
                 largest_difference(vector, &first) < 1e-5,
                 "{name}, {pooling}"
             );
+        }
+    }
+}
+
+/// The tiny Gemma 3 as EmbeddingGemma, the way llama.cpp's converter and the way Ollama writes it.
+#[test]
+fn gemma_that_looks_both_ways_matches_the_reference() {
+    const WIDTH: u64 = 64;
+    const INNER: u64 = 96;
+    let cases = reference("gemma3-bidirectional")["cases"].clone();
+    let prompt = ids(&reference("gemma3")["prompt_tokens"]);
+    let file = std::fs::read(golden("gemma3.gguf")).unwrap();
+    let gguf = Gguf::parse(&file).unwrap();
+    // the formulas stand in the golden files' description
+    let matrix = |n_rows: u64, n_cols: u64, value: fn(f64, f64) -> f64| -> Vec<u8> {
+        let row = |a| (0..n_cols).map(move |b| value(a as f64, b as f64) as f32);
+        (0..n_rows)
+            .flat_map(row)
+            .flat_map(f32::to_le_bytes)
+            .collect()
+    };
+    let first = matrix(INNER, WIDTH, |a, b| (1.0 + a * 0.37 + b * 1.13).sin() * 0.2);
+    let second = matrix(WIDTH, INNER, |a, b| (2.0 + a * 0.71 + b * 0.53).cos() * 0.2);
+    for (architecture, dense) in [
+        ("gemma-embedding", None),
+        (
+            "gemma-embedding",
+            Some(["dense_2.weight", "dense_3.weight"]),
+        ),
+        ("gemma3", Some(["dense.0.weight", "dense.1.weight"])),
+    ] {
+        let mut writer = Writer::new();
+        for (key, value) in gguf.metadata().iter() {
+            match key.strip_prefix("gemma3.") {
+                Some(rest) => _ = writer.put_value(&format!("{architecture}.{rest}"), value),
+                None if key == "general.architecture" => _ = writer.put(key, architecture),
+                None => _ = writer.put_value(key, value),
+            }
+        }
+        writer.put(&format!("{architecture}.pooling_type"), 1u32);
+        for info in gguf.tensors() {
+            let data = gguf.tensor_data(info);
+            writer.tensor(info.name, info.tensor_type, &info.shape, data);
+        }
+        if let Some([a, b]) = dense {
+            writer.tensor(a, TensorType::F32, &[WIDTH, INNER], &first);
+            writer.tensor(b, TensorType::F32, &[INNER, WIDTH], &second);
+        }
+        let folder = std::env::temp_dir();
+        let path = folder.join(format!("slm-{architecture}-{}.gguf", std::process::id()));
+        std::fs::write(&path, writer.finish().unwrap()).unwrap();
+        let engine = load(&path);
+        assert!(matches!(
+            Model::load(&path, &LoadOptions::default()),
+            Err(LoadError::NoText)
+        ));
+        std::fs::remove_file(&path).unwrap();
+        for case in cases.as_array().unwrap() {
+            let n_tokens = case["n_tokens"].as_u64().unwrap() as usize;
+            let which = if dense.is_some() {
+                "with_dense"
+            } else {
+                "embedding"
+            };
+            let vector = &vectors(&engine, vec![prompt[..n_tokens].to_vec()])[0];
+            let difference = largest_difference(vector, &floats(&case[which]));
+            println!("{architecture}, {n_tokens} tokens, {which}: {difference:.1e}");
+            assert!(difference < 1e-5, "{architecture}: off by {difference}");
         }
     }
 }
