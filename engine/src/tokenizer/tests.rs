@@ -247,7 +247,8 @@ fn whole_vocabularies_load_and_encode_fast() {
 }
 
 /// By hand: `SLM_TEST_GGML_VOCABULARIES` names the folder of llama.cpp's `models/ggml-vocab-*.gguf` with their `.inp` and
-/// `.out`. Where a vocabulary composes text and llama.cpp does not, texts that are not composed are left out.
+/// `.out`. Where a vocabulary composes text and llama.cpp does not, texts that are not composed are left out. Prints how
+/// long loading takes, and a megabyte of text.
 #[test]
 #[ignore = "needs SLM_TEST_GGML_VOCABULARIES"]
 fn whole_vocabularies_give_the_references_ids() {
@@ -261,9 +262,19 @@ fn whole_vocabularies_give_the_references_ids() {
             continue;
         };
         n_vocabularies += 1;
+        let file = std::fs::read(&path).unwrap();
+        let gguf = Gguf::parse(&file).unwrap();
         let start = std::time::Instant::now();
-        let tokenizer = load(&path);
-        println!("{}: {:?}", path.display(), start.elapsed());
+        let tokenizer = Tokenizer::from_metadata(gguf.metadata()).unwrap();
+        let loaded = start.elapsed();
+        let text = input.repeat((1 << 20) / input.len() + 1);
+        let start = std::time::Instant::now();
+        let n_tokens = tokenizer.encode(&text, Special::Ignore).len();
+        let encoded = start.elapsed();
+        println!(
+            "{}: {loaded:?}, {n_tokens} tokens in {encoded:?}",
+            path.display()
+        );
         let texts = input.split("\n__ggml_vocab_test__\n");
         for (text, line) in texts.zip(output.lines()) {
             let words = line.split_whitespace();
