@@ -139,6 +139,16 @@ impl Decoder {
         self.logits(wanted, scratch, n_tokens, logits);
     }
 
+    /// The states of the last step's `n_tokens` tokens behind the last norm, `[n_tokens, hidden_size]`: what a model
+    /// that makes vectors pools.
+    pub(super) fn states(&self, scratch: &Scratch, n_tokens: usize, states: &mut Vec<f32>) {
+        let x = &scratch.x[..n_tokens * self.spec.hidden_size];
+        resize(states, x.len());
+        let weight = &self.weights.output_norm;
+        self.compute
+            .rms_norm(x, weight, self.spec.rms_norm_eps, states);
+    }
+
     fn embed(&self, tokens: &[TokenId], x: &mut Vec<f32>) {
         let d = self.spec.hidden_size;
         resize(x, tokens.len() * d);
@@ -234,7 +244,7 @@ impl Decoder {
             n_tokens,
             n_heads: shape.n_heads,
             scale: spec.attention_scale,
-            is_causal: true,
+            is_causal: spec.is_causal,
             window,
             softcap: spec.attention_softcap,
         };
@@ -355,18 +365,29 @@ impl Decoder {
         n_tokens: usize,
         outputs: &mut [(&Linear, &mut Vec<f32>)],
     ) {
-        let products = outputs.iter_mut().map(|(linear, out)| {
-            resize(out, n_tokens * linear.matrix.n_rows());
-            (&linear.matrix, out.as_mut_slice())
-        });
-        let mut products: Vec<(&Matrix, &mut [f32])> = products.collect();
-        self.compute.matmul(activations, x, n_tokens, &mut products);
-        for (linear, out) in outputs {
-            if let Some(scale) = linear.scale {
-                self.compute.scale(out, scale);
-            }
-            add_bias(out, linear.bias.as_deref());
+        project(&self.compute, activations, x, n_tokens, outputs);
+    }
+}
+
+/// See [`Decoder::project`].
+pub(super) fn project(
+    compute: &Compute,
+    activations: &mut Activations,
+    x: &[f32],
+    n_tokens: usize,
+    outputs: &mut [(&Linear, &mut Vec<f32>)],
+) {
+    let products = outputs.iter_mut().map(|(linear, out)| {
+        resize(out, n_tokens * linear.matrix.n_rows());
+        (&linear.matrix, out.as_mut_slice())
+    });
+    let mut products: Vec<(&Matrix, &mut [f32])> = products.collect();
+    compute.matmul(activations, x, n_tokens, &mut products);
+    for (linear, out) in outputs {
+        if let Some(scale) = linear.scale {
+            compute.scale(out, scale);
         }
+        add_bias(out, linear.bias.as_deref());
     }
 }
 

@@ -5,10 +5,10 @@ use slm_gguf::{Gguf, Value};
 use slm_kernels::{DeltaShape, KvLayer, RopeStyle};
 
 /// Bounds on hyper-parameters from untrusted files; each is far above any released small model.
-const MAX_LAYERS: usize = 512;
-const MAX_WIDTH: usize = 1 << 20;
-const MAX_HEADS: usize = 1024;
-const MAX_CONTEXT: usize = 1 << 24;
+pub(super) const MAX_LAYERS: usize = 512;
+pub(super) const MAX_WIDTH: usize = 1 << 20;
+pub(super) const MAX_HEADS: usize = 1024;
+pub(super) const MAX_CONTEXT: usize = 1 << 24;
 
 /// Everything about a decoder that is not a weight.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +51,8 @@ pub struct DecoderSpec {
     pub rotated: Option<Vec<bool>>,
     /// The layers that see only the last positions, if there are such.
     pub sliding: Option<SlidingSpec>,
+    /// Whether a token sees only itself and what comes before it; else a text must be computed in one step.
+    pub is_causal: bool,
     /// What the gate of the feed-forward layer goes through.
     pub gate: Gate,
     /// Tensors of a block that not every family has.
@@ -347,6 +349,10 @@ impl<'a> Hparams<'a> {
         Ok(self.gguf.metadata().opt_u32(&self.key(name))?)
     }
 
+    pub(super) fn opt_bool(&self, name: &str) -> Result<Option<bool>, LoadError> {
+        Ok(self.gguf.metadata().opt_bool(&self.key(name))?)
+    }
+
     /// An optional number of positions.
     pub(super) fn opt_positions(&self, name: &str) -> Result<Option<usize>, LoadError> {
         self.opt_count(name, MAX_CONTEXT)
@@ -355,10 +361,6 @@ impl<'a> Hparams<'a> {
     /// A required number of positions.
     pub(super) fn required_positions(&self, name: &str) -> Result<usize, LoadError> {
         self.count(name, MAX_CONTEXT)
-    }
-
-    pub(super) fn opt_bool(&self, name: &str) -> Result<Option<bool>, LoadError> {
-        Ok(self.gguf.metadata().opt_bool(&self.key(name))?)
     }
 
     /// Which of `n_layers` layers slide: a flag each under `name`, or a number of which every such layer does not, or
@@ -541,6 +543,7 @@ impl<'a> Hparams<'a> {
             rope: self.rope(style, head_dim, scaling_types)?,
             rotated: None,
             sliding: None,
+            is_causal: self.opt_bool("attention.causal")?.unwrap_or(true),
             gate: Gate::Silu,
             extras: Extras::default(),
             ffn_norm: "ffn_norm",
@@ -550,7 +553,7 @@ impl<'a> Hparams<'a> {
         })
     }
 
-    fn rope(
+    pub(super) fn rope(
         &self,
         style: RopeStyle,
         head_dim: usize,
@@ -589,7 +592,7 @@ impl<'a> Hparams<'a> {
     }
 
     /// Rows of `token_embd.weight`: the truth about the vocabulary that the weights know.
-    fn vocab_size(&self) -> Result<usize, LoadError> {
+    pub(super) fn vocab_size(&self) -> Result<usize, LoadError> {
         let shape = self
             .gguf
             .tensor("token_embd.weight")

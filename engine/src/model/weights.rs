@@ -91,11 +91,7 @@ impl Weights {
         spec: &DecoderSpec,
         compute: &Compute,
     ) -> Result<Self, LoadError> {
-        let loader = Loader {
-            file,
-            gguf,
-            compute,
-        };
+        let loader = Loader::new(file, gguf, compute);
         let d = spec.hidden_size;
         let layers = (0..spec.n_layers)
             .map(|il| loader.layer(spec, il))
@@ -175,6 +171,29 @@ pub(super) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
+    /// `gguf` is what `file` holds.
+    pub(super) fn new(file: &'a MappedFile, gguf: &'a Gguf<'a>, compute: &'a Compute) -> Self {
+        Self {
+            file,
+            gguf,
+            compute,
+        }
+    }
+
+    /// Rows of a matrix of `n_cols` columns, where there is one of that name.
+    pub(super) fn n_rows(&self, name: &str, n_cols: usize) -> Result<Option<usize>, LoadError> {
+        let Some(info) = self.gguf.tensor(name) else {
+            return Ok(None);
+        };
+        let n_rows = info.shape.get(1).copied().unwrap_or(1);
+        self.shaped(name, &[n_cols as u64, n_rows])?;
+        usize::try_from(n_rows).map(Some).map_err(|_| ragged(info))
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.gguf.tensor(name).is_some()
+    }
+
     fn layer(&self, spec: &DecoderSpec, il: usize) -> Result<LayerWeights, LoadError> {
         let name = |tensor: &str| format!("blk.{il}.{tensor}");
         let d = spec.hidden_size;
@@ -490,7 +509,7 @@ impl<'a> Loader<'a> {
         Ok(values)
     }
 
-    fn opt_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, LoadError> {
+    pub(super) fn opt_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, LoadError> {
         self.gguf
             .tensor(name)
             .map(|_| self.vector(name, len))

@@ -1,31 +1,32 @@
-//! BPE on characters (`tokenizer.ggml.model` = `gemma4`): joined by rank as byte-level BPE is, with pieces spelled and
-//! bytes fallen back to as SentencePiece has them.
+//! BPE over characters (`tokenizer.ggml.model` = `gemma4`): as in [`super::byte_level_bpe`] pairs join by the rank of
+//! their merge, as in [`super::sentence_piece`] symbols are characters, a space is spelled `▁`, and what has no token
+//! falls back to bytes.
 //!
-//! There are no words but the runs of line feeds and what lies between them. Where no merge has a space after another
-//! character, cutting there gives the same tokens from shorter words, which repeat.
-use super::byte_fallback::ByteFallback;
-use super::byte_level_bpe::{Symbols, pair, read_merges};
-use super::merge::{Join, Merger};
+//! Nothing splits the text but its line breaks, which join with themselves only; a run of them that is a token is taken
+//! whole. Where no symbol has a space after another character, cutting in front of spaces gives the same tokens.
+use super::TokenId;
+use super::TokenizerError;
+use super::joins::{Joins, Symbols};
+use super::merge::Merger;
 use super::pieces::{PieceIndex, Pieces};
-use super::sentence_piece::{self, ESCAPED_SPACE, word_ends};
+use super::sentence_piece::{ESCAPED_SPACE, byte_tokens, decode_into, word_ends};
 use super::vocabulary::{TokenType, Vocabulary};
 use super::word_cache::WordCache;
-use super::{TokenId, TokenizerError};
-use rustc_hash::FxHashMap;
 use std::borrow::Cow;
+use std::collections::HashMap;
 
-/// A character that is in no piece and no merge.
+/// A character that neither is a token nor joins.
 const NO_SYMBOL: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(super) struct CharacterBpe {
     n_tokens: u32,
     pieces: PieceIndex,
-    /// Texts of merges that are no tokens.
-    unlisted: FxHashMap<Vec<u8>, u32>,
-    /// Pair of symbols, left in the upper half → how it joins.
-    joins: FxHashMap<u64, Join>,
-    fallback: ByteFallback,
+    /// Texts that merges pass through without being tokens.
+    unlisted: HashMap<Vec<u8>, u32>,
+    joins: Joins,
+    bytes: Box<[Option<TokenId>; 256]>,
+    unknown: Option<TokenId>,
     cut_before_spaces: bool,
 }
 
@@ -39,31 +40,32 @@ impl CharacterBpe {
         bytes: &Pieces,
         spelled: &[bool],
     ) -> Result<Self, TokenizerError> {
-        let normal = (0..)
+        let joined = (0..)
             .zip(vocabulary.types.iter().zip(spelled))
             .filter(|(_, (token_type, spelled))| **token_type == TokenType::Normal && **spelled)
             .map(|(id, _)| id);
-        let pieces = PieceIndex::new(bytes, normal.clone());
-        let mut symbols = Symbols::new(bytes, &pieces);
-        let joins = read_merges(
-            &vocabulary.merges,
-            &mut symbols,
-            sentence_piece::decode_into,
-        )?;
-        let unlisted = symbols.into_unlisted();
-        let is_one_word = |text: &[u8]| word_ends(text).next().is_none();
+        let pieces = PieceIndex::new(bytes, joined.clone());
+        let mut symbols = Symbols {
+            bytes,
+            words: &pieces,
+            unlisted: HashMap::new(),
+        };
+        let joins = Joins::read(&vocabulary.merges, decode_into, &mut symbols)?;
+        let unlisted = symbols.unlisted;
+        let is_cut = |text: &[u8]| word_ends(text).next().is_none();
         Ok(Self {
             n_tokens: bytes.len() as u32,
-            cut_before_spaces: normal.into_iter().all(|id| is_one_word(bytes.get(id)))
-                && unlisted.keys().all(|text| is_one_word(text)),
-            fallback: ByteFallback::new(vocabulary),
+            cut_before_spaces: joined.into_iter().all(|id| is_cut(bytes.get(id)))
+                && unlisted.keys().all(|text| is_cut(text)),
             pieces,
             unlisted,
             joins,
+            bytes: byte_tokens(vocabulary),
+            unknown: vocabulary.rules.unknown,
         })
     }
 
-    /// Text with the spaces that pieces have.
+    /// What happens to ordinary text first.
     pub(super) fn normalize<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if text.contains(ESCAPED_SPACE) {
             Cow::Owned(text.replace(ESCAPED_SPACE, " "))
@@ -81,18 +83,18 @@ impl CharacterBpe {
         };
         let mut rest = text;
         while let Some(first) = rest.bytes().next() {
-            let is_feed = first == b'\n';
-            let end = rest.bytes().position(|byte| (byte == b'\n') != is_feed);
-            let (run, after) = rest.split_at(end.unwrap_or(rest.len()));
-            rest = after;
+            let is_break = |c: char| (c == '\n') == (first == b'\n');
+            let end = rest.find(|c| !is_break(c)).unwrap_or(rest.len());
+            let (line, after) = rest.split_at(end);
             let mut start = 0;
             if self.cut_before_spaces {
-                for end in word_ends(run.as_bytes()) {
-                    encode(&run[start..end]);
+                for end in word_ends(line.as_bytes()) {
+                    encode(&line[start..end]);
                     start = end;
                 }
             }
-            encode(&run[start..]);
+            encode(&line[start..]);
+            rest = after;
         }
     }
 
@@ -103,7 +105,6 @@ impl CharacterBpe {
         merger: &mut Merger,
         ids: &mut Vec<TokenId>,
     ) {
-        // a run of line feeds is taken whole where there is a token for it
         if word.starts_with('\n')
             && let Some(id) = self.pieces.get(pieces, word.as_bytes())
         {
@@ -112,20 +113,21 @@ impl CharacterBpe {
         }
         merger.clear();
         for (start, c) in word.char_indices() {
+            // a word is cut well before 2³² bytes
             let end = start + c.len_utf8();
             let text = &word.as_bytes()[start..end];
-            let symbol = self.pieces.get(pieces, text);
-            let symbol = symbol.or_else(|| self.unlisted.get(text).copied());
-            // a word is cut well before 2³² bytes
-            merger.push(symbol.unwrap_or(NO_SYMBOL), end as u32);
+            let listed = self.pieces.get(pieces, text);
+            let id = listed.or_else(|| self.unlisted.get(text).copied());
+            merger.push(id.unwrap_or(NO_SYMBOL), end as u32);
         }
-        merger.merge(|left, right| self.joins.get(&pair(left.id, right.id)).copied());
+        merger.merge(|left, right| self.joins.of(left.id, right.id));
         for symbol in merger.symbols() {
             if symbol.id < self.n_tokens {
                 ids.push(symbol.id);
-            } else {
-                let text = &word.as_bytes()[symbol.start as usize..symbol.end as usize];
-                self.fallback.push(text, ids);
+                continue;
+            }
+            for &byte in &word.as_bytes()[symbol.start as usize..symbol.end as usize] {
+                ids.extend(self.bytes[usize::from(byte)].or(self.unknown));
             }
         }
     }

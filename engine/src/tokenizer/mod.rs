@@ -8,9 +8,9 @@
 //! Building and encoding are linear (times a logarithm) in their input; whatever the file holds is an error or works.
 
 mod byte_alphabet;
-mod byte_fallback;
 mod byte_level_bpe;
 mod character_bpe;
+mod joins;
 mod merge;
 mod pieces;
 mod pre_tokenizer;
@@ -50,7 +50,7 @@ pub enum Special {
 #[non_exhaustive]
 pub enum TokenizerError {
     /// `tokenizer.ggml.model` has no implementation.
-    #[error("tokenizer model `{found}` is not supported; supported are: gpt2, llama, bert, gemma4")]
+    #[error("tokenizer model `{found}` is not supported; supported are: gpt2, llama, gemma4, bert")]
     UnknownModel {
         /// What the file says.
         found: String,
@@ -170,11 +170,7 @@ impl Tokenizer {
             suppressed: rules.suppressed.clone(),
             bos: rules.bos,
             eos: rules.eos,
-            // Gemma 4 falls apart without it, whatever a file says
-            add_bos: rules
-                .add_bos
-                .filter(|_| vocabulary.model != "gemma4")
-                .unwrap_or(add_bos_by_default),
+            add_bos: rules.add_bos.unwrap_or(add_bos_by_default),
             add_eos: rules.add_eos.unwrap_or(false),
         })
     }

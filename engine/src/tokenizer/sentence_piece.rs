@@ -5,11 +5,10 @@
 //! pre-tokeniser belongs to this kind, but where no piece has a space after another character, no join can cross the
 //! front of a word, and cutting there gives the same tokens from short words that repeat.
 use super::TokenId;
-use super::byte_fallback::ByteFallback;
-use super::merge::{Join, Merger};
+use super::merge::{Join, Merger, Symbol};
 use super::pieces::{PieceIndex, Pieces};
 use super::special::Fragment;
-use super::vocabulary::{TokenType, Vocabulary};
+use super::vocabulary::{TokenType, Vocabulary, byte_token};
 use super::word_cache::WordCache;
 use std::ops::Range;
 
@@ -23,7 +22,8 @@ pub(super) struct SentencePiece {
     pieces: PieceIndex,
     /// Score of each token as an integer that sorts the same way; 0 never joins.
     priorities: Vec<u32>,
-    fallback: ByteFallback,
+    bytes: Box<[Option<TokenId>; 256]>,
+    unknown: Option<TokenId>,
     pub(super) add_space_prefix: bool,
     cut_before_spaces: bool,
 }
@@ -52,7 +52,8 @@ impl SentencePiece {
         Self {
             pieces: PieceIndex::new(bytes, joined.clone()),
             priorities: (0..bytes.len()).map(|id| priority(score(id))).collect(),
-            fallback: ByteFallback::new(vocabulary),
+            bytes: byte_tokens(vocabulary),
+            unknown: vocabulary.rules.unknown,
             add_space_prefix: vocabulary.rules.add_space_prefix.unwrap_or(true),
             cut_before_spaces: joined
                 .into_iter()
@@ -144,11 +145,24 @@ impl SentencePiece {
         });
         for symbol in merger.symbols() {
             if symbol.id == NO_TOKEN {
-                // a character that is no piece
-                let text = &word.as_bytes()[symbol.start as usize..symbol.end as usize];
-                self.fallback.push(text, ids);
+                self.fall_back(word, symbol, ids);
             } else {
                 ids.push(symbol.id);
+            }
+        }
+    }
+
+    /// A character that is no piece: its bytes, or the unknown token when a byte has no token either.
+    fn fall_back(&self, word: &str, symbol: &Symbol, ids: &mut Vec<TokenId>) {
+        let before = ids.len();
+        for &byte in &word.as_bytes()[symbol.start as usize..symbol.end as usize] {
+            match self.bytes[usize::from(byte)] {
+                Some(id) => ids.push(id),
+                None => {
+                    ids.truncate(before);
+                    ids.extend(self.unknown);
+                    return;
+                }
             }
         }
     }
@@ -172,6 +186,19 @@ pub(super) fn decode_into(text: &[u8], out: &mut Vec<u8>) -> bool {
         }
     }
     !text.contains(&b' ')
+}
+
+/// The token of each byte.
+pub(super) fn byte_tokens(vocabulary: &Vocabulary<'_>) -> Box<[Option<TokenId>; 256]> {
+    let mut tokens = Box::new([None; 256]);
+    for (id, (text, token_type)) in (0..).zip(vocabulary.tokens.iter().zip(&vocabulary.types)) {
+        if *token_type == TokenType::Byte
+            && let Some(byte) = byte_token(text)
+        {
+            tokens[usize::from(byte)].get_or_insert(id);
+        }
+    }
+    tokens
 }
 
 /// The places where a space follows another character.

@@ -189,6 +189,10 @@ impl<'a> Vocabulary<'a> {
                 })
                 .collect()
         };
+        if self.model == "gemma4" {
+            // whatever the file says: the models write nonsense without it
+            self.rules.add_bos = Some(true);
+        }
         if self.model == "bert" {
             // the words of BERT for what begins and ends a text, which these vocabularies always want
             let named = |text: &[u8]| self.tokens.iter().position(|token| *token == text);
