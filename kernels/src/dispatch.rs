@@ -149,6 +149,7 @@ pub(crate) struct KernelTable {
     /// One row: `x`, `weight`, `eps`, `out`.
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     /// One row: `x`, `weight`, `bias`, `eps`, `out`.
+    #[expect(clippy::type_complexity, reason = "plain slices, each needed")]
     pub(crate) layer_norm: unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]),
     pub(crate) add_assign: unsafe fn(&mut [f32], &[f32]),
     pub(crate) mul_assign: unsafe fn(&mut [f32], &[f32]),

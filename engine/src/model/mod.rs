@@ -141,7 +141,7 @@ fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
             let (hidden_size, last) = (spec.hidden_size, Pooling::Last);
             // a vector is read once: its texts' keys and values need not be small, but near to the reference
             let kv_type = pooling.map_or(options.kv_type, |_| KvType::F32);
-            let decoder = Decoder::load(&file, &gguf, spec, compute, kv_type)?;
+            let decoder = Decoder::load(&file, &gguf, *spec, compute, kv_type)?;
             let loader = Loader::new(&file, &gguf, decoder.compute());
             Ok(Loaded::Decoder(Box::new(Model {
                 head: VectorHead::load(&loader, pooling.unwrap_or(last), hidden_size)?,
@@ -205,7 +205,7 @@ fn reader(architecture: &str) -> Option<Reader> {
 
 /// The shape of a model of any kind.
 enum Spec {
-    Decoder(DecoderSpec),
+    Decoder(Box<DecoderSpec>),
     Encoder(EncoderSpec),
 }
 
@@ -231,7 +231,7 @@ fn read_spec<'a>(
     }
     let hparams = Hparams::new(found, gguf, options.context_length);
     let spec = match reader {
-        Reader::Decoder(read) => Spec::Decoder(read(&hparams)?),
+        Reader::Decoder(read) => Spec::Decoder(Box::new(read(&hparams)?)),
         Reader::Encoder(read) => Spec::Encoder(read(&hparams)?),
     };
     Ok((hparams, spec))

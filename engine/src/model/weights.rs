@@ -48,9 +48,9 @@ pub(super) struct LayerWeights {
 
 /// Weights of what mixes tokens.
 pub(super) enum MixerWeights {
-    Attention(AttentionWeights),
-    ShortConv(ShortConv),
-    DeltaNet(DeltaNet),
+    Attention(Box<AttentionWeights>),
+    ShortConv(Box<ShortConv>),
+    DeltaNet(Box<DeltaNet>),
 }
 
 /// Weights of an attention layer.
@@ -204,12 +204,14 @@ impl<'a> Loader<'a> {
         };
         let block = spec.block(il);
         let mixer = match block.mixer {
-            Mixer::Attention(shape) => MixerWeights::Attention(self.attention(spec, &shape, il)?),
+            Mixer::Attention(shape) => {
+                MixerWeights::Attention(Box::new(self.attention(spec, &shape, il)?))
+            }
             Mixer::ShortConv(n_taps) => {
-                MixerWeights::ShortConv(ShortConv::load(self, il, n_taps, d)?)
+                MixerWeights::ShortConv(Box::new(ShortConv::load(self, il, n_taps, d)?))
             }
             Mixer::DeltaNet(delta_net) => {
-                MixerWeights::DeltaNet(DeltaNet::load(self, il, &delta_net, d)?)
+                MixerWeights::DeltaNet(Box::new(DeltaNet::load(self, il, &delta_net, d)?))
             }
         };
         let [gate, up] = self.gate_up(spec, il)?;
@@ -284,7 +286,7 @@ impl<'a> Loader<'a> {
             heads.map(move |first| first + part.start..first + part.end)
         };
         let q_parts = || match extras.attention_gates {
-            false => vec![vec![0..q_rows]],
+            false => vec![run(0..q_rows)],
             true => {
                 let gate = shape.head_dim..2 * shape.head_dim;
                 [0..shape.head_dim, gate]
@@ -296,7 +298,7 @@ impl<'a> Loader<'a> {
         let (mut parts, mut kv) = if fused {
             let (k_end, v_end) = (q_rows + k_rows, q_rows + k_rows + v_rows);
             let mut parts = q_parts();
-            parts.extend([vec![q_rows..k_end], vec![k_end..v_end]]);
+            parts.extend([run(q_rows..k_end), run(k_end..v_end)]);
             let mut parts = self.parts(&name("attn_qkv"), v_end, d, &parts)?;
             let kv = parts.split_off(parts.len() - 2);
             (parts, kv)
@@ -378,7 +380,7 @@ impl<'a> Loader<'a> {
         let mut end = 0;
         let parts = rows.map(|n| {
             end += n;
-            vec![end - n..end]
+            run(end - n..end)
         });
         let parts = self.parts(stem, end, n_cols, &parts)?;
         let Ok(parts) = <[Linear; N]>::try_from(parts) else {
@@ -552,6 +554,11 @@ struct QueryKeyValue {
     gate: Option<Linear>,
     /// `None`: those of another layer are used.
     kv: Option<(Linear, Option<Linear>)>,
+}
+
+/// Rows that follow each other.
+fn run(rows: Range<usize>) -> Vec<Range<usize>> {
+    Vec::from([rows])
 }
 
 fn missing(name: &str) -> LoadError {
