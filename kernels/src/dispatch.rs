@@ -226,7 +226,11 @@ macro_rules! kernel_table {
             relu_squared_mul,
             scale,
             rope,
-            attention: attention::Kernels { block: attention_block, merge: attention_merge },
+            attention: attention::Kernels {
+                pack: attention_pack,
+                block: attention_block,
+                merge: attention_merge,
+            },
             #[cfg(test)]
             exp,
         };
@@ -302,9 +306,20 @@ macro_rules! kernel_table {
         }
 
         $(#[target_feature(enable = $features)])?
-        unsafe fn attention_block(task: &attention::Task<'_>, block: usize, partial: *mut f32) {
+        unsafe fn attention_pack(task: &attention::Task<'_>, packed: *mut f32) {
             // SAFETY: the caller's promise.
-            unsafe { attention::block::<$tier>(task, block, partial) }
+            unsafe { attention::pack::<$tier>(task, packed) }
+        }
+
+        $(#[target_feature(enable = $features)])?
+        unsafe fn attention_block(
+            task: &attention::Task<'_>,
+            queries: *const f32,
+            block: usize,
+            partial: *mut f32,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { attention::block::<$tier>(task, queries, block, partial) }
         }
 
         $(#[target_feature(enable = $features)])?
