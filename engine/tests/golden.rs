@@ -203,6 +203,12 @@ fn granite_with_its_factors_matches_the_reference() {
 }
 
 #[test]
+fn qwen3moe_with_its_experts_matches_the_reference() {
+    check("qwen3moe", KvType::F32, 1e-3);
+    check("qwen3moe", KvType::F16, 0.15);
+}
+
+#[test]
 fn phi3_with_short_factors_matches_the_reference() {
     for kv_type in [KvType::F32, KvType::F16] {
         let options = LoadOptions {
@@ -258,6 +264,8 @@ fn tensors_of_a_family_are_missed_by_name() {
         ("gemma2", "blk.3.post_ffw_norm.weight"),
         ("smollm3", "blk.3.attn_q.weight"),
         ("granite", "blk.1.ffn_norm.weight"),
+        ("qwen3moe", "blk.1.ffn_gate_inp.weight"),
+        ("qwen3moe", "blk.0.ffn_up_exps.weight"),
         ("phi3", "blk.0.ffn_up.weight"),
         ("phi3", "rope_factors_long.weight"),
         ("bitnet", "blk.1.attn_sub_norm.weight"),

@@ -6,8 +6,9 @@
 
 use super::{
     DecoderSpec, Gate,
+    mixture::MixtureScratch,
     rope::{Angles, Rope},
-    weights::{LayerWeights, Linear, Weights},
+    weights::{Dense, Ffn, LayerWeights, Linear, Weights},
 };
 use crate::{KvCache, LoadError, MappedFile, TokenId};
 use slm_gguf::Gguf;
@@ -52,7 +53,10 @@ pub struct Scratch {
     normed: Vec<f32>,
     angles: Angles,
     sliding_angles: Angles,
+    /// What the experts give.
+    mixed: Vec<f32>,
     activations: Activations,
+    mixture: MixtureScratch,
     attention_scratch: AttentionScratch,
 }
 
@@ -213,26 +217,47 @@ impl Decoder {
     fn ffn_block(&self, layer: &LayerWeights, n_tokens: usize, s: &mut Scratch) {
         let Self { spec, compute, .. } = self;
         compute.rms_norm(&s.x, &layer.ffn_norm, spec.rms_norm_eps, &mut s.h);
+        match (&layer.ffn, &spec.experts) {
+            (Ffn::Mixture(mixture), Some(experts)) => {
+                resize(&mut s.mixed, s.h.len());
+                mixture.forward(
+                    (compute, experts, spec.gate),
+                    &mut s.activations,
+                    &mut s.mixture,
+                    &s.h,
+                    &mut s.mixed,
+                );
+                match &mixture.shared {
+                    None => std::mem::swap(&mut s.h, &mut s.mixed),
+                    Some(shared) => {
+                        self.dense(shared, n_tokens, s);
+                        compute.add_assign(&mut s.h, &s.mixed);
+                    }
+                }
+            }
+            (Ffn::Mixture(_), None) => unreachable!("experts are loaded where the spec has them"),
+            (Ffn::Dense(dense), _) => self.dense(dense, n_tokens, s),
+        }
+        self.norm_in_place(layer.post_ffw_norm.as_deref(), &mut s.h, &mut s.normed);
+        self.add_to_stream(&mut s.x, &mut s.h);
+    }
+
+    /// h = Wd · (gate(Wg · h) ⊙ Wu · h)
+    fn dense(&self, dense: &Dense, n_tokens: usize, s: &mut Scratch) {
         self.project(
             &mut s.activations,
             &s.h,
             n_tokens,
-            &mut [(&layer.gate, &mut s.gate), (&layer.up, &mut s.up)],
+            &mut [(&dense.gate, &mut s.gate), (&dense.up, &mut s.up)],
         );
-        match spec.gate {
-            Gate::Silu => compute.silu_mul(&mut s.gate, &s.up),
-            Gate::GeluTanh => compute.gelu_tanh_mul(&mut s.gate, &s.up),
-            Gate::ReluSquared => compute.relu_squared_mul(&mut s.gate, &s.up),
-        }
-        self.norm_in_place(layer.ffn_sub_norm.as_deref(), &mut s.gate, &mut s.normed);
+        self.spec.gate.apply(&self.compute, &mut s.gate, &s.up);
+        self.norm_in_place(dense.sub_norm.as_deref(), &mut s.gate, &mut s.normed);
         self.project(
             &mut s.activations,
             &s.gate,
             n_tokens,
-            &mut [(&layer.down, &mut s.h)],
+            &mut [(&dense.down, &mut s.h)],
         );
-        self.norm_in_place(layer.post_ffw_norm.as_deref(), &mut s.h, &mut s.normed);
-        self.add_to_stream(&mut s.x, &mut s.h);
     }
 
     /// x += scale · h
@@ -303,6 +328,17 @@ impl Decoder {
                 self.compute.scale(out, scale);
             }
             add_bias(out, linear.bias.as_deref());
+        }
+    }
+}
+
+impl Gate {
+    /// `gate = self(gate) ⊙ up`.
+    pub(super) fn apply(self, compute: &Compute, gate: &mut [f32], up: &[f32]) {
+        match self {
+            Self::Silu => compute.silu_mul(gate, up),
+            Self::GeluTanh => compute.gelu_tanh_mul(gate, up),
+            Self::ReluSquared => compute.relu_squared_mul(gate, up),
         }
     }
 }

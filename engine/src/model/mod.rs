@@ -9,16 +9,18 @@ mod gemma2;
 mod gemma3;
 mod granite;
 mod llama;
+mod mixture;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen3moe;
 mod rope;
 mod smollm3;
 mod spec;
 mod weights;
 
 pub use decoder::{Decoder, LogitsFor, Scratch};
-pub use spec::{DecoderSpec, Extras, Gate, RopeSpec, SlidingSpec};
+pub use spec::{DecoderSpec, ExpertsSpec, Extras, Gate, RopeSpec, SlidingSpec};
 
 use crate::{LoadError, LoadOptions, MappedFile, Tokenizer, memory};
 use slm_gguf::Gguf;
@@ -33,6 +35,7 @@ type ReadSpec = fn(&Hparams<'_>) -> Result<DecoderSpec, LoadError>;
 const ARCHITECTURES: &[(&str, ReadSpec)] = &[
     ("llama", llama::spec),
     ("qwen3", qwen3::spec),
+    ("qwen3moe", qwen3moe::spec),
     ("qwen2", qwen2::spec),
     ("gemma3", gemma3::spec),
     ("gemma2", gemma2::spec),

@@ -8,6 +8,7 @@ use slm_kernels::{KvLayer, RopeStyle};
 const MAX_LAYERS: usize = 512;
 const MAX_WIDTH: usize = 1 << 20;
 const MAX_HEADS: usize = 1024;
+const MAX_EXPERTS: usize = 1024;
 const MAX_CONTEXT: usize = 1 << 24;
 
 /// Everything about a decoder that is not a weight.
@@ -53,6 +54,8 @@ pub struct DecoderSpec {
     pub sliding: Option<SlidingSpec>,
     /// What the gate of the feed-forward layer goes through.
     pub gate: Gate,
+    /// The experts that stand in for the feed-forward layer, in a mixture.
+    pub experts: Option<ExpertsSpec>,
     /// Tensors of a block that not every family has.
     pub extras: Extras,
 }
@@ -98,6 +101,23 @@ pub struct Extras {
     pub sub_norms: bool,
     /// `ffn_up` has the rows of the gate, then its own; there is no `ffn_gate`.
     pub fused_gate_up: bool,
+}
+
+/// A mixture of experts: feed-forward layers of which a router chooses a few for each token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExpertsSpec {
+    /// Experts of a layer.
+    pub n_experts: usize,
+    /// Experts that compute a token; at most `n_experts`.
+    pub n_used: usize,
+    /// Width of an expert.
+    pub ffn_size: usize,
+    /// Width of the layer that computes every token besides; 0 where there is none.
+    pub shared_ffn_size: usize,
+    /// Whether the weights of the chosen experts are divided by their sum.
+    pub is_normalised: bool,
+    /// Factor on the weights; 1 is none.
+    pub weight_scale: f32,
 }
 
 /// The layers that see only the last positions.
@@ -337,7 +357,7 @@ impl<'a> Hparams<'a> {
             n_kv_heads,
             head_dim,
             v_head_dim,
-            ffn_size: self.count("feed_forward_length", MAX_WIDTH)?,
+            ffn_size: self.ffn_size()?,
             vocab_size: self.vocab_size()?,
             context_length: self.count("context_length", MAX_CONTEXT)?,
             rms_norm_eps: self.positive("attention.layer_norm_rms_epsilon")?,
@@ -353,8 +373,62 @@ impl<'a> Hparams<'a> {
             rotated: None,
             sliding: None,
             gate: Gate::Silu,
+            experts: None,
             extras: Extras::default(),
         })
+    }
+
+    /// Width of the feed-forward layer; 0 where a mixture stands in for it and the file does not say.
+    fn ffn_size(&self) -> Result<usize, LoadError> {
+        let name = "feed_forward_length";
+        if self.n_experts()? > 0 && matches!(self.opt_u32(name)?, None | Some(0)) {
+            return Ok(0);
+        }
+        self.count(name, MAX_WIDTH)
+    }
+
+    fn n_experts(&self) -> Result<u32, LoadError> {
+        Ok(self.opt_u32("expert_count")?.unwrap_or(0))
+    }
+
+    /// The keys of a mixture of experts whose router is a softmax; `None` where the model is none. Files that do not say
+    /// how wide an expert is mean `default_width` of the width of the feed-forward layer and the number of experts used.
+    pub(super) fn experts(
+        &self,
+        ffn_size: usize,
+        default_width: fn(usize, usize) -> usize,
+    ) -> Result<Option<ExpertsSpec>, LoadError> {
+        const SOFTMAX: u32 = 1;
+        if self.n_experts()? == 0 {
+            return Ok(None);
+        }
+        let n_experts = self.count("expert_count", MAX_EXPERTS)?;
+        let n_used = self.count("expert_used_count", n_experts)?;
+        let width = "expert_feed_forward_length";
+        let ffn_size = match self.opt_count(width, MAX_WIDTH)? {
+            Some(size) => size,
+            None => self.check_count(width, default_width(ffn_size, n_used), MAX_WIDTH)?,
+        };
+        if let Some(other) = self.opt_u32("expert_gating_func")?.filter(|&f| f > SOFTMAX) {
+            let problem = "supported is 1, the softmax";
+            return self.refuse("expert_gating_func", other, problem);
+        }
+        if let Some(n) = self.opt_u32("expert_group_count")?.filter(|&n| n > 1) {
+            let problem = "groups of experts are not supported";
+            return self.refuse("expert_group_count", n, problem);
+        }
+        let shared = "expert_shared_feed_forward_length";
+        Ok(Some(ExpertsSpec {
+            n_experts,
+            n_used,
+            ffn_size,
+            shared_ffn_size: match self.opt_u32(shared)? {
+                None | Some(0) => 0,
+                Some(_) => self.count(shared, MAX_WIDTH)?,
+            },
+            is_normalised: self.opt_bool("expert_weights_norm")?.unwrap_or(true),
+            weight_scale: self.opt_scale("expert_weights_scale")?.unwrap_or(1.0),
+        }))
     }
 
     fn rope(

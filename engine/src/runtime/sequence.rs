@@ -217,7 +217,10 @@ impl Sequence {
 /// Prompt tokens that a model of this shape takes at a step.
 pub(crate) fn prefill_chunk(spec: &DecoderSpec) -> usize {
     let heads = spec.n_heads * spec.head_dim.max(spec.v_head_dim);
-    let widest = spec.hidden_size.max(spec.ffn_size).max(heads);
+    let experts = spec.experts.as_ref();
+    let by_expert = experts.map_or(0, |e| e.n_used * e.ffn_size.max(spec.hidden_size));
+    let widest = [spec.hidden_size, spec.ffn_size, heads, by_expert];
+    let widest = widest.into_iter().max().unwrap_or(1);
     PREFILL_CHUNK.min(WIDEST_BUFFER / widest).max(1)
 }
 
