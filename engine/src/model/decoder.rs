@@ -7,7 +7,7 @@
 use super::{
     DecoderSpec, Gate,
     mixture::MixtureScratch,
-    rope::{Angles, Rope},
+    rope::{Angles, Factors, Rope},
     weights::{Dense, Ffn, LayerWeights, Linear, Weights},
 };
 use crate::{KvCache, LoadError, MappedFile, TokenId};
@@ -24,6 +24,9 @@ pub enum LogitsFor {
     /// Every token.
     All,
 }
+
+/// Tokens of a step when positions are computed anew.
+const REPEATED_AT_ONCE: usize = 64;
 
 /// A decoder: its shape, its packed weights, and the CPU tier and threads it runs on.
 pub struct Decoder {
@@ -62,15 +65,19 @@ pub struct Scratch {
 
 impl Decoder {
     pub(super) fn load(
-        file: &MappedFile,
+        files: &[MappedFile],
         gguf: &Gguf<'_>,
         spec: DecoderSpec,
         compute: Compute,
         kv_type: KvType,
     ) -> Result<Self, LoadError> {
-        let weights = Weights::load(file, gguf, &spec, &compute)?;
-        let rope = Rope::new(&spec.rope, weights.rope_factors.as_deref());
-        let sliding_rope = spec.sliding.as_ref().map(|s| Rope::new(&s.rope, None));
+        let weights = Weights::load(files, gguf, &spec, &compute)?;
+        let factors = Factors {
+            short: weights.rope_factors.as_deref(),
+            long: weights.long_rope_factors.as_deref(),
+        };
+        let rope = Rope::new(&spec.rope, factors);
+        let sliding_rope = spec.sliding.as_ref().map(|s| Rope::new(&s.rope, factors));
         Ok(Self {
             spec,
             weights,
@@ -101,8 +108,27 @@ impl Decoder {
         KvCache::new(&self.spec, self.kv_type)
     }
 
+    /// Takes `cache` back to what a sequence that starts with `prompt` can use of it, at most all but the last token of
+    /// the prompt, whose logits are needed, and tells it how long the sequence is going to be at least. Returns how many
+    /// positions are left.
+    pub fn resume(&self, cache: &mut KvCache, prompt: &[TokenId]) -> usize {
+        let n_shared = cache.common_prefix(prompt).min(prompt.len().max(1) - 1);
+        let is_usable = cache.is_long() == self.is_long(prompt.len());
+        let n = cache.rewind(if is_usable { n_shared } else { 0 });
+        cache.expect(prompt.len());
+        n
+    }
+
+    /// Whether a sequence of `len` positions is rotated as long ones are.
+    fn is_long(&self, len: usize) -> bool {
+        self.spec.rope.long.as_ref().is_some_and(|l| len > l.beyond)
+    }
+
     /// Runs `tokens` at the positions after those in `cache`, adds their state to it and writes the logits asked for,
     /// `[n, vocab_size]`, to `logits`.
+    ///
+    /// The step with which a sequence becomes long, in models that rotate long ones otherwise, computes all positions
+    /// before it anew. [`resume`](Self::resume) tells the cache of long prompts ahead, so that it does not come to that.
     ///
     /// # Panics
     /// When `tokens` is empty or has an id outside the vocabulary.
@@ -115,18 +141,31 @@ impl Decoder {
         logits: &mut Vec<f32>,
     ) {
         assert!(!tokens.is_empty(), "a step needs at least one token");
-        let n_tokens = tokens.len();
+        let is_long = self.is_long(cache.expected_len().max(cache.len() + tokens.len()));
+        if is_long != cache.is_long() {
+            let before = cache.restart(is_long);
+            for tokens in before.chunks(REPEATED_AT_ONCE) {
+                self.run(cache, scratch, tokens);
+            }
+        }
+        self.run(cache, scratch, tokens);
+        self.logits(wanted, scratch, tokens.len(), logits);
+    }
+
+    /// Runs `tokens` up to the residual stream behind the last block.
+    fn run(&self, cache: &mut KvCache, scratch: &mut Scratch, tokens: &[TokenId]) {
+        let (n_before, n_tokens, is_long) = (cache.len(), tokens.len(), cache.is_long());
         self.embed(tokens, &mut scratch.x);
-        self.rope.fill(&mut scratch.angles, cache.len(), n_tokens);
+        self.rope
+            .fill(&mut scratch.angles, n_before, n_tokens, is_long);
         if let Some(rope) = &self.sliding_rope {
-            rope.fill(&mut scratch.sliding_angles, cache.len(), n_tokens);
+            rope.fill(&mut scratch.sliding_angles, n_before, n_tokens, is_long);
         }
         for (il, layer) in self.weights.layers.iter().enumerate() {
             self.attention_block(layer, cache, il, n_tokens, scratch);
             self.ffn_block(layer, n_tokens, scratch);
         }
         cache.extend(tokens);
-        self.logits(wanted, scratch, n_tokens, logits);
     }
 
     fn embed(&self, tokens: &[TokenId], x: &mut Vec<f32>) {

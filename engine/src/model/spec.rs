@@ -142,13 +142,42 @@ pub struct RopeSpec {
     pub theta: f32,
     /// Positions are divided by this (linear scaling; 1 is none).
     pub linear_factor: f32,
+    /// How frequencies are stretched by themselves, if they are, in place of the positions.
+    pub yarn: Option<YarnSpec>,
     /// Tensor of divisors of the frequencies, one for each pair, which the file must have.
     pub factors: Option<&'static str>,
+    /// Divisors in their place for sequences beyond some length.
+    pub long: Option<LongSpec>,
     /// Factor on what is rotated; 1 is none.
     pub magnitude: f32,
 }
 
-/// Ways to stretch positions that [`Hparams::decoder`] knows by itself.
+/// YaRN (arXiv 2309.00071): fast pairs keep their frequencies, slow ones are divided by `linear_factor`, those between
+/// are mixed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct YarnSpec {
+    /// Positions before they were stretched.
+    pub original_context: usize,
+    /// Pairs that turn more often than this within the original context keep their frequencies.
+    pub beta_fast: f32,
+    /// Pairs that turn less often than this are stretched wholly.
+    pub beta_slow: f32,
+    /// How much of a frequency is kept where it is kept; 1 is all.
+    pub kept: f32,
+}
+
+/// Divisors of the frequencies for long sequences.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LongSpec {
+    /// Tensor of the divisors, which the file must have.
+    pub factors: &'static str,
+    /// A sequence of more positions than this is rotated with them, all of it.
+    pub beyond: usize,
+}
+
+/// Ways to stretch positions of the families that came before the others.
+pub(super) const STRETCHED: &[&str] = &["none", "linear", "yarn", "longrope"];
+/// Ways to stretch positions of families whose layers do not all rotate alike.
 pub(super) const LINEAR: &[&str] = &["none", "linear"];
 
 /// Of `n_layers` layers all but the last of every `every`.
@@ -160,26 +189,11 @@ pub(super) fn all_but_every(every: usize, n_layers: usize) -> Vec<bool> {
 pub(super) struct Hparams<'a> {
     architecture: &'a str,
     gguf: &'a Gguf<'a>,
-    /// Largest context that was asked for.
-    wanted_context: Option<usize>,
 }
 
 impl<'a> Hparams<'a> {
-    pub(super) fn new(
-        architecture: &'a str,
-        gguf: &'a Gguf<'a>,
-        wanted_context: Option<usize>,
-    ) -> Self {
-        Self {
-            architecture,
-            gguf,
-            wanted_context,
-        }
-    }
-
-    /// Largest context that sequences will have, of a model that was trained for `trained` positions.
-    pub(super) fn context_in_use(&self, trained: usize) -> usize {
-        self.wanted_context.map_or(trained, |n| n.clamp(1, trained))
+    pub(super) fn new(architecture: &'a str, gguf: &'a Gguf<'a>) -> Self {
+        Self { architecture, gguf }
     }
 
     pub(super) fn has_tensor(&self, name: &str) -> bool {
@@ -249,6 +263,27 @@ impl<'a> Hparams<'a> {
         }
         let every = self.opt_count(name, MAX_LAYERS)?.unwrap_or(every);
         Ok(all_but_every(every, n_layers))
+    }
+
+    /// The window of the layers that slide, where the file states one: those of the pattern, all where there is none.
+    pub(super) fn window(&self, spec: &DecoderSpec) -> Result<Option<SlidingSpec>, LoadError> {
+        let window = "attention.sliding_window";
+        if matches!(self.opt_u32(window)?, None | Some(0)) {
+            return Ok(None);
+        }
+        let pattern = "attention.sliding_window_pattern";
+        let layers = match self.opt_flags(pattern, spec.n_layers)? {
+            Some(flags) => flags,
+            None => match self.opt_count(pattern, MAX_LAYERS)? {
+                Some(every) => all_but_every(every, spec.n_layers),
+                None => vec![true; spec.n_layers],
+            },
+        };
+        Ok(Some(SlidingSpec {
+            window: self.count(window, MAX_CONTEXT)?,
+            layers,
+            rope: spec.rope.clone(),
+        }))
     }
 
     /// An optional list of a flag for each of `n_layers` layers; `None` also where the key has no list.
@@ -451,22 +486,83 @@ impl<'a> Hparams<'a> {
             Some(factor) => Some(factor),
             None => self.opt_positive("rope.scale_linear")?,
         };
-        let linear_factor = match self.opt_string("rope.scaling.type")? {
-            Some(other) if !scaling_types.contains(&other) => {
-                let problem = format!("supported are: {}", scaling_types.join(", "));
-                return self.refuse("rope.scaling.type", other, problem);
-            }
-            None | Some("linear") => factor.unwrap_or(1.0),
-            Some(_) => 1.0,
-        };
-        Ok(RopeSpec {
+        let scaling = self.opt_string("rope.scaling.type")?;
+        if let Some(other) = scaling.filter(|name| !scaling_types.contains(name)) {
+            let problem = format!("supported are: {}", scaling_types.join(", "));
+            return self.refuse("rope.scaling.type", other, problem);
+        }
+        let mut rope = RopeSpec {
             style,
             n_rot,
             theta: self.opt_positive("rope.freq_base")?.unwrap_or(10_000.0),
-            linear_factor,
+            linear_factor: match scaling {
+                None | Some("linear" | "yarn") => factor.unwrap_or(1.0),
+                Some(_) => 1.0,
+            },
+            yarn: None,
             factors: None,
-            magnitude: 1.0,
-        })
+            long: None,
+            magnitude: self.opt_scale("rope.scaling.attn_factor")?.unwrap_or(1.0),
+        };
+        if scaling == Some("yarn") {
+            self.yarn(&mut rope)?;
+        }
+        Ok(rope)
+    }
+
+    /// YaRN's keys. The magnitude is `0.1 ln factor + 1`, where the file does not state it, divided by the same with
+    /// `yarn_log_multiplier` in place of 1, where that is stated.
+    fn yarn(&self, rope: &mut RopeSpec) -> Result<(), LoadError> {
+        let kept = "rope.scaling.yarn_ext_factor";
+        let kept = match self.gguf.metadata().opt_f32(&self.key(kept))? {
+            None => 1.0,
+            Some(unset) if unset < 0.0 => 1.0,
+            Some(value) if value <= 1.0 => value,
+            Some(value) => return self.refuse(kept, value, "must be between 0 and 1"),
+        };
+        let original_context = match self.original_context()? {
+            Some(n) => n,
+            None => self.count("context_length", MAX_CONTEXT)?,
+        };
+        if kept > 0.0 {
+            let growth = 0.1 * rope.linear_factor.max(1.0).ln();
+            let by = self.opt_scale("rope.scaling.yarn_log_multiplier")?;
+            let stated = self.opt_scale("rope.scaling.yarn_attn_factor")?;
+            rope.magnitude *= match stated {
+                Some(magnitude) => magnitude,
+                None => (growth + 1.0) / (growth * by.unwrap_or(0.0) + 1.0),
+            };
+        }
+        let beta = |name, default| Ok::<_, LoadError>(self.opt_positive(name)?.unwrap_or(default));
+        rope.yarn = Some(YarnSpec {
+            original_context,
+            beta_fast: beta("rope.scaling.yarn_beta_fast", 32.0)?,
+            beta_slow: beta("rope.scaling.yarn_beta_slow", 1.0)?,
+            kept,
+        });
+        Ok(())
+    }
+
+    fn original_context(&self) -> Result<Option<usize>, LoadError> {
+        self.opt_positions("rope.scaling.original_context_length")
+    }
+
+    /// Divisors of the frequencies that come as tensors: `rope_freqs`, or "longrope"'s two sets for short and for long
+    /// sequences.
+    pub(super) fn divide_frequencies(&self, spec: &mut DecoderSpec) -> Result<(), LoadError> {
+        const ALWAYS: &str = "rope_freqs.weight";
+        const SHORT: &str = "rope_factors_short.weight";
+        const LONG: &str = "rope_factors_long.weight";
+        if self.has_tensor(SHORT) || self.has_tensor(LONG) {
+            spec.rope.factors = Some(SHORT);
+            spec.rope.long = Some(LongSpec {
+                factors: LONG,
+                beyond: self.original_context()?.unwrap_or(spec.context_length),
+            });
+        } else {
+            spec.rope.factors = self.has_tensor(ALWAYS).then_some(ALWAYS);
+        }
+        Ok(())
     }
 
     /// Rows of `token_embd.weight`: the truth about the vocabulary that the weights know.

@@ -10,6 +10,7 @@ use slm_kernels::{
     Compute, Matrix, PackError,
     format::{QuantType, dequantize},
 };
+use std::{cell::RefCell, collections::HashSet};
 
 /// Weights of the whole decoder.
 pub(super) struct Weights {
@@ -20,6 +21,8 @@ pub(super) struct Weights {
     pub(super) output_norm: Vec<f32>,
     /// Divisors of the RoPE frequencies.
     pub(super) rope_factors: Option<Vec<f32>>,
+    /// In their place, for long sequences.
+    pub(super) long_rope_factors: Option<Vec<f32>>,
     pub(super) layers: Vec<LayerWeights>,
 }
 
@@ -68,23 +71,24 @@ pub(super) struct Linear {
 }
 
 impl Weights {
-    /// `gguf` is what `file` holds.
+    /// `gguf` is what `files` hold.
     pub(super) fn load(
-        file: &MappedFile,
+        files: &[MappedFile],
         gguf: &Gguf<'_>,
         spec: &DecoderSpec,
         compute: &Compute,
     ) -> Result<Self, LoadError> {
         let loader = Loader {
-            file,
+            files,
             gguf,
             compute,
+            used: RefCell::default(),
         };
         let d = spec.hidden_size;
         let layers = (0..spec.n_layers)
             .map(|il| loader.layer(spec, il))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
+        let weights = Self {
             token_embd: loader.matrix("token_embd.weight", spec.vocab_size, d)?,
             output: match gguf.tensor("output.weight") {
                 Some(_) => Some(loader.matrix("output.weight", spec.vocab_size, d)?),
@@ -96,8 +100,14 @@ impl Weights {
                 Some(name) => Some(loader.divisors(name, spec.rope.n_rot / 2)?),
                 None => None,
             },
+            long_rope_factors: match &spec.rope.long {
+                Some(long) => Some(loader.divisors(long.factors, spec.rope.n_rot / 2)?),
+                None => None,
+            },
             layers,
-        })
+        };
+        loader.refuse_unused()?;
+        Ok(weights)
     }
 
     /// The output head.
@@ -147,13 +157,35 @@ pub(super) fn packed_bytes(gguf: &Gguf<'_>) -> u64 {
         .fold(0, u64::saturating_add)
 }
 
+/// Tensors that a file may have for others: encoders of images and sound, and blocks that draft tokens ahead.
+const OTHERS: [&str; 4] = ["v.", "a.", "mm.", "mtp."];
+const DRAFTING: &str = ".nextn.";
+
 struct Loader<'a> {
-    file: &'a MappedFile,
+    files: &'a [MappedFile],
     gguf: &'a Gguf<'a>,
     compute: &'a Compute,
+    /// Names of the tensors that were asked for.
+    used: RefCell<HashSet<&'a str>>,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    /// A tensor that nothing asked for belongs to a computation that is not this one.
+    fn refuse_unused(&self) -> Result<(), LoadError> {
+        let used = self.used.borrow();
+        let is_unknown = |name: &str| {
+            let is_others = OTHERS.iter().any(|prefix| name.starts_with(prefix));
+            !used.contains(name) && !is_others && !name.contains(DRAFTING)
+        };
+        match self.gguf.tensors().iter().find(|t| is_unknown(t.name)) {
+            None => Ok(()),
+            Some(unknown) => Err(LoadError::Tensor {
+                name: unknown.name.to_owned(),
+                problem: "has no place in this architecture as it is known here, so that texts would be wrong without it".into(),
+            }),
+        }
+    }
+
     fn layer(&self, spec: &DecoderSpec, il: usize) -> Result<LayerWeights, LoadError> {
         let name = |tensor: &str| format!("blk.{il}.{tensor}");
         let d = spec.hidden_size;
@@ -380,7 +412,7 @@ impl Loader<'_> {
         bytes: &[u8],
     ) -> Result<Matrix, LoadError> {
         let packed = Matrix::pack(self.compute, quant_type, n_rows, n_cols, bytes);
-        self.file.release(bytes);
+        self.files.iter().for_each(|file| file.release(bytes));
         packed.map_err(|e| match e {
             PackError::OutOfMemory { size_bytes } => LoadError::OutOfMemory {
                 needed_bytes: size_bytes as u64,
@@ -425,8 +457,9 @@ impl Loader<'_> {
     }
 
     /// The tensor called `name`, which must have this shape (fastest dimension first; trailing ones do not count).
-    fn shaped(&self, name: &str, shape: &[u64]) -> Result<&TensorInfo<'_>, LoadError> {
+    fn shaped(&self, name: &str, shape: &[u64]) -> Result<&'a TensorInfo<'a>, LoadError> {
         let info = self.gguf.tensor(name).ok_or_else(|| missing(name))?;
+        self.used.borrow_mut().insert(info.name);
         let found = info
             .shape
             .strip_suffix(&[1])
