@@ -336,6 +336,52 @@ fn a_tensor_without_a_place_in_the_model_is_refused_by_name() {
     }
 }
 
+/// Queries, keys and values in one tensor, their biases in one or in three, are as they are apart.
+#[test]
+fn fused_projections_take_their_biases_from_one_tensor_or_three() {
+    let file = std::fs::read(golden("qwen2.gguf")).unwrap();
+    let gguf = Gguf::parse(&file).unwrap();
+    let apart = |name: &str| {
+        ["attn_q.", "attn_k.", "attn_v."]
+            .iter()
+            .any(|p| name.contains(p))
+    };
+    let (expected, prompt) = (reference("qwen2"), prompt("qwen2"));
+    for fused in [&["weight"][..], &["weight", "bias"]] {
+        let mut writer = Writer::new();
+        for (key, value) in gguf.metadata().iter() {
+            writer.put_value(key, value);
+        }
+        for info in gguf.tensors() {
+            let data = gguf.tensor_data(info);
+            if !fused
+                .iter()
+                .any(|kind| apart(info.name) && info.name.ends_with(kind))
+            {
+                writer.tensor(info.name, info.tensor_type, &info.shape, data);
+            }
+        }
+        for il in 0.. {
+            if gguf.tensor(&format!("blk.{il}.attn_q.weight")).is_none() {
+                break;
+            }
+            for kind in fused {
+                let part = |p| gguf.tensor(&format!("blk.{il}.attn_{p}.{kind}")).unwrap();
+                let parts = ["q", "k", "v"].map(part);
+                let rows = parts.map(|info| *info.shape.last().unwrap()).iter().sum();
+                let mut shape = parts[0].shape.clone();
+                *shape.last_mut().unwrap() = rows;
+                let data = parts.map(|info| gguf.tensor_data(info)).concat();
+                let name = format!("blk.{il}.attn_qkv.{kind}");
+                writer.tensor(&name, parts[0].tensor_type, &shape, data);
+            }
+        }
+        let model = load("fused", &writer.finish().unwrap()).unwrap();
+        let rows = all_logits(&model, &prompt, prompt.len());
+        assert!(difference(&rows, &expected).max < 1e-3);
+    }
+}
+
 #[test]
 fn missing_keys_are_missed_by_name() {
     for (model, key) in [
@@ -376,7 +422,7 @@ fn keys_that_mean_another_computation_are_refused_by_name() {
             w.put("llama.rope.scaling.type", "dynamic");
         }),
         ("llama", "llama.rope.scaling.factor", |w| {
-            w.put("llama.rope.scaling.factor", 0.0f32);
+            w.put("llama.rope.scaling.factor", -2.0f32);
         }),
         ("llama", "llama.rope.scaling.yarn_ext_factor", |w| {
             w.put("llama.rope.scaling.type", "yarn");

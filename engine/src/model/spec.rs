@@ -482,9 +482,9 @@ impl<'a> Hparams<'a> {
                 format!("must be even and at most {head_dim}"),
             );
         }
-        let factor = match self.opt_positive("rope.scaling.factor")? {
+        let factor = match self.opt_scale("rope.scaling.factor")? {
             Some(factor) => Some(factor),
-            None => self.opt_positive("rope.scale_linear")?,
+            None => self.opt_scale("rope.scale_linear")?,
         };
         let scaling = self.opt_string("rope.scaling.type")?;
         if let Some(other) = scaling.filter(|name| !scaling_types.contains(name)) {

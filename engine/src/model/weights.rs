@@ -106,7 +106,7 @@ impl Weights {
             },
             layers,
         };
-        loader.refuse_unused()?;
+        loader.refuse_unused(spec)?;
         Ok(weights)
     }
 
@@ -159,7 +159,6 @@ pub(super) fn packed_bytes(gguf: &Gguf<'_>) -> u64 {
 
 /// Tensors that a file may have for others: encoders of images and sound, and blocks that draft tokens ahead.
 const OTHERS: [&str; 4] = ["v.", "a.", "mm.", "mtp."];
-const DRAFTING: &str = ".nextn.";
 
 struct Loader<'a> {
     files: &'a [MappedFile],
@@ -170,12 +169,22 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// A tensor that nothing asked for belongs to a computation that is not this one.
-    fn refuse_unused(&self) -> Result<(), LoadError> {
+    /// A tensor that nothing asked for belongs to a computation that is not this one. Blocks behind the last one that
+    /// the file counts but the decoder does not have are those that draft tokens.
+    fn refuse_unused(&self, spec: &DecoderSpec) -> Result<(), LoadError> {
         let used = self.used.borrow();
+        let metadata = self.gguf.metadata();
+        let architecture = metadata.string("general.architecture")?;
+        let n_blocks = metadata.u32(&format!("{architecture}.block_count"))? as usize;
+        let is_drafting = |name: &str| {
+            let block = name.strip_prefix("blk.").and_then(|n| n.split_once('.'));
+            let index = block.and_then(|(index, _)| index.parse().ok());
+            let is_extra = index.is_some_and(|i| (spec.n_layers..n_blocks).contains(&i));
+            is_extra || name.contains(".nextn.")
+        };
         let is_unknown = |name: &str| {
             let is_others = OTHERS.iter().any(|prefix| name.starts_with(prefix));
-            !used.contains(name) && !is_others && !name.contains(DRAFTING)
+            !used.contains(name) && !is_others && !is_drafting(name)
         };
         match self.gguf.tensors().iter().find(|t| is_unknown(t.name)) {
             None => Ok(()),
@@ -232,7 +241,13 @@ impl<'a> Loader<'a> {
         let k_rows = spec.n_kv_heads * spec.head_dim;
         let v_rows = spec.n_kv_heads * spec.v_head_dim;
         let (parts, stems) = if self.gguf.tensor(&name("attn_qkv.weight")).is_some() {
-            let parts = self.fused(&name("attn_qkv"), [q_rows, k_rows, v_rows], d)?;
+            let mut parts = self.fused(&name("attn_qkv"), [q_rows, k_rows, v_rows], d)?;
+            for (part, stem) in parts.iter_mut().zip(["attn_q", "attn_k", "attn_v"]) {
+                if part.bias.is_none() {
+                    let bias = name(&format!("{stem}.bias"));
+                    part.bias = self.opt_vector(&bias, part.matrix.n_rows())?;
+                }
+            }
             (parts, ["attn_qkv"; 3])
         } else {
             let parts = [
