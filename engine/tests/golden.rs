@@ -363,23 +363,24 @@ fn load_bytes(name: &str, bytes: &[u8]) -> Result<(), LoadError> {
 
 #[test]
 fn steps_of_any_size_and_any_number_of_threads_give_the_same_bits() {
-    let expected = reference("llama");
-    let prompt = ids(&expected["prompt_tokens"]);
-    let load = |n_threads| {
-        let options = LoadOptions {
-            n_threads: Some(n_threads),
-            ..LoadOptions::default()
+    for name in ["llama", "qwen3moe"] {
+        let prompt = ids(&reference(name)["prompt_tokens"]);
+        let load = |n_threads| {
+            let options = LoadOptions {
+                n_threads: Some(n_threads),
+                ..LoadOptions::default()
+            };
+            Model::load(&golden(&format!("{name}.gguf")), &options).unwrap()
         };
-        Model::load(&golden("llama.gguf"), &options).unwrap()
-    };
-    let whole = all_logits(&load(1), &prompt, prompt.len());
-    for n_threads in [1, 2, 3] {
-        let model = load(n_threads);
-        for chunk in [1, 3, 17] {
-            assert!(
-                all_logits(&model, &prompt, chunk) == whole,
-                "{n_threads} threads, steps of {chunk}"
-            );
+        let whole = all_logits(&load(1), &prompt, prompt.len());
+        for n_threads in [1, 2, 3] {
+            let model = load(n_threads);
+            for chunk in [1, 3, 17] {
+                assert!(
+                    all_logits(&model, &prompt, chunk) == whole,
+                    "{name}: {n_threads} threads, steps of {chunk}"
+                );
+            }
         }
     }
 }
