@@ -16,6 +16,8 @@
 //! themselves, `[value][column of the group]`. `I2_S` takes `Block32` too, where BitNet's own program has one scale for all
 //! of a token's values: rounding by 32 is the finer of the two.
 
+use std::ops::Range;
+
 use crate::half_float::round_to_f16;
 use crate::layout::CHUNK;
 use crate::memory::Scratch;
@@ -71,12 +73,11 @@ pub(crate) struct Group {
     pub(crate) width: usize,
 }
 
-/// Cuts `n_columns` into the widest groups of `widths`, which descend to 1.
-pub(crate) fn cut_into_groups(n_columns: usize, widths: &[usize], groups: &mut Vec<Group>) {
-    groups.clear();
-    let mut first = 0;
+/// Cuts `columns` into the widest groups of `widths`, which descend to 1, and adds them to `groups`.
+pub(crate) fn cut_into_groups(columns: Range<usize>, widths: &[usize], groups: &mut Vec<Group>) {
+    let mut first = columns.start;
     for &width in widths {
-        while n_columns - first >= width {
+        while columns.end - first >= width {
             groups.push(Group { first, width });
             first += width;
         }
@@ -220,13 +221,14 @@ mod tests {
     fn groups_cover_all_columns_once() {
         let mut groups = Vec::new();
         for n_columns in 0..60 {
-            cut_into_groups(n_columns, &[12, 8, 4, 2, 1], &mut groups);
-            let mut next = 0;
+            groups.clear();
+            cut_into_groups(5..5 + n_columns, &[12, 8, 4, 2, 1], &mut groups);
+            let mut next = 5;
             for group in &groups {
                 assert_eq!(group.first, next);
                 next += group.width;
             }
-            assert_eq!(next, n_columns);
+            assert_eq!(next, 5 + n_columns);
         }
     }
 }

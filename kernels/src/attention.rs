@@ -15,6 +15,7 @@ use crate::KvLayer;
 use crate::half_float::round_to_f16;
 use crate::kv::{Store, TILE_POSITIONS, Tiles, VECTOR_DIMS};
 use crate::memory::{Scratch, Shared};
+use crate::ops;
 use crate::pool::Pool;
 use crate::tier::Tier;
 
@@ -576,7 +577,7 @@ unsafe fn softmax<T: Tier>(
             let tile_scores = scores.add(tile * TILE_POSITIONS);
             let mut score = T::mul(T::load(tile_scores), T::splat(args.scale));
             if let Some(cap) = args.softcap {
-                score = T::mul(tanh::<T>(T::div(score, T::splat(cap))), T::splat(cap));
+                score = ops::capped::<T>(score, cap);
             }
             let at = first + tile * TILE_POSITIONS;
             let hidden_before = visible.start.saturating_sub(at).min(16);
@@ -612,17 +613,6 @@ unsafe fn hide<T: Tier>(score: T::F, at: usize) -> T::F {
         let keep = T::load_i(KEEP.as_ptr().add(at).cast());
         let fill = T::load_i(FILL.as_ptr().add(at).cast());
         T::from_bits(T::or(T::and(T::bits(score), keep), fill))
-    }
-}
-
-/// `1 - 2 / (e^2x + 1)`.
-#[inline(always)]
-unsafe fn tanh<T: Tier>(x: T::F) -> T::F {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let exp = T::exp(T::add(x, x));
-        let one = T::splat(1.0);
-        T::sub(one, T::div(T::splat(2.0), T::add(exp, one)))
     }
 }
 

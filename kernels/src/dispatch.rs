@@ -152,6 +152,7 @@ pub(crate) struct KernelTable {
     pub(crate) gelu_tanh_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) relu_squared_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) scale: unsafe fn(&mut [f32], f32),
+    pub(crate) softcap: unsafe fn(&mut [f32], f32),
     /// One token: heads, `head_dim`, style, `cos`, `sin`.
     pub(crate) rope: unsafe fn(&mut [f32], usize, RopeStyle, &[f32], &[f32]),
     pub(crate) attention: attention::Kernels,
@@ -225,6 +226,7 @@ macro_rules! kernel_table {
             gelu_tanh_mul,
             relu_squared_mul,
             scale,
+            softcap,
             rope,
             attention: attention::Kernels {
                 pack: attention_pack,
@@ -292,6 +294,12 @@ macro_rules! kernel_table {
         $(#[target_feature(enable = $features)])?
         unsafe fn scale(x: &mut [f32], factor: f32) {
             ops::scale(x, factor);
+        }
+
+        $(#[target_feature(enable = $features)])?
+        unsafe fn softcap(x: &mut [f32], cap: f32) {
+            // SAFETY: the caller's promise.
+            unsafe { ops::softcap::<$tier>(x, cap) }
         }
 
         $(#[target_feature(enable = $features)])?

@@ -116,6 +116,44 @@ impl Combine for ScaledProduct {
     }
 }
 
+/// `cap · tanh(x / cap)`, with `tanh x = 1 - 2 / (e^2x + 1)`.
+///
+/// # Safety
+/// The CPU has the tier.
+#[inline(always)]
+pub(crate) unsafe fn capped<T: Tier>(x: T::F, cap: f32) -> T::F {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (one, cap) = (T::splat(1.0), T::splat(cap));
+        let x = T::div(x, cap);
+        let exp = T::exp(T::add(x, x));
+        let tanh = T::sub(one, T::div(T::splat(2.0), T::add(exp, one)));
+        T::mul(tanh, cap)
+    }
+}
+
+/// `x = cap · tanh(x / cap)`.
+///
+/// # Safety
+/// The CPU has the tier.
+#[inline(always)]
+pub(crate) unsafe fn softcap<T: Tier>(x: &mut [f32], cap: f32) {
+    let (chunks, tail) = x.as_chunks_mut::<16>();
+    // SAFETY: every chunk has 16 values.
+    unsafe {
+        for chunk in chunks {
+            T::store(
+                chunk.as_mut_ptr(),
+                capped::<T>(T::load(chunk.as_ptr()), cap),
+            );
+        }
+        if !tail.is_empty() {
+            let values = load_tail::<T>(tail);
+            store_tail::<T>(tail, capped::<T>(values, cap));
+        }
+    }
+}
+
 /// `x += y`.
 ///
 /// # Safety

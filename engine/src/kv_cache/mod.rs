@@ -15,6 +15,10 @@ enum LayerState {
 /// The state of one sequence, and the tokens that made it.
 pub struct KvCache {
     tokens: Vec<TokenId>,
+    /// How many positions the sequence is going to have at least.
+    expected_len: usize,
+    /// Whether keys were rotated as those of long sequences are.
+    is_long: bool,
     layers: Vec<LayerState>,
 }
 
@@ -30,6 +34,8 @@ impl KvCache {
         };
         Self {
             tokens: Vec::new(),
+            expected_len: 0,
+            is_long: false,
             layers: (0..spec.n_layers).map(|_| layer()).collect(),
         }
     }
@@ -63,7 +69,31 @@ impl KvCache {
             }
         }
         self.tokens.truncate(len);
+        self.expected_len = 0;
         len
+    }
+
+    /// Says how many positions the sequence is going to have at least.
+    pub(crate) fn expect(&mut self, len: usize) {
+        self.expected_len = len;
+    }
+
+    pub(crate) fn expected_len(&self) -> usize {
+        self.expected_len
+    }
+
+    pub(crate) fn is_long(&self) -> bool {
+        self.is_long
+    }
+
+    /// Forgets everything, to become the state of a long sequence or of another. Returns the tokens that were there.
+    pub(crate) fn restart(&mut self, is_long: bool) -> Vec<TokenId> {
+        let tokens = self.tokens.clone();
+        let expected_len = self.expected_len;
+        self.rewind(0);
+        self.expected_len = expected_len;
+        self.is_long = is_long;
+        tokens
     }
 
     /// Bytes that one more position adds.

@@ -6,8 +6,9 @@
 
 use super::{
     DecoderSpec, Gate,
-    rope::{Angles, Rope},
-    weights::{LayerWeights, Linear, Weights},
+    mixture::MixtureScratch,
+    rope::{Angles, Factors, Rope},
+    weights::{Dense, Ffn, LayerWeights, Linear, Weights},
 };
 use crate::{KvCache, LoadError, MappedFile, TokenId};
 use slm_gguf::Gguf;
@@ -23,6 +24,9 @@ pub enum LogitsFor {
     /// Every token.
     All,
 }
+
+/// Tokens of a step when positions are computed anew.
+const REPEATED_AT_ONCE: usize = 64;
 
 /// A decoder: its shape, its packed weights, and the CPU tier and threads it runs on.
 pub struct Decoder {
@@ -52,21 +56,28 @@ pub struct Scratch {
     normed: Vec<f32>,
     angles: Angles,
     sliding_angles: Angles,
+    /// What the experts give.
+    mixed: Vec<f32>,
     activations: Activations,
+    mixture: MixtureScratch,
     attention_scratch: AttentionScratch,
 }
 
 impl Decoder {
     pub(super) fn load(
-        file: &MappedFile,
+        files: &[MappedFile],
         gguf: &Gguf<'_>,
         spec: DecoderSpec,
         compute: Compute,
         kv_type: KvType,
     ) -> Result<Self, LoadError> {
-        let weights = Weights::load(file, gguf, &spec, &compute)?;
-        let rope = Rope::new(&spec.rope, weights.rope_factors.as_deref());
-        let sliding_rope = spec.sliding.as_ref().map(|s| Rope::new(&s.rope, None));
+        let weights = Weights::load(files, gguf, &spec, &compute)?;
+        let factors = Factors {
+            short: weights.rope_factors.as_deref(),
+            long: weights.long_rope_factors.as_deref(),
+        };
+        let rope = Rope::new(&spec.rope, factors);
+        let sliding_rope = spec.sliding.as_ref().map(|s| Rope::new(&s.rope, factors));
         Ok(Self {
             spec,
             weights,
@@ -97,8 +108,27 @@ impl Decoder {
         KvCache::new(&self.spec, self.kv_type)
     }
 
+    /// Takes `cache` back to what a sequence that starts with `prompt` can use of it, at most all but the last token of
+    /// the prompt, whose logits are needed, and tells it how long the sequence is going to be at least. Returns how many
+    /// positions are left.
+    pub fn resume(&self, cache: &mut KvCache, prompt: &[TokenId]) -> usize {
+        let n_shared = cache.common_prefix(prompt).min(prompt.len().max(1) - 1);
+        let is_usable = cache.is_long() == self.is_long(prompt.len());
+        let n = cache.rewind(if is_usable { n_shared } else { 0 });
+        cache.expect(prompt.len());
+        n
+    }
+
+    /// Whether a sequence of `len` positions is rotated as long ones are.
+    fn is_long(&self, len: usize) -> bool {
+        self.spec.rope.long.as_ref().is_some_and(|l| len > l.beyond)
+    }
+
     /// Runs `tokens` at the positions after those in `cache`, adds their state to it and writes the logits asked for,
     /// `[n, vocab_size]`, to `logits`.
+    ///
+    /// The step with which a sequence becomes long, in models that rotate long ones otherwise, computes all positions
+    /// before it anew. [`resume`](Self::resume) tells the cache of long prompts ahead, so that it does not come to that.
     ///
     /// # Panics
     /// When `tokens` is empty or has an id outside the vocabulary.
@@ -111,18 +141,31 @@ impl Decoder {
         logits: &mut Vec<f32>,
     ) {
         assert!(!tokens.is_empty(), "a step needs at least one token");
-        let n_tokens = tokens.len();
+        let is_long = self.is_long(cache.expected_len().max(cache.len() + tokens.len()));
+        if is_long != cache.is_long() {
+            let before = cache.restart(is_long);
+            for tokens in before.chunks(REPEATED_AT_ONCE) {
+                self.run(cache, scratch, tokens);
+            }
+        }
+        self.run(cache, scratch, tokens);
+        self.logits(wanted, scratch, tokens.len(), logits);
+    }
+
+    /// Runs `tokens` up to the residual stream behind the last block.
+    fn run(&self, cache: &mut KvCache, scratch: &mut Scratch, tokens: &[TokenId]) {
+        let (n_before, n_tokens, is_long) = (cache.len(), tokens.len(), cache.is_long());
         self.embed(tokens, &mut scratch.x);
-        self.rope.fill(&mut scratch.angles, cache.len(), n_tokens);
+        self.rope
+            .fill(&mut scratch.angles, n_before, n_tokens, is_long);
         if let Some(rope) = &self.sliding_rope {
-            rope.fill(&mut scratch.sliding_angles, cache.len(), n_tokens);
+            rope.fill(&mut scratch.sliding_angles, n_before, n_tokens, is_long);
         }
         for (il, layer) in self.weights.layers.iter().enumerate() {
             self.attention_block(layer, cache, il, n_tokens, scratch);
             self.ffn_block(layer, n_tokens, scratch);
         }
         cache.extend(tokens);
-        self.logits(wanted, scratch, n_tokens, logits);
     }
 
     fn embed(&self, tokens: &[TokenId], x: &mut Vec<f32>) {
@@ -165,7 +208,8 @@ impl Decoder {
             Some(sliding) => (&sliding.rope, &s.sliding_angles, Some(sliding.window)),
             None => (&spec.rope, &s.angles, None),
         };
-        for (heads, n_heads) in [(&mut s.q, spec.n_heads), (&mut s.k, spec.n_kv_heads)] {
+        let rotated = [(&mut s.q, spec.n_heads), (&mut s.k, spec.n_kv_heads)];
+        for (heads, n_heads) in rotated.into_iter().filter(|_| spec.is_rotated(il)) {
             compute.rope(
                 heads,
                 n_heads,
@@ -185,7 +229,7 @@ impl Decoder {
             n_heads: spec.n_heads,
             scale: spec.attention_scale,
             window,
-            softcap: None,
+            softcap: spec.attention_softcap,
         };
         compute.attention(&mut s.attention_scratch, &args, kv, &s.q, &mut s.attention);
         self.norm_in_place(
@@ -205,33 +249,62 @@ impl Decoder {
             &mut s.h,
             &mut s.normed,
         );
-        compute.add_assign(&mut s.x, &s.h);
+        self.add_to_stream(&mut s.x, &mut s.h);
     }
 
     /// x += Wd · (gate(Wg · norm(x)) ⊙ Wu · norm(x))
     fn ffn_block(&self, layer: &LayerWeights, n_tokens: usize, s: &mut Scratch) {
         let Self { spec, compute, .. } = self;
         compute.rms_norm(&s.x, &layer.ffn_norm, spec.rms_norm_eps, &mut s.h);
+        match (&layer.ffn, &spec.experts) {
+            (Ffn::Mixture(mixture), Some(experts)) => {
+                resize(&mut s.mixed, s.h.len());
+                mixture.forward(
+                    (compute, experts, spec.gate),
+                    &mut s.activations,
+                    &mut s.mixture,
+                    &s.h,
+                    &mut s.mixed,
+                );
+                match &mixture.shared {
+                    None => std::mem::swap(&mut s.h, &mut s.mixed),
+                    Some(shared) => {
+                        self.dense(shared, n_tokens, s);
+                        compute.add_assign(&mut s.h, &s.mixed);
+                    }
+                }
+            }
+            (Ffn::Mixture(_), None) => unreachable!("experts are loaded where the spec has them"),
+            (Ffn::Dense(dense), _) => self.dense(dense, n_tokens, s),
+        }
+        self.norm_in_place(layer.post_ffw_norm.as_deref(), &mut s.h, &mut s.normed);
+        self.add_to_stream(&mut s.x, &mut s.h);
+    }
+
+    /// h = Wd · (gate(Wg · h) ⊙ Wu · h)
+    fn dense(&self, dense: &Dense, n_tokens: usize, s: &mut Scratch) {
         self.project(
             &mut s.activations,
             &s.h,
             n_tokens,
-            &mut [(&layer.gate, &mut s.gate), (&layer.up, &mut s.up)],
+            &mut [(&dense.gate, &mut s.gate), (&dense.up, &mut s.up)],
         );
-        match spec.gate {
-            Gate::Silu => compute.silu_mul(&mut s.gate, &s.up),
-            Gate::GeluTanh => compute.gelu_tanh_mul(&mut s.gate, &s.up),
-            Gate::ReluSquared => compute.relu_squared_mul(&mut s.gate, &s.up),
-        }
-        self.norm_in_place(layer.ffn_sub_norm.as_deref(), &mut s.gate, &mut s.normed);
+        self.spec.gate.apply(&self.compute, &mut s.gate, &s.up);
+        self.norm_in_place(dense.sub_norm.as_deref(), &mut s.gate, &mut s.normed);
         self.project(
             &mut s.activations,
             &s.gate,
             n_tokens,
-            &mut [(&layer.down, &mut s.h)],
+            &mut [(&dense.down, &mut s.h)],
         );
-        self.norm_in_place(layer.post_ffw_norm.as_deref(), &mut s.h, &mut s.normed);
-        compute.add_assign(&mut s.x, &s.h);
+    }
+
+    /// x += scale · h
+    fn add_to_stream(&self, x: &mut [f32], h: &mut [f32]) {
+        if self.spec.residual_scale != 1.0 {
+            self.compute.scale(h, self.spec.residual_scale);
+        }
+        self.compute.add_assign(x, h);
     }
 
     fn logits(&self, wanted: LogitsFor, s: &mut Scratch, n_tokens: usize, logits: &mut Vec<f32>) {
@@ -259,6 +332,12 @@ impl Decoder {
             &mut [(self.weights.head(), logits)],
         );
         add_bias(logits, self.weights.output_bias.as_deref());
+        if self.spec.logit_scale != 1.0 {
+            self.compute.scale(logits, self.spec.logit_scale);
+        }
+        if let Some(cap) = self.spec.logit_softcap {
+            self.compute.softcap(logits, cap);
+        }
     }
 
     /// Norms the rows of `values`, where the block has this norm.
@@ -288,6 +367,17 @@ impl Decoder {
                 self.compute.scale(out, scale);
             }
             add_bias(out, linear.bias.as_deref());
+        }
+    }
+}
+
+impl Gate {
+    /// `gate = self(gate) ⊙ up`.
+    pub(super) fn apply(self, compute: &Compute, gate: &mut [f32], up: &[f32]) {
+        match self {
+            Self::Silu => compute.silu_mul(gate, up),
+            Self::GeluTanh => compute.gelu_tanh_mul(gate, up),
+            Self::ReluSquared => compute.relu_squared_mul(gate, up),
         }
     }
 }

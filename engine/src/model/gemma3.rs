@@ -16,17 +16,13 @@ const THETA: f32 = 1_000_000.0;
 const SLIDING_THETA: f32 = 10_000.0;
 
 pub(super) fn spec(hparams: &Hparams<'_>) -> Result<DecoderSpec, LoadError> {
-    for cap in ["attn_logit_softcapping", "final_logit_softcapping"] {
-        if let Some(value) = hparams.opt_positive(cap)? {
-            return hparams.refuse(cap, value, "is not supported in this architecture");
-        }
-    }
     let mut spec = hparams.decoder(RopeStyle::Neox, LINEAR)?;
     spec.embedding_scale = (spec.hidden_size as f32).sqrt();
-    if spec.n_layers == N_LAYERS_27B {
-        let per_head = spec.hidden_size as f32 / spec.n_heads as f32;
-        spec.attention_scale = 1.0 / per_head.sqrt();
+    if spec.n_layers == N_LAYERS_27B && hparams.opt_scale("attention.scale")?.is_none() {
+        spec.attention_scale = spec.scale_by_width();
     }
+    spec.attention_softcap = hparams.opt_scale("attn_logit_softcapping")?;
+    spec.logit_softcap = hparams.opt_scale("final_logit_softcapping")?;
     spec.rope.theta = hparams.opt_positive("rope.freq_base")?.unwrap_or(THETA);
     spec.sliding = sliding(hparams, &spec)?;
     spec.gate = Gate::GeluTanh;

@@ -5,19 +5,25 @@
 
 mod bitnet;
 mod decoder;
+mod gemma2;
 mod gemma3;
+mod granite;
 mod llama;
+mod mixture;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen3moe;
 mod rope;
+mod shards;
+mod smollm3;
 mod spec;
 mod weights;
 
 pub use decoder::{Decoder, LogitsFor, Scratch};
-pub use spec::{DecoderSpec, Extras, Gate, RopeSpec, SlidingSpec};
+pub use spec::{DecoderSpec, ExpertsSpec, Extras, Gate, LongSpec, RopeSpec, SlidingSpec, YarnSpec};
 
-use crate::{LoadError, LoadOptions, MappedFile, Tokenizer, memory};
+use crate::{LoadError, LoadOptions, Tokenizer, memory};
 use slm_gguf::Gguf;
 use slm_kernels::Compute;
 use spec::Hparams;
@@ -30,8 +36,13 @@ type ReadSpec = fn(&Hparams<'_>) -> Result<DecoderSpec, LoadError>;
 const ARCHITECTURES: &[(&str, ReadSpec)] = &[
     ("llama", llama::spec),
     ("qwen3", qwen3::spec),
+    ("qwen3moe", qwen3moe::spec),
     ("qwen2", qwen2::spec),
     ("gemma3", gemma3::spec),
+    ("gemma2", gemma2::spec),
+    ("smollm3", smollm3::spec),
+    ("granite", granite::spec),
+    ("granitemoe", granite::spec),
     ("phi3", phi3::spec),
     ("bitnet", bitnet::spec),
     ("bitnet-b1.58", bitnet::spec_b158),
@@ -45,17 +56,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// Maps, checks and packs a GGUF file. The map is released before this returns: packed weights replace it.
+    /// Maps, checks and packs a GGUF file, with the others beside it where the model is split. The map is released before this returns: packed weights replace it.
     ///
     /// # Errors
     /// Whatever makes the file unusable or too large; see [`LoadError`].
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
-        let file = MappedFile::open(path).map_err(|source| LoadError::Open {
-            path: path.to_owned(),
-            source,
-        })?;
-        let gguf = Gguf::parse(&file)?;
-        let spec = read_spec(&gguf, options)?;
+        let files = shards::open(path)?;
+        let gguf = shards::join(&files)?;
+        let spec = read_spec(&gguf)?;
         let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
         let chat_template = gguf
             .metadata()
@@ -63,7 +71,7 @@ impl Model {
             .map(str::to_owned);
         memory::check(weights::packed_bytes(&gguf))?;
         let compute = compute(options)?;
-        let decoder = Decoder::load(&file, &gguf, spec, compute, options.kv_type)?;
+        let decoder = Decoder::load(&files, &gguf, spec, compute, options.kv_type)?;
         if decoder.spec().vocab_size < tokenizer.vocab_size() {
             return Err(LoadError::Tensor {
                 name: "token_embd.weight".into(),
@@ -106,7 +114,7 @@ fn supported() -> String {
         .join(", ")
 }
 
-fn read_spec(gguf: &Gguf<'_>, options: &LoadOptions) -> Result<DecoderSpec, LoadError> {
+fn read_spec(gguf: &Gguf<'_>) -> Result<DecoderSpec, LoadError> {
     let metadata = gguf.metadata();
     let found = metadata.string("general.architecture")?;
     let Some((name, read)) = ARCHITECTURES.iter().find(|(name, _)| *name == found) else {
@@ -115,15 +123,7 @@ fn read_spec(gguf: &Gguf<'_>, options: &LoadOptions) -> Result<DecoderSpec, Load
             supported: supported(),
         });
     };
-    if let Some(n_shards) = metadata.opt_u32("split.count")?.filter(|&n| n > 1) {
-        return Err(LoadError::Hparam {
-            key: "split.count".into(),
-            value: n_shards.to_string(),
-            problem: "models in several files cannot be loaded yet; merge them into one GGUF"
-                .into(),
-        });
-    }
-    read(&Hparams::new(name, gguf, options.context_length))
+    read(&Hparams::new(name, gguf))
 }
 
 fn compute(options: &LoadOptions) -> Result<Compute, LoadError> {

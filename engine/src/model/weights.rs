@@ -3,13 +3,14 @@
 //! A fused tensor (`attn_qkv`, rows q then k then v) is accepted wherever the three separate ones are: rows are
 //! contiguous, so splitting is slicing.
 
-use super::DecoderSpec;
+use super::{DecoderSpec, ExpertsSpec, mixture::Mixture};
 use crate::{LoadError, MappedFile, memory};
 use slm_gguf::{Gguf, TensorInfo};
 use slm_kernels::{
     Compute, Matrix, PackError,
     format::{QuantType, dequantize},
 };
+use std::{cell::RefCell, collections::HashSet};
 
 /// Weights of the whole decoder.
 pub(super) struct Weights {
@@ -20,6 +21,8 @@ pub(super) struct Weights {
     pub(super) output_norm: Vec<f32>,
     /// Divisors of the RoPE frequencies.
     pub(super) rope_factors: Option<Vec<f32>>,
+    /// In their place, for long sequences.
+    pub(super) long_rope_factors: Option<Vec<f32>>,
     pub(super) layers: Vec<LayerWeights>,
 }
 
@@ -35,11 +38,28 @@ pub(super) struct LayerWeights {
     pub(super) attn_output: Linear,
     pub(super) post_attention_norm: Option<Vec<f32>>,
     pub(super) ffn_norm: Vec<f32>,
+    pub(super) ffn: Ffn,
+    pub(super) post_ffw_norm: Option<Vec<f32>>,
+}
+
+/// What follows attention in a block.
+pub(super) enum Ffn {
+    Dense(Dense),
+    Mixture(Mixture),
+}
+
+/// Weights of a feed-forward layer.
+pub(super) struct Dense {
     pub(super) gate: Linear,
     pub(super) up: Linear,
-    pub(super) ffn_sub_norm: Option<Vec<f32>>,
+    pub(super) sub_norm: Option<Vec<f32>>,
     pub(super) down: Linear,
-    pub(super) post_ffw_norm: Option<Vec<f32>>,
+}
+
+impl Dense {
+    pub(super) fn linears(&self) -> [&Linear; 3] {
+        [&self.gate, &self.up, &self.down]
+    }
 }
 
 /// `y = s · W x + b`.
@@ -51,23 +71,24 @@ pub(super) struct Linear {
 }
 
 impl Weights {
-    /// `gguf` is what `file` holds.
+    /// `gguf` is what `files` hold.
     pub(super) fn load(
-        file: &MappedFile,
+        files: &[MappedFile],
         gguf: &Gguf<'_>,
         spec: &DecoderSpec,
         compute: &Compute,
     ) -> Result<Self, LoadError> {
         let loader = Loader {
-            file,
+            files,
             gguf,
             compute,
+            used: RefCell::default(),
         };
         let d = spec.hidden_size;
         let layers = (0..spec.n_layers)
             .map(|il| loader.layer(spec, il))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
+        let weights = Self {
             token_embd: loader.matrix("token_embd.weight", spec.vocab_size, d)?,
             output: match gguf.tensor("output.weight") {
                 Some(_) => Some(loader.matrix("output.weight", spec.vocab_size, d)?),
@@ -79,8 +100,14 @@ impl Weights {
                 Some(name) => Some(loader.divisors(name, spec.rope.n_rot / 2)?),
                 None => None,
             },
+            long_rope_factors: match &spec.rope.long {
+                Some(long) => Some(loader.divisors(long.factors, spec.rope.n_rot / 2)?),
+                None => None,
+            },
             layers,
-        })
+        };
+        loader.refuse_unused(spec)?;
+        Ok(weights)
     }
 
     /// The output head.
@@ -93,23 +120,36 @@ impl Weights {
         let layers = self
             .layers
             .iter()
-            .flat_map(|l| [&l.q, &l.k, &l.v, &l.attn_output, &l.gate, &l.up, &l.down]);
+            .flat_map(|l| [&l.q, &l.k, &l.v, &l.attn_output]);
         let matrices = layers
             .map(|l| &l.matrix)
             .chain([&self.token_embd])
             .chain(&self.output);
-        matrices.map(Matrix::size_bytes).sum()
+        let ffns = self.layers.iter().map(|l| l.ffn.size_bytes());
+        matrices.map(Matrix::size_bytes).chain(ffns).sum()
+    }
+}
+
+impl Ffn {
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Dense(dense) => dense.linears().map(|l| l.matrix.size_bytes()).iter().sum(),
+            Self::Mixture(mixture) => mixture.matrices().map(Matrix::size_bytes).sum(),
+        }
     }
 }
 
 /// Bytes that the tensors of a file take once they are packed (as they are, where they cannot be).
 pub(super) fn packed_bytes(gguf: &Gguf<'_>) -> u64 {
     let packed = |info: &TensorInfo<'_>| {
-        let &[n_cols, n_rows] = info.shape.as_slice() else {
-            return None;
+        let (n_cols, n_rows, n_matrices) = match *info.shape.as_slice() {
+            [n_cols, n_rows] => (n_cols, n_rows, 1),
+            [n_cols, n_rows, n_matrices] => (n_cols, n_rows, n_matrices),
+            _ => return None,
         };
         let quant_type = QuantType::from_id(info.tensor_type.id())?;
-        Matrix::packed_bytes(quant_type, n_rows.try_into().ok()?, n_cols.try_into().ok()?)
+        Matrix::packed_bytes(quant_type, n_rows.try_into().ok()?, n_cols.try_into().ok()?)?
+            .checked_mul(n_matrices.try_into().ok()?)
     };
     let sizes = gguf.tensors().iter();
     sizes
@@ -117,13 +157,44 @@ pub(super) fn packed_bytes(gguf: &Gguf<'_>) -> u64 {
         .fold(0, u64::saturating_add)
 }
 
+/// Tensors that a file may have for others: encoders of images and sound, and blocks that draft tokens ahead.
+const OTHERS: [&str; 4] = ["v.", "a.", "mm.", "mtp."];
+
 struct Loader<'a> {
-    file: &'a MappedFile,
+    files: &'a [MappedFile],
     gguf: &'a Gguf<'a>,
     compute: &'a Compute,
+    /// Names of the tensors that were asked for.
+    used: RefCell<HashSet<&'a str>>,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    /// A tensor that nothing asked for belongs to a computation that is not this one. Blocks behind the last one that
+    /// the file counts but the decoder does not have are those that draft tokens.
+    fn refuse_unused(&self, spec: &DecoderSpec) -> Result<(), LoadError> {
+        let used = self.used.borrow();
+        let metadata = self.gguf.metadata();
+        let architecture = metadata.string("general.architecture")?;
+        let n_blocks = metadata.u32(&format!("{architecture}.block_count"))? as usize;
+        let is_drafting = |name: &str| {
+            let block = name.strip_prefix("blk.").and_then(|n| n.split_once('.'));
+            let index = block.and_then(|(index, _)| index.parse().ok());
+            let is_extra = index.is_some_and(|i| (spec.n_layers..n_blocks).contains(&i));
+            is_extra || name.contains(".nextn.")
+        };
+        let is_unknown = |name: &str| {
+            let is_others = OTHERS.iter().any(|prefix| name.starts_with(prefix));
+            !used.contains(name) && !is_others && !is_drafting(name)
+        };
+        match self.gguf.tensors().iter().find(|t| is_unknown(t.name)) {
+            None => Ok(()),
+            Some(unknown) => Err(LoadError::Tensor {
+                name: unknown.name.to_owned(),
+                problem: "has no place in this architecture as it is known here, so that texts would be wrong without it".into(),
+            }),
+        }
+    }
+
     fn layer(&self, spec: &DecoderSpec, il: usize) -> Result<LayerWeights, LoadError> {
         let name = |tensor: &str| format!("blk.{il}.{tensor}");
         let d = spec.hidden_size;
@@ -134,7 +205,6 @@ impl Loader<'_> {
             norm.transpose()
         };
         let [q, k, v] = self.qkv(spec, il)?;
-        let [gate, up] = self.gate_up(spec, il)?;
         Ok(LayerWeights {
             attn_norm: self.vector(&name("attn_norm.weight"), d)?,
             q,
@@ -146,10 +216,20 @@ impl Loader<'_> {
             attn_output: self.linear(&name("attn_output"), d, heads)?,
             post_attention_norm: norm(extras.post_norms, "post_attention_norm", d)?,
             ffn_norm: self.vector(&name("ffn_norm.weight"), d)?,
-            gate,
-            up,
-            ffn_sub_norm: norm(extras.sub_norms, "ffn_sub_norm", spec.ffn_size)?,
-            down: self.linear(&name("ffn_down"), d, spec.ffn_size)?,
+            ffn: match &spec.experts {
+                Some(experts) if self.is_mixture(il) => {
+                    Ffn::Mixture(self.mixture(spec, experts, il)?)
+                }
+                _ => {
+                    let [gate, up] = self.gate_up(spec, il)?;
+                    Ffn::Dense(Dense {
+                        gate,
+                        up,
+                        sub_norm: norm(extras.sub_norms, "ffn_sub_norm", spec.ffn_size)?,
+                        down: self.linear(&name("ffn_down"), d, spec.ffn_size)?,
+                    })
+                }
+            },
             post_ffw_norm: norm(extras.post_norms, "post_ffw_norm", d)?,
         })
     }
@@ -161,7 +241,13 @@ impl Loader<'_> {
         let k_rows = spec.n_kv_heads * spec.head_dim;
         let v_rows = spec.n_kv_heads * spec.v_head_dim;
         let (parts, stems) = if self.gguf.tensor(&name("attn_qkv.weight")).is_some() {
-            let parts = self.fused(&name("attn_qkv"), [q_rows, k_rows, v_rows], d)?;
+            let mut parts = self.fused(&name("attn_qkv"), [q_rows, k_rows, v_rows], d)?;
+            for (part, stem) in parts.iter_mut().zip(["attn_q", "attn_k", "attn_v"]) {
+                if part.bias.is_none() {
+                    let bias = name(&format!("{stem}.bias"));
+                    part.bias = self.opt_vector(&bias, part.matrix.n_rows())?;
+                }
+            }
             (parts, ["attn_qkv"; 3])
         } else {
             let parts = [
@@ -190,6 +276,49 @@ impl Loader<'_> {
         ])
     }
 
+    /// Of a model with experts, layers may be dense all the same: they have a gate and no router.
+    fn is_mixture(&self, il: usize) -> bool {
+        let has = |tensor: &str| self.gguf.tensor(&format!("blk.{il}.{tensor}")).is_some();
+        has("ffn_gate_inp.weight") || !has("ffn_gate.weight")
+    }
+
+    fn mixture(
+        &self,
+        spec: &DecoderSpec,
+        experts: &ExpertsSpec,
+        il: usize,
+    ) -> Result<Mixture, LoadError> {
+        let name = |tensor: &str| format!("blk.{il}.{tensor}");
+        let (d, size) = (spec.hidden_size, experts.ffn_size);
+        let n = experts.n_experts;
+        let router = self.matrix(&name("ffn_gate_inp.weight"), n, d)?;
+        let fused = name("ffn_gate_up_exps");
+        let [gate, up] = if self.gguf.tensor(&format!("{fused}.weight")).is_some() {
+            self.stack(&fused, n, [size; 2], d)?
+        } else {
+            let [gate] = self.stack(&name("ffn_gate_exps"), n, [size], d)?;
+            let [up] = self.stack(&name("ffn_up_exps"), n, [size], d)?;
+            [gate, up]
+        };
+        let [down] = self.stack(&name("ffn_down_exps"), n, [d], size)?;
+        let shared = match experts.shared_ffn_size {
+            0 => None,
+            size => Some(Dense {
+                gate: self.linear(&name("ffn_gate_shexp"), size, d)?,
+                up: self.linear(&name("ffn_up_shexp"), size, d)?,
+                sub_norm: None,
+                down: self.linear(&name("ffn_down_shexp"), d, size)?,
+            }),
+        };
+        Ok(Mixture {
+            router,
+            gate,
+            up,
+            down,
+            shared,
+        })
+    }
+
     fn linear(&self, stem: &str, n_rows: usize, n_cols: usize) -> Result<Linear, LoadError> {
         Ok(Linear {
             matrix: self.matrix(&format!("{stem}.weight"), n_rows, n_cols)?,
@@ -213,18 +342,15 @@ impl Loader<'_> {
         let name = format!("{stem}.weight");
         let n_rows = rows.iter().sum();
         let info = self.shaped(&name, &[n_cols as u64, n_rows as u64])?;
-        let quant_type = quant_type(info)?;
         let bias = self.opt_vector(&format!("{stem}.bias"), n_rows)?;
         let scale = self.scale(stem)?;
         let mut first = 0;
         let mut part = |n: usize| {
-            let values = first * n_cols..(first + n) * n_cols;
-            let bytes = quant_type.part(self.gguf.tensor_data(info), values);
-            let bytes = bytes.ok_or_else(|| ragged(info))?;
             let bias = bias.as_ref().map(|b| b[first..first + n].to_vec());
+            let matrix = self.rows_of(info, first, n, n_cols)?;
             first += n;
             Ok(Linear {
-                matrix: self.pack(info, quant_type, n, n_cols, &bytes)?,
+                matrix,
                 scale,
                 bias,
             })
@@ -237,6 +363,48 @@ impl Loader<'_> {
             unreachable!("there is one part for each of the N rows")
         };
         Ok(parts)
+    }
+
+    /// Splits one tensor of `n` matrices into those, and the rows of each into consecutive groups.
+    fn stack<const N: usize>(
+        &self,
+        stem: &str,
+        n: usize,
+        rows: [usize; N],
+        n_cols: usize,
+    ) -> Result<[Vec<Linear>; N], LoadError> {
+        let n_rows: usize = rows.iter().sum();
+        let shape = [n_cols as u64, n_rows as u64, n as u64];
+        let info = self.shaped(&format!("{stem}.weight"), &shape)?;
+        let scales = self.opt_vector(&format!("{stem}.scale"), n)?;
+        let mut parts = [const { Vec::new() }; N];
+        let mut first = 0;
+        for i in 0..n {
+            for (part, n_rows) in parts.iter_mut().zip(rows) {
+                part.push(Linear {
+                    matrix: self.rows_of(info, first, n_rows, n_cols)?,
+                    scale: scales.as_ref().map(|scales| scales[i]),
+                    bias: None,
+                });
+                first += n_rows;
+            }
+        }
+        Ok(parts)
+    }
+
+    /// `n_rows` rows of a tensor, from row `first` on, as a matrix.
+    fn rows_of(
+        &self,
+        info: &TensorInfo<'_>,
+        first: usize,
+        n_rows: usize,
+        n_cols: usize,
+    ) -> Result<Matrix, LoadError> {
+        let quant_type = quant_type(info)?;
+        let values = first * n_cols..(first + n_rows) * n_cols;
+        let bytes = quant_type.part(self.gguf.tensor_data(info), values);
+        let bytes = bytes.ok_or_else(|| ragged(info))?;
+        self.pack(info, quant_type, n_rows, n_cols, &bytes)
     }
 
     fn matrix(&self, name: &str, n_rows: usize, n_cols: usize) -> Result<Matrix, LoadError> {
@@ -259,7 +427,7 @@ impl Loader<'_> {
         bytes: &[u8],
     ) -> Result<Matrix, LoadError> {
         let packed = Matrix::pack(self.compute, quant_type, n_rows, n_cols, bytes);
-        self.file.release(bytes);
+        self.files.iter().for_each(|file| file.release(bytes));
         packed.map_err(|e| match e {
             PackError::OutOfMemory { size_bytes } => LoadError::OutOfMemory {
                 needed_bytes: size_bytes as u64,
@@ -304,8 +472,9 @@ impl Loader<'_> {
     }
 
     /// The tensor called `name`, which must have this shape (fastest dimension first; trailing ones do not count).
-    fn shaped(&self, name: &str, shape: &[u64]) -> Result<&TensorInfo<'_>, LoadError> {
+    fn shaped(&self, name: &str, shape: &[u64]) -> Result<&'a TensorInfo<'a>, LoadError> {
         let info = self.gguf.tensor(name).ok_or_else(|| missing(name))?;
+        self.used.borrow_mut().insert(info.name);
         let found = info
             .shape
             .strip_suffix(&[1])

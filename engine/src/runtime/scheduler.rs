@@ -63,8 +63,7 @@ impl<'a> Scheduler<'a> {
             return entry.fail("the prompt has a token id outside the model's vocabulary");
         }
         let cache = self.take_cache(&entry.request.prompt);
-        self.active
-            .push(Sequence::new(entry, cache, self.model.tokenizer()));
+        self.active.push(Sequence::new(entry, cache, self.model));
     }
 
     /// The idle cache that shares most with `prompt`, if at least half of it is shared: a common beginning such as a

@@ -2,7 +2,7 @@
 
 use super::{Entry, Finish, GenerateRequest, Stats, StepResult, StopReason};
 use crate::{
-    KvCache, TokenId, Tokenizer,
+    KvCache, TokenId,
     model::{DecoderSpec, LogitsFor, Model, Scratch},
     sampler::Sampler,
     text_stream::{Delta, TextStream},
@@ -52,18 +52,18 @@ pub(super) struct Sequence {
 
 impl Sequence {
     /// Keeps what `cache` already knows of the prompt, except the last token, whose logits are needed.
-    pub(super) fn new(entry: Entry, mut cache: KvCache, tokenizer: &Tokenizer) -> Self {
+    pub(super) fn new(entry: Entry, mut cache: KvCache, model: &Model) -> Self {
         let Entry {
             request,
             results,
             queued_at,
         } = entry;
         let prompt = &request.prompt;
-        let n_cached = cache.rewind(cache.common_prefix(prompt).min(prompt.len() - 1));
+        let n_cached = model.decoder().resume(&mut cache, prompt);
         let started_at = Instant::now();
         Self {
             sampler: Sampler::new(&request.sampling, prompt),
-            text: TextStream::after(prompt, tokenizer, request.stop.clone()),
+            text: TextStream::after(prompt, model.tokenizer(), request.stop.clone()),
             stats: Stats {
                 n_prompt_tokens: prompt.len(),
                 n_cached_tokens: n_cached,
@@ -217,7 +217,10 @@ impl Sequence {
 /// Prompt tokens that a model of this shape takes at a step.
 pub(crate) fn prefill_chunk(spec: &DecoderSpec) -> usize {
     let heads = spec.n_heads * spec.head_dim.max(spec.v_head_dim);
-    let widest = spec.hidden_size.max(spec.ffn_size).max(heads);
+    let experts = spec.experts.as_ref();
+    let by_expert = experts.map_or(0, |e| e.n_used * e.ffn_size.max(spec.hidden_size));
+    let widest = [spec.hidden_size, spec.ffn_size, heads, by_expert];
+    let widest = widest.into_iter().max().unwrap_or(1);
     PREFILL_CHUNK.min(WIDEST_BUFFER / widest).max(1)
 }
 

@@ -38,7 +38,7 @@ const RECORDS_BYTES: usize = 256 << 10;
 /// Columns that are run over a task's tiles together, at least and at most.
 const BATCH_COLUMNS: Range<usize> = 4 * MAX_COLUMNS..12 * MAX_COLUMNS;
 
-/// Some tiles of one matrix, and all columns.
+/// Some tiles of one matrix, and all columns that it is multiplied with.
 pub(crate) struct Job<'a> {
     /// The first tile of the matrix.
     pub(crate) weights: *const u8,
@@ -46,10 +46,10 @@ pub(crate) struct Job<'a> {
     pub(crate) tiles: Range<usize>,
     pub(crate) n_rows: usize,
     pub(crate) n_cols: usize,
-    /// The records of all groups, one after the other.
+    /// The records of all columns from the first on, group after group.
     pub(crate) records: *const u32,
     pub(crate) groups: &'a [Group],
-    /// `[n_columns, n_rows]`.
+    /// `[n_columns, n_rows]`, of all columns from the first on.
     pub(crate) out: *mut f32,
 }
 
@@ -63,12 +63,12 @@ pub(crate) type MatmulFn = unsafe fn(&Job<'_>);
 pub(crate) unsafe fn matmul<T: Tier, F: Format>(job: &Job<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
-        if let [Group { width: 1, .. }] = job.groups {
+        if let [Group { width: 1, first }] = *job.groups {
+            let records = job.records.add(first * F::RECORDS.fields(job.n_cols));
             for tile in job.tiles.clone() {
                 let weights = job.weights.add(tile * job.shape.tile_bytes);
-                let acc =
-                    one_column::<T, F>(weights, job.shape.scales_bytes, job.n_cols, job.records);
-                store_rows::<T>(job, tile, 0, acc);
+                let acc = one_column::<T, F>(weights, job.shape.scales_bytes, job.n_cols, records);
+                store_rows::<T>(job, tile, first, acc);
             }
             return;
         }

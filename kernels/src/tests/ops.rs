@@ -135,6 +135,59 @@ fn the_other_gates_and_scaling_are_the_oracles() {
 }
 
 #[test]
+fn a_softcap_is_a_scaled_tanh() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    for compute in each_tier(3) {
+        for (n, cap) in [(1, 1.0f32), (15, 50.0), (17, 0.3), (100_001, 30.0)] {
+            let x: Vec<f32> = random_values(&mut rng, n)
+                .iter()
+                .map(|x| x * 40.0)
+                .collect();
+            let mut capped = x.clone();
+            compute.softcap(&mut capped, cap);
+            for (x, capped) in x.iter().zip(capped) {
+                let expected = f64::from(cap) * (f64::from(*x) / f64::from(cap)).tanh();
+                let error = (f64::from(capped) - expected).abs() / f64::from(cap);
+                assert!(error < 4e-7, "{x} capped at {cap}: {capped}");
+            }
+        }
+        let mut far = [f32::NEG_INFINITY, -1e30, 1e30, f32::INFINITY, f32::NAN];
+        compute.softcap(&mut far, 30.0);
+        assert_eq!(far[..4], [-30.0, -30.0, 30.0, 30.0]);
+        assert!(far[4].is_nan());
+    }
+}
+
+#[test]
+fn rows_are_gathered_and_summed_with_weights() {
+    let mut rng = fastrand::Rng::with_seed(6);
+    for compute in each_tier(3) {
+        for (width, n_out) in [(1, 1), (7, 40), (576, 100)] {
+            let x = random_values(&mut rng, 30 * width);
+            let rows: Vec<usize> = (0..n_out).map(|_| rng.usize(..30)).collect();
+            let mut gathered = vec![f32::NAN; n_out * width];
+            compute.gather_rows(&x, width, &rows, &mut gathered);
+            let terms: Vec<(usize, f32)> = (0..3 * n_out)
+                .map(|_| (rng.usize(..30), rng.f32()))
+                .collect();
+            let mut sums = vec![f32::NAN; n_out * width];
+            compute.sum_rows(&x, width, &terms, 3, &mut sums);
+            for i in 0..n_out {
+                for column in 0..width {
+                    let at = |row: usize| x[row * width + column];
+                    assert_eq!(gathered[i * width + column], at(rows[i]));
+                    let terms = terms[3 * i..][..3].iter();
+                    let sum: f64 = terms
+                        .map(|&(row, w)| f64::from(w) * f64::from(at(row)))
+                        .sum();
+                    assert!((f64::from(sums[i * width + column]) - sum).abs() < 1e-6);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn rope_is_the_oracles() {
     let mut rng = fastrand::Rng::with_seed(3);
     for compute in each_tier(2) {
