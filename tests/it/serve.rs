@@ -4,6 +4,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use slm_tests::{Daemon, Home, Request, Running, golden_model, starter_model};
 use std::{
+    fs,
     net::TcpListener,
     thread,
     time::{Duration, Instant},
@@ -310,6 +311,36 @@ fn models_load_stay_and_unload() {
         &json!({ "model": MODEL, "keep_alive": "soon" }),
     );
     assert!(bad.expect(400).error().contains("soon"));
+}
+
+/// Packed weights take the place of the file's pages; they do not lie in memory beside them.
+#[test]
+fn an_answer_takes_little_more_memory_than_the_file() {
+    /// Half floats of keys and values of 3 heads of 64, in 30 layers.
+    const KV_BYTES_OF_A_TOKEN: u64 = 2 * 2 * 3 * 64 * 30;
+    let (_home, daemon) = with_starter();
+    let before = daemon.resident_bytes();
+    let answer = daemon
+        .http()
+        .post(
+            "/api/generate",
+            &json!({
+                "model": MODEL, "prompt": "The sea", "raw": true, "stream": false,
+                "options": { "num_predict": 40, "temperature": 0 },
+            }),
+        )
+        .expect(200)
+        .json();
+    let counts = ["prompt_eval_count", "eval_count"].map(|key| answer[key].as_u64());
+    let n_tokens: u64 = counts.iter().flatten().sum();
+    assert!(n_tokens > 40, "{answer}");
+    let grown = daemon.resident_bytes() - before;
+    let file = fs::metadata(starter_model())
+        .expect("the model is there")
+        .len();
+    let bound = file + file / 10 + n_tokens * KV_BYTES_OF_A_TOKEN;
+    assert!(grown <= bound, "{grown} bytes for a file of {file}");
+    assert!(grown >= file / 2, "{grown} bytes: where are the weights?");
 }
 
 #[test]

@@ -141,12 +141,12 @@ where
                     add_sums::<T, 1>(&mut of_sums, weights, record);
                 }
                 let mut sum = T::splat_i(0);
-                for half in 0..2 {
+                for (half, scale) in subs.into_iter().enumerate() {
                     let x = record.add(4 * half).cast();
                     let codes = F::Codes::half::<T>(codes, half);
                     sum = T::dot16(F::Codes::MAX, sum, codes, x, 1);
                     if half + 1 == 2 || F::Scales::SUBS == 2 {
-                        total = T::add_i(total, T::mul_i(sum, subs[half]));
+                        total = T::add_i(total, T::mul_i(sum, scale));
                         sum = T::splat_i(0);
                     }
                 }

@@ -68,8 +68,8 @@ unsafe fn add_scaled_pairs<const V: usize, const N: usize>(
         if max_code <= 63 {
             // 2 · 15 · 127 · 8 = 30480, 2 · 31 · 127 · 4 = 31496 and 2 · 63 · 127 · 2 = 32004 fit 16 bits.
             let run = match max_code {
-                ..=15 => V,
-                ..=31 => 4,
+                0..=15 => V,
+                16..=31 => 4,
                 _ => 2,
             };
             for first in (0..V).step_by(run) {
