@@ -135,6 +135,9 @@ fn list(tiers: impl Iterator<Item = Isa>) -> String {
     names.join(", ")
 }
 
+/// One row of a layer norm: `x`, `weight`, `bias`, `eps`, `out`.
+pub(crate) type LayerNormFn = unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]);
+
 /// The kernels of one tier.
 ///
 /// Every pointer may be called once the tier's CPU features are proven, which [`table`] does; what else they need
@@ -147,8 +150,7 @@ pub(crate) struct KernelTable {
     pub(crate) write_group: unsafe fn(RecordKind, &[f32], usize, Group, *mut u32),
     /// One row: `x`, `weight`, `eps`, `out`.
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
-    /// One row: `x`, `weight`, `bias`, `eps`, `out`.
-    pub(crate) layer_norm: unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]),
+    pub(crate) layer_norm: LayerNormFn,
     pub(crate) add_assign: unsafe fn(&mut [f32], &[f32]),
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) gelu_tanh_mul: unsafe fn(&mut [f32], &[f32]),
