@@ -12,8 +12,9 @@ use std::{collections::HashMap, path::Path};
 
 /// Longer arrays are left out of `model_info` unless all is asked for.
 const MAX_LISTED: usize = 1024;
-/// Bytes per number in the KV cache.
+/// Bytes per number in the KV cache of a model that writes text, and of one that makes vectors.
 const KV_ELEMENT_BYTES: u64 = 2;
+const KV_ELEMENT_BYTES_OF_VECTORS: u64 = 4;
 /// Context of a file that does not say.
 const DEFAULT_CONTEXT: usize = 2048;
 
@@ -88,6 +89,8 @@ impl GgufFacts {
         let architecture = metadata.string("general.architecture")?.to_owned();
         let key = |name: &str| format!("{architecture}.{name}");
         let tensors = gguf.tensors();
+        let is_encoder = slm_engine::model::is_encoder(&architecture);
+        let says_pooling = metadata.get(&key("pooling_type")).is_some();
         Ok(Self {
             n_parameters: tensors.iter().map(|t| t.n_elements()).sum(),
             file_type: file_type(gguf)?,
@@ -99,9 +102,18 @@ impl GgufFacts {
             chat_template: metadata
                 .opt_string("tokenizer.chat_template")?
                 .map(str::to_owned),
-            is_embedding: metadata.get(&key("pooling_type")).is_some(),
+            is_embedding: is_encoder || says_pooling,
             weights_bytes: tensors.iter().map(|t| t.size_bytes as u64).sum(),
-            kv_bytes_per_token: kv_bytes_per_token(metadata, &architecture)?,
+            kv_bytes_per_token: if is_encoder {
+                0
+            } else {
+                let element_bytes = if says_pooling {
+                    KV_ELEMENT_BYTES_OF_VECTORS
+                } else {
+                    KV_ELEMENT_BYTES
+                };
+                kv_values_per_token(metadata, &architecture)?.saturating_mul(element_bytes)
+            },
             architecture,
         })
     }
@@ -206,7 +218,10 @@ fn file_type(gguf: &Gguf<'_>) -> Result<String, slm_gguf::Error> {
 }
 
 /// Keys and values of every layer for one token.
-fn kv_bytes_per_token(metadata: &Metadata<'_>, architecture: &str) -> Result<u64, slm_gguf::Error> {
+fn kv_values_per_token(
+    metadata: &Metadata<'_>,
+    architecture: &str,
+) -> Result<u64, slm_gguf::Error> {
     let count = |name: &str| metadata.opt_u32(&format!("{architecture}.{name}"));
     let n_layers = u64::from(count("block_count")?.unwrap_or(0));
     let n_heads = u64::from(count("attention.head_count").ok().flatten().unwrap_or(1)).max(1);
@@ -226,8 +241,7 @@ fn kv_bytes_per_token(metadata: &Metadata<'_>, architecture: &str) -> Result<u64
     let value_length = count("attention.value_length")?.map_or(hidden_size / n_heads, u64::from);
     Ok(n_layers
         .saturating_mul(n_kv_heads)
-        .saturating_mul(key_length + value_length)
-        .saturating_mul(KV_ELEMENT_BYTES))
+        .saturating_mul(key_length.saturating_add(value_length)))
 }
 
 /// `134.52M`, `1.2B`, `7B`: how model sizes are written.

@@ -16,8 +16,13 @@ use tower::ServiceExt;
 
 /// The tiny llama model that tests run: 154 thousand weights, no chat template.
 pub(crate) fn tiny_model() -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden/llama.gguf");
-    std::fs::read(path).expect("the golden model is in the repository")
+    golden_model("llama")
+}
+
+/// One of the tiny models.
+pub(crate) fn golden_model(name: &str) -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden");
+    std::fs::read(folder.join(format!("{name}.gguf"))).expect("it is in the repository")
 }
 
 /// Waits until `condition` holds.
@@ -103,14 +108,19 @@ impl TestDaemon {
     /// A changed daemon that has the tiny model under the name `tiny`.
     pub(crate) async fn with_model_and(change: impl FnOnce(&mut Config)) -> Self {
         let daemon = Self::with(change);
-        let digest = daemon.upload(&tiny_model()).await;
-        let body = format!(r#"{{"model":"tiny","files":{{"m.gguf":"{digest}"}}}}"#);
-        let answer = daemon.post("/api/create", &body).await;
+        daemon.create("tiny", &tiny_model()).await;
+        daemon
+    }
+
+    /// Creates a model from a file.
+    pub(crate) async fn create(&self, name: &str, file: &[u8]) {
+        let digest = self.upload(file).await;
+        let body = format!(r#"{{"model":"{name}","files":{{"m.gguf":"{digest}"}}}}"#);
+        let answer = self.post("/api/create", &body).await;
         assert!(
             answer.body.ends_with("{\"status\":\"success\"}\n"),
             "{answer:?}"
         );
-        daemon
     }
 
     /// Uploads a blob.

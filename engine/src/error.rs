@@ -24,6 +24,9 @@ pub enum LoadError {
         /// Comma-separated list.
         supported: String,
     },
+    /// The model makes vectors, and text is wanted.
+    #[error("the model makes vectors (embeddings) and cannot write text")]
+    NoText,
     /// The tokenizer in the file cannot be used.
     #[error("the model's tokenizer cannot be used: {0}")]
     Tokenizer(#[from] crate::tokenizer::TokenizerError),

@@ -1,6 +1,7 @@
 //! A model from weights to tokens: architectures, tokenizer, KV cache, sampler, and the thread they run on.
 //!
-//! [`Engine`] is the facade: load a GGUF, queue generations, read results from a bounded channel. [`Model`] is the
+//! [`Engine`] is the facade: load a GGUF, queue generations, read results from a bounded channel, or turn texts into
+//! vectors. [`Model`] is the
 //! synchronous core for diagnostics and tests. Knows no HTTP, no wire type and no async runtime (channels aside):
 //! tokens and parameters in, tokens and timings out.
 
@@ -20,8 +21,8 @@ pub use kv_cache::KvCache;
 pub use mapped_file::MappedFile;
 pub use model::Model;
 pub use runtime::{
-    Engine, Finish, GenerateRequest, LoadOptions, MemoryUse, QueueFull, Stats, StepResult,
-    StopReason,
+    EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings, Engine, Finish, GenerateRequest,
+    LoadOptions, MemoryUse, QueueFull, Stats, StepResult, StopReason,
 };
 pub use sampler::SamplingParams;
 pub use slm_kernels::KvType;

@@ -1,4 +1,4 @@
-//! Causal attention over one layer's cache, written once for all tiers.
+//! Attention over one layer's cache, causal or not, written once for all tiers.
 //!
 //! Queries that share keys (the heads of a group, then neighbouring tokens) are *rows* computed together. Positions
 //! are walked in blocks of [`BLOCK`], counted from the first position of the sequence: each block has its own softmax,
@@ -40,7 +40,10 @@ pub struct AttentionArgs {
     pub n_heads: usize,
     /// What scores are multiplied with.
     pub scale: f32,
-    /// How many positions a query sees, its own included; `None` for all.
+    /// Whether a query sees its own position and those before it only.
+    pub is_causal: bool,
+    /// How many positions a query sees, its own included; `None` for all. Where it looks both ways: half as many to
+    /// either side, besides its own.
     pub window: Option<usize>,
     /// `cap * tanh(score / cap)` after the scale.
     pub softcap: Option<f32>,
@@ -242,7 +245,14 @@ impl Task<'_> {
     /// The positions that a row sees.
     fn positions(&self, row: usize) -> Range<usize> {
         let end = self.kv.len - self.args.n_tokens + self.place(row).0 + 1;
-        end - self.args.window.unwrap_or(end).min(end)..end
+        match self.args.window {
+            window if self.args.is_causal => end - window.unwrap_or(end).min(end)..end,
+            Some(window) => {
+                let reach = window / 2;
+                (end - 1).saturating_sub(reach)..end.saturating_add(reach).min(self.kv.len)
+            }
+            None => 0..self.kv.len,
+        }
     }
 
     /// The positions that some row sees.

@@ -254,6 +254,26 @@ impl Compute {
         });
     }
 
+    /// `out = (x - mean(x)) * weight / sqrt(variance(x) + eps) + bias` for each row of `weight.len()` values.
+    ///
+    /// # Panics
+    /// When the lengths disagree.
+    pub fn layer_norm(&self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+        assert_eq!(x.len(), out.len(), "the output's length");
+        assert_eq!(weight.len(), bias.len(), "the bias' length");
+        assert!(x.len().is_multiple_of(weight.len()), "whole rows");
+        self.by_rows(out, weight.len(), &|first, out| {
+            let x = &x[first * weight.len()..][..out.len()];
+            for (x, out) in x
+                .chunks_exact(weight.len())
+                .zip(out.chunks_exact_mut(weight.len()))
+            {
+                // SAFETY: the table proved the CPU.
+                unsafe { (self.kernels.layer_norm)(x, weight, bias, eps, out) };
+            }
+        });
+    }
+
     /// `x += y`.
     ///
     /// # Panics
@@ -296,6 +316,14 @@ impl Compute {
         self.by_rows(gate, 1, &|first, gate| {
             // SAFETY: the table proved the CPU.
             unsafe { kernel(gate, &up[first..][..gate.len()]) }
+        });
+    }
+
+    /// `x = gelu(x)`, GELU as it is defined, by the error function.
+    pub fn gelu(&self, x: &mut [f32]) {
+        self.by_rows(x, 1, &|_, x| {
+            // SAFETY: the table proved the CPU.
+            unsafe { (self.kernels.gelu)(x) }
         });
     }
 
@@ -396,7 +424,7 @@ impl Compute {
         });
     }
 
-    /// Causal attention of `n_tokens` queries at positions `kv.len() - n_tokens .. kv.len()` over one layer's cache.
+    /// Attention of `n_tokens` queries at positions `kv.len() - n_tokens .. kv.len()` over one layer's cache.
     ///
     /// `q` is `[n_tokens, n_heads, head_dim]`, `out` is `[n_tokens, n_heads, v_head_dim]`.
     ///

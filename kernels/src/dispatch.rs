@@ -135,6 +135,9 @@ fn list(tiers: impl Iterator<Item = Isa>) -> String {
     names.join(", ")
 }
 
+/// One row of a layer norm: `x`, `weight`, `bias`, `eps`, `out`.
+pub(crate) type LayerNormFn = unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]);
+
 /// The kernels of one tier.
 ///
 /// Every pointer may be called once the tier's CPU features are proven, which [`table`] does; what else they need
@@ -147,10 +150,12 @@ pub(crate) struct KernelTable {
     pub(crate) write_group: unsafe fn(RecordKind, &[f32], usize, Group, *mut u32),
     /// One row: `x`, `weight`, `eps`, `out`.
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    pub(crate) layer_norm: LayerNormFn,
     pub(crate) add_assign: unsafe fn(&mut [f32], &[f32]),
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) gelu_tanh_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) relu_squared_mul: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) gelu: unsafe fn(&mut [f32]),
     pub(crate) scale: unsafe fn(&mut [f32], f32),
     pub(crate) softcap: unsafe fn(&mut [f32], f32),
     /// One token: heads, `head_dim`, style, `cos`, `sin`.
@@ -221,10 +226,12 @@ macro_rules! kernel_table {
             },
             write_group,
             rms_norm,
+            layer_norm,
             add_assign,
             silu_mul,
             gelu_tanh_mul,
             relu_squared_mul,
+            gelu,
             scale,
             softcap,
             rope,
@@ -268,6 +275,12 @@ macro_rules! kernel_table {
         }
 
         $(#[target_feature(enable = $features)])?
+        unsafe fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+            // SAFETY: the caller's promise.
+            unsafe { ops::layer_norm::<$tier>(x, weight, bias, eps, out) }
+        }
+
+        $(#[target_feature(enable = $features)])?
         unsafe fn add_assign(x: &mut [f32], y: &[f32]) {
             // SAFETY: the caller's promise.
             unsafe { ops::add_assign::<$tier>(x, y) }
@@ -289,6 +302,12 @@ macro_rules! kernel_table {
         unsafe fn relu_squared_mul(gate: &mut [f32], up: &[f32]) {
             // SAFETY: the caller's promise.
             unsafe { ops::relu_squared_mul::<$tier>(gate, up) }
+        }
+
+        $(#[target_feature(enable = $features)])?
+        unsafe fn gelu(x: &mut [f32]) {
+            // SAFETY: the caller's promise.
+            unsafe { ops::gelu::<$tier>(x) }
         }
 
         $(#[target_feature(enable = $features)])?

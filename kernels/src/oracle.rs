@@ -101,6 +101,37 @@ pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f64> {
         .collect()
 }
 
+/// One row of a layer norm.
+pub(crate) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f64> {
+    let n = x.len() as f64;
+    let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+    let variance = x
+        .iter()
+        .map(|&x| (f64::from(x) - mean).powi(2))
+        .sum::<f64>()
+        / n;
+    let scale = 1.0 / (variance + f64::from(eps)).sqrt();
+    let rows = x.iter().zip(weight).zip(bias);
+    rows.map(|((&x, &w), &b)| (f64::from(x) - mean) * scale * f64::from(w) + f64::from(b))
+        .collect()
+}
+
+/// `x · Φ(x)`, the distribution function summed up from its density: steps of `1/2000` by Simpson's rule.
+pub(crate) fn gelu(x: f32) -> f64 {
+    let density = |u: f64| (-u * u / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let x = f64::from(x);
+    let n = 2 * (x.abs() * 1000.0).ceil() as usize;
+    let step = x / n.max(1) as f64;
+    let sum: f64 = (0..n)
+        .step_by(2)
+        .map(|i| {
+            let u = i as f64 * step;
+            density(u) + 4.0 * density(u + step) + density(u + 2.0 * step)
+        })
+        .sum();
+    x * (0.5 + sum * step / 3.0)
+}
+
 pub(crate) fn silu(x: f32) -> f64 {
     f64::from(x) / (1.0 + (-f64::from(x)).exp())
 }

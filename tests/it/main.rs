@@ -7,6 +7,7 @@
 mod bench;
 mod cli;
 mod crash;
+mod embed;
 mod hostile;
 mod larger_models;
 mod parity;

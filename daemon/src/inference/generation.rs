@@ -156,7 +156,7 @@ impl Generation {
 }
 
 /// Clients take a duration of zero for one that is missing.
-fn nanos(duration: Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos())
         .unwrap_or(u64::MAX)
         .max(1)

@@ -1,14 +1,16 @@
-//! From a validated request to a running generation, for every dialect alike.
+//! From a validated request to a running generation or to vectors, for every dialect alike.
 //!
 //! [`Job`] is what a route has checked and put together; [`start`] loads the model, prepares the prompt, refuses one
 //! that does not fit, and queues it at the engine. Nothing is ever cut from a prompt silently: one that is too long for
 //! an automatic window makes the window larger, up to what the model was trained for, and else is an error with both
 //! numbers.
 
+mod embedding;
 mod generation;
 mod options;
 mod prompt;
 
+pub(crate) use embedding::{Texts, Vectors, embed};
 pub(crate) use generation::{Event, Generation};
 pub(crate) use options::RunOptions;
 pub(crate) use prompt::{PromptSource, conversation, from_wire};

@@ -8,6 +8,7 @@ mod chat;
 mod copy;
 mod create;
 mod delete;
+mod embed;
 mod generate;
 mod ps;
 mod pull;
@@ -46,6 +47,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/api/pull", post(pull::answer))
         .route("/api/generate", post(generate::answer))
         .route("/api/chat", post(chat::answer))
+        .route("/api/embed", post(embed::answer))
+        .route("/api/embeddings", post(embed::answer_old))
         .route(
             "/api/blobs/{digest}",
             head(blobs::exists).post(blobs::upload).put(blobs::link),

@@ -10,8 +10,7 @@ use super::{
     rope::{Angles, Factors, Rope},
     weights::{Dense, Ffn, LayerWeights, Linear, Weights},
 };
-use crate::{KvCache, LoadError, MappedFile, TokenId};
-use slm_gguf::Gguf;
+use crate::{KvCache, TokenId};
 use slm_kernels::{Activations, AttentionArgs, AttentionScratch, Compute, KvType, Matrix};
 
 /// Which positions to turn into logits.
@@ -64,28 +63,26 @@ pub struct Scratch {
 }
 
 impl Decoder {
-    pub(super) fn load(
-        files: &[MappedFile],
-        gguf: &Gguf<'_>,
+    pub(super) fn new(
         spec: DecoderSpec,
+        weights: Weights,
         compute: Compute,
         kv_type: KvType,
-    ) -> Result<Self, LoadError> {
-        let weights = Weights::load(files, gguf, &spec, &compute)?;
+    ) -> Self {
         let factors = Factors {
             short: weights.rope_factors.as_deref(),
             long: weights.long_rope_factors.as_deref(),
         };
         let rope = Rope::new(&spec.rope, factors);
         let sliding_rope = spec.sliding.as_ref().map(|s| Rope::new(&s.rope, factors));
-        Ok(Self {
+        Self {
             spec,
             weights,
             rope,
             sliding_rope,
             compute,
             kv_type,
-        })
+        }
     }
 
     /// The shape.
@@ -168,6 +165,16 @@ impl Decoder {
         cache.extend(tokens);
     }
 
+    /// The states of the last step's `n_tokens` tokens behind the last norm, `[n_tokens, hidden_size]`: what a model
+    /// that makes vectors pools.
+    pub(super) fn states(&self, scratch: &Scratch, n_tokens: usize, states: &mut Vec<f32>) {
+        let x = &scratch.x[..n_tokens * self.spec.hidden_size];
+        resize(states, x.len());
+        let weight = &self.weights.output_norm;
+        self.compute
+            .rms_norm(x, weight, self.spec.rms_norm_eps, states);
+    }
+
     fn embed(&self, tokens: &[TokenId], x: &mut Vec<f32>) {
         let d = self.spec.hidden_size;
         resize(x, tokens.len() * d);
@@ -228,6 +235,7 @@ impl Decoder {
             n_tokens,
             n_heads: spec.n_heads,
             scale: spec.attention_scale,
+            is_causal: spec.is_causal,
             window,
             softcap: spec.attention_softcap,
         };
@@ -357,17 +365,28 @@ impl Decoder {
         n_tokens: usize,
         outputs: &mut [(&Linear, &mut Vec<f32>); N],
     ) {
-        let mut products = outputs.each_mut().map(|(linear, out)| {
-            resize(out, n_tokens * linear.matrix.n_rows());
-            (&linear.matrix as &Matrix, out.as_mut_slice())
-        });
-        self.compute.matmul(activations, x, n_tokens, &mut products);
-        for (linear, out) in outputs {
-            if let Some(scale) = linear.scale {
-                self.compute.scale(out, scale);
-            }
-            add_bias(out, linear.bias.as_deref());
+        project(&self.compute, activations, x, n_tokens, outputs);
+    }
+}
+
+/// See [`Decoder::project`].
+pub(super) fn project<const N: usize>(
+    compute: &Compute,
+    activations: &mut Activations,
+    x: &[f32],
+    n_tokens: usize,
+    outputs: &mut [(&Linear, &mut Vec<f32>); N],
+) {
+    let mut products = outputs.each_mut().map(|(linear, out)| {
+        resize(out, n_tokens * linear.matrix.n_rows());
+        (&linear.matrix as &Matrix, out.as_mut_slice())
+    });
+    compute.matmul(activations, x, n_tokens, &mut products);
+    for (linear, out) in outputs {
+        if let Some(scale) = linear.scale {
+            compute.scale(out, scale);
         }
+        add_bias(out, linear.bias.as_deref());
     }
 }
 
@@ -391,6 +410,6 @@ fn add_bias(rows: &mut [f32], bias: Option<&[f32]>) {
 }
 
 /// Sets the length; what is in it is overwritten next, so shrinking keeps the memory and growing zeroes only the new part.
-fn resize(buffer: &mut Vec<f32>, len: usize) {
+pub(super) fn resize(buffer: &mut Vec<f32>, len: usize) {
     buffer.resize(len, 0.0);
 }

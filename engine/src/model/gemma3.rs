@@ -12,6 +12,8 @@ use slm_kernels::RopeStyle;
 const FULL_EVERY: usize = 6;
 /// Layers of the 27B model.
 const N_LAYERS_27B: usize = 62;
+/// Pooling by the mean, which no Gemma that writes text has.
+const MEAN: u32 = 1;
 const THETA: f32 = 1_000_000.0;
 const SLIDING_THETA: f32 = 10_000.0;
 
@@ -26,6 +28,8 @@ pub(super) fn spec(hparams: &Hparams<'_>) -> Result<DecoderSpec, LoadError> {
     spec.rope.theta = hparams.opt_positive("rope.freq_base")?.unwrap_or(THETA);
     spec.sliding = sliding(hparams, &spec)?;
     spec.gate = Gate::GeluTanh;
+    // Ollama's files of EmbeddingGemma, see `gemma_embedding`
+    spec.is_causal &= hparams.opt_u32("pooling_type")? != Some(MEAN);
     spec.extras.qk_norms = true;
     spec.extras.post_norms = true;
     Ok(spec)

@@ -1,16 +1,23 @@
 //! A model as data and arithmetic: what its file says ([`DecoderSpec`]), its packed weights, and the forward pass.
 //!
 //! [`ARCHITECTURES`] is the table of what is known: one line and one file per family. All of them share one decoder
-//! ([`decoder`]) that reads the spec; there is no `match` on an architecture outside this folder.
+//! ([`decoder`]) that reads the spec; there is no `match` on an architecture outside this folder. Families that only
+//! make vectors stand in [`ENCODERS`] and share the [`encoder`].
 
+mod bert;
 mod bitnet;
 mod decoder;
+mod encoder;
 mod gemma2;
 mod gemma3;
+mod gemma_embedding;
 mod granite;
 mod llama;
+mod loaded;
 mod mixture;
+mod nomic_bert;
 mod phi3;
+mod pooling;
 mod qwen2;
 mod qwen3;
 mod qwen3moe;
@@ -21,13 +28,21 @@ mod spec;
 mod weights;
 
 pub use decoder::{Decoder, LogitsFor, Scratch};
+pub use encoder::{Encoder, EncoderSpec, Ffn, Positions};
+pub use pooling::Pooling;
 pub use spec::{DecoderSpec, ExpertsSpec, Extras, Gate, LongSpec, RopeSpec, SlidingSpec, YarnSpec};
 
+pub(crate) use encoder::Scratch as EncoderScratch;
+pub(crate) use loaded::{EncoderModel, Loaded};
+pub(crate) use pooling::Pooled;
+
 use crate::{LoadError, LoadOptions, Tokenizer, memory};
+use pooling::VectorHead;
 use slm_gguf::Gguf;
-use slm_kernels::Compute;
+use slm_kernels::{Compute, KvType};
 use spec::Hparams;
 use std::path::Path;
+use weights::{Loader, Weights};
 
 /// Reads what is special about one architecture.
 type ReadSpec = fn(&Hparams<'_>) -> Result<DecoderSpec, LoadError>;
@@ -46,11 +61,25 @@ const ARCHITECTURES: &[(&str, ReadSpec)] = &[
     ("phi3", phi3::spec),
     ("bitnet", bitnet::spec),
     ("bitnet-b1.58", bitnet::spec_b158),
+    ("gemma-embedding", gemma_embedding::spec),
 ];
 
-/// A loaded model: the synchronous core that the engine thread and the diagnostics share.
+/// Reads what is special about one architecture of encoders.
+type ReadEncoderSpec = fn(&Hparams<'_>) -> Result<EncoderSpec, LoadError>;
+
+/// The same for families that make vectors and no text.
+const ENCODERS: &[(&str, ReadEncoderSpec)] =
+    &[("bert", bert::spec), ("nomic-bert", nomic_bert::spec)];
+
+/// Whether models of this `general.architecture` make vectors and no text.
+pub fn is_encoder(architecture: &str) -> bool {
+    matches!(reader(architecture), Some(Reader::Encoder(_)))
+}
+
+/// A loaded model that writes text: the synchronous core that the engine thread and the diagnostics share.
 pub struct Model {
     decoder: Decoder,
+    head: VectorHead,
     tokenizer: Tokenizer,
     chat_template: Option<String>,
 }
@@ -59,34 +88,12 @@ impl Model {
     /// Maps, checks and packs a GGUF file, with the others beside it where the model is split. The map is released before this returns: packed weights replace it.
     ///
     /// # Errors
-    /// Whatever makes the file unusable or too large; see [`LoadError`].
+    /// Whatever makes the file unusable or too large, or a model that makes vectors only; see [`LoadError`].
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
-        let files = shards::open(path)?;
-        let gguf = shards::join(&files)?;
-        let spec = read_spec(&gguf)?;
-        let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
-        let chat_template = gguf
-            .metadata()
-            .opt_string("tokenizer.chat_template")?
-            .map(str::to_owned);
-        memory::check(weights::packed_bytes(&gguf))?;
-        let compute = compute(options)?;
-        let decoder = Decoder::load(&files, &gguf, spec, compute, options.kv_type)?;
-        if decoder.spec().vocab_size < tokenizer.vocab_size() {
-            return Err(LoadError::Tensor {
-                name: "token_embd.weight".into(),
-                problem: format!(
-                    "has {} rows for a vocabulary of {}",
-                    decoder.spec().vocab_size,
-                    tokenizer.vocab_size()
-                ),
-            });
+        match Loaded::load(path, options)? {
+            Loaded::Decoder(model) if model.decoder.spec().is_causal => Ok(*model),
+            _ => Err(LoadError::NoText),
         }
-        Ok(Self {
-            decoder,
-            tokenizer,
-            chat_template,
-        })
     }
 
     /// The forward pass.
@@ -105,25 +112,112 @@ impl Model {
     }
 }
 
-/// The architectures that can be run, as people read them.
-fn supported() -> String {
-    ARCHITECTURES
-        .iter()
-        .map(|(name, _)| *name)
-        .collect::<Vec<_>>()
-        .join(", ")
+/// Loads a model of any kind.
+fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
+    let files = shards::open(path)?;
+    let gguf = shards::join(&files)?;
+    let (hparams, spec) = read_spec(&gguf)?;
+    let pooling = Pooling::read(&hparams)?;
+    let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
+    let chat_template = gguf
+        .metadata()
+        .opt_string("tokenizer.chat_template")?
+        .map(str::to_owned);
+    memory::check(weights::packed_bytes(&gguf))?;
+    let compute = compute(options)?;
+    let loader = Loader::new(&files, &gguf, &compute);
+    match spec {
+        Spec::Decoder(spec) => {
+            check_vocabulary(spec.vocab_size, &tokenizer)?;
+            let weights = Weights::load(&loader, &spec)?;
+            let last = pooling.unwrap_or(Pooling::Last);
+            let head = VectorHead::load(&loader, last, spec.hidden_size)?;
+            loader.refuse_unused(spec.n_layers)?;
+            drop(loader);
+            // a vector is read once: its texts' keys and values need not be small, but near to the reference
+            let kv_type = pooling.map_or(options.kv_type, |_| KvType::F32);
+            Ok(Loaded::Decoder(Box::new(Model {
+                decoder: Decoder::new(spec, weights, compute, kv_type),
+                head,
+                tokenizer,
+                chat_template,
+            })))
+        }
+        Spec::Encoder(spec) => {
+            check_vocabulary(spec.vocab_size, &tokenizer)?;
+            let weights = encoder::Weights::load(&loader, &spec)?;
+            let pooling = pooling.unwrap_or_else(|| {
+                tracing::warn!("the model does not say how to pool; taking the mean");
+                Pooling::Mean
+            });
+            let head = VectorHead::load(&loader, pooling, spec.hidden_size)?;
+            loader.refuse_unused(spec.n_layers)?;
+            drop(loader);
+            Ok(Loaded::Encoder(Box::new(EncoderModel {
+                encoder: Encoder::new(spec, weights, compute),
+                head,
+                tokenizer,
+            })))
+        }
+    }
 }
 
-fn read_spec(gguf: &Gguf<'_>) -> Result<DecoderSpec, LoadError> {
+fn check_vocabulary(n_rows: usize, tokenizer: &Tokenizer) -> Result<(), LoadError> {
+    if n_rows >= tokenizer.vocab_size() {
+        return Ok(());
+    }
+    Err(LoadError::Tensor {
+        name: "token_embd.weight".into(),
+        problem: format!(
+            "has {n_rows} rows for a vocabulary of {}",
+            tokenizer.vocab_size()
+        ),
+    })
+}
+
+/// The architectures that can be run, as people read them.
+fn supported() -> String {
+    let decoders = ARCHITECTURES.iter().map(|(name, _)| *name);
+    let encoders = ENCODERS.iter().map(|(name, _)| *name);
+    decoders.chain(encoders).collect::<Vec<_>>().join(", ")
+}
+
+/// What reads the shape of one architecture.
+enum Reader {
+    Decoder(ReadSpec),
+    Encoder(ReadEncoderSpec),
+}
+
+fn reader(architecture: &str) -> Option<Reader> {
+    let is_it = |name: &str| name == architecture;
+    let decoder = ARCHITECTURES.iter().find(|(name, _)| is_it(name));
+    let encoder = ENCODERS.iter().find(|(name, _)| is_it(name));
+    decoder
+        .map(|(_, read)| Reader::Decoder(*read))
+        .or_else(|| encoder.map(|(_, read)| Reader::Encoder(*read)))
+}
+
+/// The shape of a model of any kind.
+enum Spec {
+    Decoder(DecoderSpec),
+    Encoder(EncoderSpec),
+}
+
+fn read_spec<'a>(gguf: &'a Gguf<'a>) -> Result<(Hparams<'a>, Spec), LoadError> {
     let metadata = gguf.metadata();
     let found = metadata.string("general.architecture")?;
-    let Some((name, read)) = ARCHITECTURES.iter().find(|(name, _)| *name == found) else {
+    let Some(reader) = reader(found) else {
         return Err(LoadError::UnknownArchitecture {
             found: found.to_owned(),
             supported: supported(),
         });
     };
-    read(&Hparams::new(name, gguf))
+    let hparams = Hparams::new(found, gguf);
+    let spec = match reader {
+        Reader::Decoder(read) => Spec::Decoder(read(&hparams)?),
+        Reader::Encoder(read) => Spec::Encoder(read(&hparams)?),
+    };
+    Ok((hparams, spec))
 }
 
 fn compute(options: &LoadOptions) -> Result<Compute, LoadError> {

@@ -5,11 +5,11 @@ use slm_gguf::{Gguf, Value};
 use slm_kernels::{KvLayer, RopeStyle};
 
 /// Bounds on hyper-parameters from untrusted files; each is far above any released small model.
-const MAX_LAYERS: usize = 512;
-const MAX_WIDTH: usize = 1 << 20;
-const MAX_HEADS: usize = 1024;
+pub(super) const MAX_LAYERS: usize = 512;
+pub(super) const MAX_WIDTH: usize = 1 << 20;
+pub(super) const MAX_HEADS: usize = 1024;
 const MAX_EXPERTS: usize = 1024;
-const MAX_CONTEXT: usize = 1 << 24;
+pub(super) const MAX_CONTEXT: usize = 1 << 24;
 
 /// Everything about a decoder that is not a weight.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +52,8 @@ pub struct DecoderSpec {
     pub rotated: Option<Vec<bool>>,
     /// The layers that see only the last positions, if there are such.
     pub sliding: Option<SlidingSpec>,
+    /// Whether a token sees only itself and what comes before it; else a text must be computed in one step.
+    pub is_causal: bool,
     /// What the gate of the feed-forward layer goes through.
     pub gate: Gate,
     /// The experts that stand in for the feed-forward layer, in a mixture.
@@ -218,7 +220,7 @@ impl<'a> Hparams<'a> {
     }
 
     /// A required count in `1..=max`.
-    fn count(&self, name: &str, max: usize) -> Result<usize, LoadError> {
+    pub(super) fn count(&self, name: &str, max: usize) -> Result<usize, LoadError> {
         self.check_count(
             name,
             self.gguf.metadata().u32(&self.key(name))? as usize,
@@ -226,7 +228,7 @@ impl<'a> Hparams<'a> {
         )
     }
 
-    fn opt_count(&self, name: &str, max: usize) -> Result<Option<usize>, LoadError> {
+    pub(super) fn opt_count(&self, name: &str, max: usize) -> Result<Option<usize>, LoadError> {
         let value = self.gguf.metadata().opt_u32(&self.key(name))?;
         value
             .map(|v| self.check_count(name, v as usize, max))
@@ -243,6 +245,10 @@ impl<'a> Hparams<'a> {
 
     pub(super) fn opt_u32(&self, name: &str) -> Result<Option<u32>, LoadError> {
         Ok(self.gguf.metadata().opt_u32(&self.key(name))?)
+    }
+
+    pub(super) fn opt_bool(&self, name: &str) -> Result<Option<bool>, LoadError> {
+        Ok(self.gguf.metadata().opt_bool(&self.key(name))?)
     }
 
     /// An optional number of positions.
@@ -309,10 +315,6 @@ impl<'a> Hparams<'a> {
             return self.refuse(name, format!("{} flags", flags.len()), problem);
         }
         Ok(Some(flags))
-    }
-
-    pub(super) fn opt_bool(&self, name: &str) -> Result<Option<bool>, LoadError> {
-        Ok(self.gguf.metadata().opt_bool(&self.key(name))?)
     }
 
     pub(super) fn opt_string(&self, name: &str) -> Result<Option<&'a str>, LoadError> {
@@ -407,6 +409,7 @@ impl<'a> Hparams<'a> {
             rope: self.rope(style, head_dim, scaling_types)?,
             rotated: None,
             sliding: None,
+            is_causal: self.opt_bool("attention.causal")?.unwrap_or(true),
             gate: Gate::Silu,
             experts: None,
             extras: Extras::default(),
@@ -466,7 +469,7 @@ impl<'a> Hparams<'a> {
         }))
     }
 
-    fn rope(
+    pub(super) fn rope(
         &self,
         style: RopeStyle,
         head_dim: usize,
@@ -566,7 +569,7 @@ impl<'a> Hparams<'a> {
     }
 
     /// Rows of `token_embd.weight`: the truth about the vocabulary that the weights know.
-    fn vocab_size(&self) -> Result<usize, LoadError> {
+    pub(super) fn vocab_size(&self) -> Result<usize, LoadError> {
         let shape = self
             .gguf
             .tensor("token_embd.weight")

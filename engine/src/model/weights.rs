@@ -71,28 +71,17 @@ pub(super) struct Linear {
 }
 
 impl Weights {
-    /// `gguf` is what `files` hold.
-    pub(super) fn load(
-        files: &[MappedFile],
-        gguf: &Gguf<'_>,
-        spec: &DecoderSpec,
-        compute: &Compute,
-    ) -> Result<Self, LoadError> {
-        let loader = Loader {
-            files,
-            gguf,
-            compute,
-            used: RefCell::default(),
-        };
+    pub(super) fn load(loader: &Loader<'_>, spec: &DecoderSpec) -> Result<Self, LoadError> {
         let d = spec.hidden_size;
         let layers = (0..spec.n_layers)
             .map(|il| loader.layer(spec, il))
             .collect::<Result<_, _>>()?;
-        let weights = Self {
+        Ok(Self {
             token_embd: loader.matrix("token_embd.weight", spec.vocab_size, d)?,
-            output: match gguf.tensor("output.weight") {
-                Some(_) => Some(loader.matrix("output.weight", spec.vocab_size, d)?),
-                None => None,
+            output: if loader.has("output.weight") {
+                Some(loader.matrix("output.weight", spec.vocab_size, d)?)
+            } else {
+                None
             },
             output_bias: loader.opt_vector("output.bias", spec.vocab_size)?,
             output_norm: loader.vector("output_norm.weight", d)?,
@@ -105,9 +94,7 @@ impl Weights {
                 None => None,
             },
             layers,
-        };
-        loader.refuse_unused(spec)?;
-        Ok(weights)
+        })
     }
 
     /// The output head.
@@ -160,7 +147,8 @@ pub(super) fn packed_bytes(gguf: &Gguf<'_>) -> u64 {
 /// Tensors that a file may have for others: encoders of images and sound, and blocks that draft tokens ahead.
 const OTHERS: [&str; 4] = ["v.", "a.", "mm.", "mtp."];
 
-struct Loader<'a> {
+/// Takes tensors out of a file, and knows which were taken.
+pub(super) struct Loader<'a> {
     files: &'a [MappedFile],
     gguf: &'a Gguf<'a>,
     compute: &'a Compute,
@@ -169,9 +157,33 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
+    /// `gguf` is what `files` hold.
+    pub(super) fn new(files: &'a [MappedFile], gguf: &'a Gguf<'a>, compute: &'a Compute) -> Self {
+        Self {
+            files,
+            gguf,
+            compute,
+            used: RefCell::default(),
+        }
+    }
+
+    /// Rows of a matrix of `n_cols` columns, where there is one of that name.
+    pub(super) fn n_rows(&self, name: &str, n_cols: usize) -> Result<Option<usize>, LoadError> {
+        let Some(info) = self.gguf.tensor(name) else {
+            return Ok(None);
+        };
+        let n_rows = info.shape.get(1).copied().unwrap_or(1);
+        self.shaped(name, &[n_cols as u64, n_rows])?;
+        usize::try_from(n_rows).map(Some).map_err(|_| ragged(info))
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.gguf.tensor(name).is_some()
+    }
+
     /// A tensor that nothing asked for belongs to a computation that is not this one. Blocks behind the last one that
     /// the file counts but the decoder does not have are those that draft tokens.
-    fn refuse_unused(&self, spec: &DecoderSpec) -> Result<(), LoadError> {
+    pub(super) fn refuse_unused(&self, n_layers: usize) -> Result<(), LoadError> {
         let used = self.used.borrow();
         let metadata = self.gguf.metadata();
         let architecture = metadata.string("general.architecture")?;
@@ -179,7 +191,7 @@ impl<'a> Loader<'a> {
         let is_drafting = |name: &str| {
             let block = name.strip_prefix("blk.").and_then(|n| n.split_once('.'));
             let index = block.and_then(|(index, _)| index.parse().ok());
-            let is_extra = index.is_some_and(|i| (spec.n_layers..n_blocks).contains(&i));
+            let is_extra = index.is_some_and(|i| (n_layers..n_blocks).contains(&i));
             is_extra || name.contains(".nextn.")
         };
         let is_unknown = |name: &str| {
@@ -319,7 +331,12 @@ impl<'a> Loader<'a> {
         })
     }
 
-    fn linear(&self, stem: &str, n_rows: usize, n_cols: usize) -> Result<Linear, LoadError> {
+    pub(super) fn linear(
+        &self,
+        stem: &str,
+        n_rows: usize,
+        n_cols: usize,
+    ) -> Result<Linear, LoadError> {
         Ok(Linear {
             matrix: self.matrix(&format!("{stem}.weight"), n_rows, n_cols)?,
             scale: self.scale(stem)?,
@@ -333,7 +350,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Splits one tensor into consecutive groups of rows.
-    fn fused<const N: usize>(
+    pub(super) fn fused<const N: usize>(
         &self,
         stem: &str,
         rows: [usize; N],
@@ -407,7 +424,12 @@ impl<'a> Loader<'a> {
         self.pack(info, quant_type, n_rows, n_cols, &bytes)
     }
 
-    fn matrix(&self, name: &str, n_rows: usize, n_cols: usize) -> Result<Matrix, LoadError> {
+    pub(super) fn matrix(
+        &self,
+        name: &str,
+        n_rows: usize,
+        n_cols: usize,
+    ) -> Result<Matrix, LoadError> {
         let info = self.shaped(name, &[n_cols as u64, n_rows as u64])?;
         self.pack(
             info,
@@ -441,7 +463,7 @@ impl<'a> Loader<'a> {
     }
 
     /// A vector of `len` values, expanded to f32.
-    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
+    pub(super) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
         let info = self.shaped(name, &[len as u64])?;
         let quant_type = quant_type(info)?;
         if quant_type.row_bytes(len).is_none() {
@@ -452,7 +474,7 @@ impl<'a> Loader<'a> {
         Ok(values)
     }
 
-    fn opt_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, LoadError> {
+    pub(super) fn opt_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, LoadError> {
         self.gguf
             .tensor(name)
             .map(|_| self.vector(name, len))

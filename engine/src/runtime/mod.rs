@@ -4,17 +4,21 @@
 //! `sequence` in turn. The engine thread never waits for a client: a sequence whose channel is full sits out its turn, and
 //! one whose receiver is gone is dropped before its next step.
 
+mod embedding;
 mod request;
 mod scheduler;
 mod sequence;
 mod thread;
 
-pub use request::{Finish, GenerateRequest, QueueFull, Stats, StepResult, StopReason};
+pub use request::{
+    EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings, Finish, GenerateRequest,
+    QueueFull, Stats, StepResult, StopReason,
+};
 
 pub(crate) use sequence::prefill_chunk;
 
-use crate::{LoadError, Tokenizer, model::Model};
-use request::Entry;
+use crate::{LoadError, Tokenizer, model::Loaded};
+use request::{Entry, Order};
 use slm_kernels::KvType;
 use std::{
     fmt,
@@ -22,7 +26,7 @@ use std::{
     sync::{Arc, mpsc as inbox},
     time::Instant,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Generations that are stepped in turn when nothing else is said.
 const DEFAULT_PARALLEL: usize = 4;
@@ -68,7 +72,7 @@ pub struct Engine {
 }
 
 struct Shared {
-    model: Arc<Model>,
+    model: Arc<Loaded>,
     context_length: usize,
     thread: thread::EngineThread,
 }
@@ -96,11 +100,10 @@ impl Engine {
     /// # Errors
     /// See [`LoadError`].
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
-        let model = Arc::new(Model::load(path, options)?);
-        let trained = model.decoder().spec().context_length;
-        let context_length = options
-            .context_length
-            .map_or(trained, |n| n.clamp(1, trained));
+        let model = Arc::new(Loaded::load(path, options)?);
+        let longest = model.context_length();
+        let wanted = options.context_length.filter(|_| model.writes_text());
+        let context_length = wanted.map_or(longest, |n| n.clamp(1, longest));
         let thread = thread::EngineThread::spawn(
             Arc::clone(&model),
             options.n_parallel.max(1),
@@ -133,12 +136,33 @@ impl Engine {
             results,
             queued_at: Instant::now(),
         };
-        match self.shared.thread.inbox().try_send(entry) {
-            Ok(()) => Ok(receiver),
+        self.send(Order::Generate(entry))?;
+        Ok(receiver)
+    }
+
+    /// Queues texts to be turned into vectors. Dropping the receiver cancels the work before the next text, or before
+    /// the next part of a long one.
+    ///
+    /// # Errors
+    /// [`QueueFull`] at once when the bounded inbox is full.
+    pub fn embed(&self, request: EmbedRequest) -> Result<oneshot::Receiver<EmbedReply>, QueueFull> {
+        let (reply, receiver) = oneshot::channel();
+        self.send(Order::Embed {
+            request,
+            n_context: self.shared.context_length,
+            reply,
+            queued_at: Instant::now(),
+        })?;
+        Ok(receiver)
+    }
+
+    fn send(&self, order: Order) -> Result<(), QueueFull> {
+        match self.shared.thread.inbox().try_send(order) {
+            Ok(()) => Ok(()),
             Err(inbox::TrySendError::Full(_)) => Err(QueueFull),
-            Err(inbox::TrySendError::Disconnected(entry)) => {
-                entry.fail("the engine thread has stopped after an internal error; the model must be loaded again");
-                Ok(receiver)
+            Err(inbox::TrySendError::Disconnected(order)) => {
+                order.fail("the engine thread has stopped after an internal error; the model must be loaded again");
+                Ok(())
             }
         }
     }
@@ -158,28 +182,33 @@ impl Engine {
         self.shared.model.chat_template()
     }
 
-    /// Largest context of a sequence in tokens.
+    /// Whether the model can write text; all can make vectors.
+    pub fn writes_text(&self) -> bool {
+        self.shared.model.writes_text()
+    }
+
+    /// Largest context of a sequence in tokens, and the longest text that a vector can be made of.
     pub fn context_length(&self) -> usize {
         self.shared.context_length
     }
 
     /// Bytes in use.
     pub fn memory(&self) -> MemoryUse {
-        let decoder = self.shared.model.decoder();
-        let per_position = decoder.new_cache().bytes_per_position();
+        let model = &self.shared.model;
+        let per_position = model.kv_bytes_per_position();
         MemoryUse {
-            weights_bytes: decoder.weights_bytes() as u64,
+            weights_bytes: model.weights_bytes() as u64,
             kv_bytes: (per_position * self.shared.context_length) as u64,
         }
     }
 
     /// The CPU tier in use, such as `avx512-vnni`.
     pub fn cpu(&self) -> String {
-        self.shared.model.decoder().compute().isa().to_string()
+        self.shared.model.compute().isa().to_string()
     }
 
     /// Compute threads in use.
     pub fn n_threads(&self) -> usize {
-        self.shared.model.decoder().compute().n_threads()
+        self.shared.model.compute().n_threads()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{SamplingParams, TokenId};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// One generation.
 #[derive(Clone, Debug)]
@@ -77,7 +77,79 @@ pub struct Stats {
 #[error("server busy, please try again.  maximum pending requests exceeded")]
 pub struct QueueFull;
 
-/// A request on its way to the engine thread.
+/// Texts to be turned into vectors.
+#[derive(Clone, Debug)]
+pub struct EmbedRequest {
+    /// Tokens of each text as [`crate::Tokenizer::frame`] leaves them; none is empty or longer than
+    /// [`super::Engine::context_length`].
+    pub texts: Vec<Vec<TokenId>>,
+    /// How many values of a vector to keep; `None` is all.
+    pub dimensions: Option<usize>,
+    /// Whether to make every vector's length 1, after cutting it.
+    pub normalize: bool,
+}
+
+/// What became of a request for vectors.
+pub type EmbedReply = Result<Embeddings, EmbedError>;
+
+/// One vector for each text, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Embeddings {
+    /// The vectors, all of one length.
+    pub vectors: Vec<Vec<f32>>,
+    /// Counts and times.
+    pub stats: EmbedStats,
+}
+
+/// Counts and times of one request for vectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EmbedStats {
+    /// Tokens of all texts.
+    pub n_tokens: usize,
+    /// Time waiting for the engine thread.
+    pub queued: Duration,
+    /// Time from then to the last vector.
+    pub computing: Duration,
+}
+
+/// Why there are no vectors.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EmbedError {
+    /// The numbers overflowed.
+    #[error("embedding contains NaN or Inf values")]
+    Unusable,
+    /// A text that cannot be computed, or a fault of the engine; one sentence.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What goes to the engine thread.
+#[derive(Debug)]
+pub(super) enum Order {
+    Generate(Entry),
+    Embed {
+        request: EmbedRequest,
+        /// Tokens of the longest text.
+        n_context: usize,
+        reply: oneshot::Sender<EmbedReply>,
+        queued_at: Instant,
+    },
+}
+
+impl Order {
+    /// Answers with a failure.
+    pub(super) fn fail(self, why: &str) {
+        match self {
+            Self::Generate(entry) => entry.fail(why),
+            Self::Embed { reply, .. } => {
+                let failed = Err(EmbedError::Failed(why.to_owned()));
+                let _receiver_may_be_gone = reply.send(failed);
+            }
+        }
+    }
+}
+
+/// A generation on its way to the engine thread.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) request: GenerateRequest,

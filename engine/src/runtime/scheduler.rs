@@ -1,51 +1,81 @@
-//! Which sequence steps next: all active ones in turn, one prefill chunk or one token each.
+//! Which sequence steps next: all active ones in turn, one prefill chunk or one token each; requests for vectors among
+//! them.
 
 use super::{
-    Entry,
+    embedding::{Buffers, Embedding},
+    request::{EmbedError, Entry, Order},
     sequence::{Progress, Sequence},
 };
 use crate::{
     KvCache,
-    model::{Model, Scratch},
+    model::{Loaded, Model, Scratch},
 };
 
 /// The sequences of one model, and the caches that ended ones left behind.
 pub(super) struct Scheduler<'a> {
-    model: &'a Model,
+    loaded: &'a Loaded,
     n_parallel: usize,
     active: Vec<Sequence>,
+    embeddings: Vec<Embedding>,
     /// Caches of ended sequences, most recently used last; at most `n_parallel` together with the active ones.
     idle_caches: Vec<KvCache>,
     scratch: Scratch,
+    buffers: Buffers,
     logits: Vec<f32>,
 }
 
 impl<'a> Scheduler<'a> {
-    pub(super) fn new(model: &'a Model, n_parallel: usize) -> Self {
+    pub(super) fn new(loaded: &'a Loaded, n_parallel: usize) -> Self {
         Self {
-            model,
+            loaded,
             n_parallel,
             active: Vec::new(),
+            embeddings: Vec::new(),
             idle_caches: Vec::new(),
             scratch: Scratch::default(),
+            buffers: Buffers::default(),
             logits: Vec::new(),
         }
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.active.len() < self.n_parallel
+        self.active.len() + self.embeddings.len() < self.n_parallel
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.active.is_empty()
+        self.active.is_empty() && self.embeddings.is_empty()
     }
 
-    /// Makes a request active, on an idle cache that its prompt continues if there is one.
-    pub(super) fn admit(&mut self, entry: Entry) {
+    /// Makes a request active.
+    pub(super) fn admit(&mut self, order: Order) {
+        match (order, self.loaded) {
+            (
+                Order::Embed {
+                    request,
+                    n_context,
+                    reply,
+                    queued_at,
+                },
+                loaded,
+            ) => {
+                let embedding = Embedding::admit(loaded, request, n_context, reply, queued_at);
+                self.embeddings.extend(embedding);
+            }
+            (Order::Generate(entry), Loaded::Decoder(model)) if self.loaded.writes_text() => {
+                self.admit_generation(entry, model);
+            }
+            (Order::Generate(entry), _) => {
+                entry.fail("the model makes vectors (embeddings) and cannot write text");
+            }
+        }
+    }
+
+    /// On an idle cache that the prompt continues, if there is one.
+    fn admit_generation(&mut self, entry: Entry, model: &'a Model) {
         if entry.results.is_closed() {
             return;
         }
-        let vocab_size = self.model.tokenizer().vocab_size();
+        let vocab_size = model.tokenizer().vocab_size();
         let n_prompt = entry.request.prompt.len();
         let n_context = entry.request.context_length;
         if n_prompt == 0 {
@@ -62,14 +92,14 @@ impl<'a> Scheduler<'a> {
         {
             return entry.fail("the prompt has a token id outside the model's vocabulary");
         }
-        let cache = self.take_cache(&entry.request.prompt);
-        self.active.push(Sequence::new(entry, cache, self.model));
+        let cache = self.take_cache(&entry.request.prompt, model);
+        self.active.push(Sequence::new(entry, cache, model));
     }
 
     /// The idle cache that shares most with `prompt`, if at least half of it is shared: a common beginning such as a
     /// system prompt alone would cost another conversation its cache. Else a new one, in place of the oldest where
     /// there are enough.
-    fn take_cache(&mut self, prompt: &[u32]) -> KvCache {
+    fn take_cache(&mut self, prompt: &[u32], model: &Model) -> KvCache {
         let shared = |cache: &KvCache| cache.common_prefix(prompt);
         let best = (0..self.idle_caches.len()).max_by_key(|&i| shared(&self.idle_caches[i]));
         if let Some(i) = best
@@ -82,15 +112,22 @@ impl<'a> Scheduler<'a> {
         {
             return self.idle_caches.remove(0);
         }
-        self.model.decoder().new_cache()
+        model.decoder().new_cache()
     }
 
-    /// Steps every active sequence once. False when none could: all wait for their clients.
+    /// Steps everything active once. False when nothing could: all wait for their clients.
     pub(super) fn step(&mut self) -> bool {
-        let mut has_stepped = false;
+        let mut has_stepped = !self.embeddings.is_empty();
+        for embedding in std::mem::take(&mut self.embeddings) {
+            let going_on = embedding.step(self.loaded, &mut self.scratch, &mut self.buffers);
+            self.embeddings.extend(going_on);
+        }
+        let Loaded::Decoder(model) = self.loaded else {
+            return has_stepped;
+        };
         let mut i = 0;
         while i < self.active.len() {
-            match self.active[i].step(self.model, &mut self.scratch, &mut self.logits) {
+            match self.active[i].step(model, &mut self.scratch, &mut self.logits) {
                 Progress::Stepped => (has_stepped, i) = (true, i + 1),
                 Progress::Waiting => i += 1,
                 Progress::Ended => {
@@ -105,6 +142,9 @@ impl<'a> Scheduler<'a> {
     pub(super) fn fail_all(&mut self, why: &str) {
         for sequence in self.active.drain(..) {
             sequence.fail(why);
+        }
+        for embedding in self.embeddings.drain(..) {
+            embedding.fail(EmbedError::Failed(why.to_owned()));
         }
     }
 }

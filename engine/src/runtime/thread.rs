@@ -1,7 +1,7 @@
 //! The engine thread's life: spawned with the model, ended by closing its inbox, guarded against panics.
 
-use super::{Entry, scheduler::Scheduler};
-use crate::{LoadError, model::Model};
+use super::{request::Order, scheduler::Scheduler};
+use crate::{LoadError, model::Loaded};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -19,20 +19,20 @@ const CLIENT_POLL: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct EngineThread {
     /// `Some` until drop.
-    inbox: Option<SyncSender<Entry>>,
+    inbox: Option<SyncSender<Order>>,
     handle: Option<JoinHandle<()>>,
 }
 
 impl EngineThread {
     pub(super) fn spawn(
-        model: Arc<Model>,
+        model: Arc<Loaded>,
         n_parallel: usize,
         max_queue: usize,
     ) -> Result<Self, LoadError> {
-        let (inbox, entries) = sync_channel(max_queue);
+        let (inbox, orders) = sync_channel(max_queue);
         let handle = std::thread::Builder::new()
             .name("slm-engine".into())
-            .spawn(move || run(&model, n_parallel, &entries))
+            .spawn(move || run(&model, n_parallel, &orders))
             .map_err(|e| LoadError::Cpu(format!("cannot start the engine thread: {e}")))?;
         Ok(Self {
             inbox: Some(inbox),
@@ -40,7 +40,7 @@ impl EngineThread {
         })
     }
 
-    pub(super) fn inbox(&self) -> &SyncSender<Entry> {
+    pub(super) fn inbox(&self) -> &SyncSender<Order> {
         self.inbox
             .as_ref()
             .expect("the inbox is taken only by drop")
@@ -60,26 +60,26 @@ impl Drop for EngineThread {
     }
 }
 
-fn run(model: &Model, n_parallel: usize, entries: &Receiver<Entry>) {
+fn run(model: &Loaded, n_parallel: usize, orders: &Receiver<Order>) {
     let mut scheduler = Scheduler::new(model, n_parallel);
-    let served = catch_unwind(AssertUnwindSafe(|| serve(&mut scheduler, entries)));
+    let served = catch_unwind(AssertUnwindSafe(|| serve(&mut scheduler, orders)));
     if served.is_err() {
         tracing::error!(
-            "the engine thread panicked; its generations are failed and the model is unloaded"
+            "the engine thread panicked; its requests are failed and the model is unloaded"
         );
         scheduler.fail_all("the engine stopped on an internal error; this is a bug in slm");
-        while let Ok(entry) = entries.try_recv() {
-            entry.fail("the engine stopped on an internal error; this is a bug in slm");
+        while let Ok(order) = orders.try_recv() {
+            order.fail("the engine stopped on an internal error; this is a bug in slm");
         }
     }
 }
 
 /// Until the inbox closes: take what came in, step what is active, sleep when there is nothing to do.
-fn serve(scheduler: &mut Scheduler<'_>, entries: &Receiver<Entry>) {
+fn serve(scheduler: &mut Scheduler<'_>, orders: &Receiver<Order>) {
     loop {
         while scheduler.has_room() {
-            match next(entries, scheduler.is_idle()) {
-                Next::Entry(entry) => scheduler.admit(*entry),
+            match next(orders, scheduler.is_idle()) {
+                Next::Order(order) => scheduler.admit(*order),
                 Next::Nothing => break,
                 Next::Closed => return,
             }
@@ -91,20 +91,20 @@ fn serve(scheduler: &mut Scheduler<'_>, entries: &Receiver<Entry>) {
 }
 
 enum Next {
-    Entry(Box<Entry>),
+    Order(Box<Order>),
     Nothing,
     Closed,
 }
 
-fn next(entries: &Receiver<Entry>, wait: bool) -> Next {
+fn next(orders: &Receiver<Order>, wait: bool) -> Next {
     if wait {
-        return match entries.recv() {
-            Ok(entry) => Next::Entry(Box::new(entry)),
+        return match orders.recv() {
+            Ok(order) => Next::Order(Box::new(order)),
             Err(RecvError) => Next::Closed,
         };
     }
-    match entries.try_recv() {
-        Ok(entry) => Next::Entry(Box::new(entry)),
+    match orders.try_recv() {
+        Ok(order) => Next::Order(Box::new(order)),
         Err(TryRecvError::Empty) => Next::Nothing,
         // Nobody holds the engine any more, so nobody reads its results either.
         Err(TryRecvError::Disconnected) => Next::Closed,

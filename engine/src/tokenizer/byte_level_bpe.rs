@@ -2,14 +2,15 @@
 //!
 //! Merges are kept by id, so joining never builds a string. A merge may pass through a text that has no token of its
 //! own; such texts get ids after the vocabulary's end, and when one is left over its bytes are emitted one by one.
-use super::merge::{Join, Merger};
+use super::joins::{Joins, Symbols};
+use super::merge::Merger;
 use super::pieces::{PieceIndex, Pieces};
 use super::pre_tokenizer::PreTokenizer;
 use super::vocabulary::{TokenType, Vocabulary};
 use super::word_cache::WordCache;
 use super::{TokenId, TokenizerError, byte_alphabet};
-use rustc_hash::FxHashMap;
 use std::borrow::Cow;
+use std::collections::HashMap;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 #[derive(Debug)]
@@ -20,8 +21,8 @@ pub(super) struct ByteLevelBpe {
     words: PieceIndex,
     /// The symbol of each byte.
     bytes: Box<[u32; 256]>,
-    /// Pair of symbols, left in the upper half → how it joins.
-    joins: FxHashMap<u64, Join>,
+    /// How pairs of symbols join.
+    joins: Joins,
     unknown: Option<TokenId>,
 }
 
@@ -47,13 +48,14 @@ impl ByteLevelBpe {
         let mut symbols = Symbols {
             bytes,
             words: &words,
-            unlisted: FxHashMap::default(),
+            unlisted: HashMap::new(),
         };
         let mut byte_symbols = Box::new([0; 256]);
         for (byte, symbol) in (0..=255).zip(byte_symbols.iter_mut()) {
-            *symbol = symbols.id_of(&[byte]);
+            *symbol = symbols.id_of_byte(byte);
         }
-        let joins = read_merges(&vocabulary.merges, &mut symbols)?;
+        let decode_into = byte_alphabet::decode_into;
+        let joins = Joins::read(&vocabulary.merges, decode_into, &mut symbols)?;
         Ok(Self {
             pre_tokenizer,
             n_tokens: bytes.len() as u32,
@@ -102,7 +104,7 @@ impl ByteLevelBpe {
         for (end, &byte) in (1..).zip(word) {
             merger.push(self.bytes[usize::from(byte)], end);
         }
-        merger.merge(|left, right| self.joins.get(&pair(left.id, right.id)).copied());
+        merger.merge(|left, right| self.joins.of(left.id, right.id));
         for symbol in merger.symbols() {
             if symbol.id < self.n_tokens {
                 ids.push(symbol.id);
@@ -114,66 +116,4 @@ impl ByteLevelBpe {
             }
         }
     }
-}
-
-fn pair(left: u32, right: u32) -> u64 {
-    (u64::from(left) << 32) | u64::from(right)
-}
-
-/// Hands out symbol ids: the token's where there is one, else one after the vocabulary's end.
-struct Symbols<'v> {
-    bytes: &'v Pieces,
-    words: &'v PieceIndex,
-    unlisted: FxHashMap<Vec<u8>, u32>,
-}
-
-impl Symbols<'_> {
-    fn id_of(&mut self, text: &[u8]) -> u32 {
-        if let Some(id) = self.words.get(self.bytes, text) {
-            return id;
-        }
-        if let Some(&id) = self.unlisted.get(text) {
-            return id;
-        }
-        // vocabulary and merges are arrays of a file in memory; together they cannot reach 2³²
-        let id = (self.bytes.len() + self.unlisted.len()) as u32;
-        self.unlisted.insert(text.to_vec(), id);
-        id
-    }
-}
-
-/// Reads `left right` lines; the place in the list is the rank, and of equal pairs the first counts.
-fn read_merges(
-    merges: &[&[u8]],
-    symbols: &mut Symbols<'_>,
-) -> Result<FxHashMap<u64, Join>, TokenizerError> {
-    let mut joins = FxHashMap::with_capacity_and_hasher(merges.len(), rustc_hash::FxBuildHasher);
-    let (mut left, mut both) = (Vec::new(), Vec::new());
-    for (rank, merge) in (0u32..u32::MAX).zip(merges) {
-        // a text is never empty, so a space at the very front belongs to the left one
-        let space = merge.iter().skip(1).position(|&byte| byte == b' ');
-        let Some(space) = space.map(|at| at + 1).filter(|&at| at + 1 < merge.len()) else {
-            return Err(TokenizerError::Vocabulary {
-                problem: format!(
-                    "its merge {rank} `{}` is not two texts",
-                    String::from_utf8_lossy(merge).escape_debug()
-                ),
-            });
-        };
-        let (left_text, right_text) = (&merge[..space], &merge[space + 1..]);
-        let spelled = byte_alphabet::decode_into(left_text, &mut left)
-            && byte_alphabet::decode_into(right_text, &mut both);
-        if !spelled {
-            continue; // no word has such a character
-        }
-        let left_id = symbols.id_of(&left);
-        let right_id = symbols.id_of(&both);
-        both.splice(0..0, left.iter().copied());
-        let id = symbols.id_of(&both);
-        let priority = u32::MAX - rank;
-        joins
-            .entry(pair(left_id, right_id))
-            .or_insert(Join { priority, id });
-    }
-    Ok(joins)
 }

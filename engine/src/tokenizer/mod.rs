@@ -1,14 +1,16 @@
 //! Text to token ids and back, read from a GGUF's `tokenizer.*` keys.
 //!
 //! [`Tokenizer`] is the face; what a file says is settled in `vocabulary`, special tokens are cut out by `special`, and
-//! ordinary text goes to one of the kinds, one file each: `byte_level_bpe` (words from `pre_tokenizer`) and
-//! `sentence_piece`. A new kind is a file, a variant of `Kind` and its lines in
+//! ordinary text goes to one of the kinds, one file each: `byte_level_bpe` (words from `pre_tokenizer`),
+//! `character_bpe`, `sentence_piece` and `word_piece`. A new kind is a file, a variant of `Kind` and its lines in
 //! `Tokenizer::from_vocabulary`.
 //!
 //! Building and encoding are linear (times a logarithm) in their input; whatever the file holds is an error or works.
 
 mod byte_alphabet;
 mod byte_level_bpe;
+mod character_bpe;
+mod joins;
 mod merge;
 mod pieces;
 mod pre_tokenizer;
@@ -16,17 +18,20 @@ mod sentence_piece;
 mod special;
 mod vocabulary;
 mod word_cache;
+mod word_piece;
 
 #[cfg(test)]
 mod tests;
 
 use byte_level_bpe::ByteLevelBpe;
+use character_bpe::CharacterBpe;
 use pieces::Pieces;
 use sentence_piece::SentencePiece;
 use special::{Fragment, SpecialTokens};
 use std::borrow::Cow;
 use vocabulary::{TokenType, Vocabulary};
 use word_cache::WordCache;
+use word_piece::WordPiece;
 
 /// Index into a model's vocabulary.
 pub type TokenId = u32;
@@ -45,7 +50,7 @@ pub enum Special {
 #[non_exhaustive]
 pub enum TokenizerError {
     /// `tokenizer.ggml.model` has no implementation.
-    #[error("tokenizer model `{found}` is not supported; supported are: gpt2, llama")]
+    #[error("tokenizer model `{found}` is not supported; supported are: gpt2, llama, gemma4, bert")]
     UnknownModel {
         /// What the file says.
         found: String,
@@ -92,7 +97,9 @@ pub struct Tokenizer {
 #[derive(Debug)]
 enum Kind {
     ByteLevelBpe(ByteLevelBpe),
+    CharacterBpe(CharacterBpe),
     SentencePiece(SentencePiece),
+    WordPiece(WordPiece),
 }
 
 impl Tokenizer {
@@ -107,7 +114,7 @@ impl Tokenizer {
     fn from_vocabulary(vocabulary: &Vocabulary<'_>) -> Result<Self, TokenizerError> {
         let decode_into = match vocabulary.model {
             "gpt2" => byte_alphabet::decode_into,
-            "llama" => sentence_piece::decode_into,
+            "llama" | "bert" | "gemma4" => sentence_piece::decode_into,
             other => {
                 return Err(TokenizerError::UnknownModel {
                     found: other.to_owned(),
@@ -139,11 +146,13 @@ impl Tokenizer {
         }
         let kind = match vocabulary.model {
             "gpt2" => Kind::ByteLevelBpe(ByteLevelBpe::new(vocabulary, &bytes, &spelled)?),
+            "gemma4" => Kind::CharacterBpe(CharacterBpe::new(vocabulary, &bytes, &spelled)?),
+            "bert" => Kind::WordPiece(WordPiece::new(vocabulary, &bytes, &spelled)),
             _ => Kind::SentencePiece(SentencePiece::new(vocabulary, &bytes, &spelled)),
         };
         let add_bos_by_default = match &kind {
             Kind::ByteLevelBpe(bpe) => bpe.pre_tokenizer.add_bos,
-            Kind::SentencePiece(_) => true,
+            Kind::CharacterBpe(_) | Kind::SentencePiece(_) | Kind::WordPiece(_) => true,
         };
         let typed = (0..).zip(vocabulary.types.iter().zip(&vocabulary.tokens));
         let special = SpecialTokens::new(
@@ -170,23 +179,21 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, special: Special) -> Vec<TokenId> {
         let fragments = self.special.split(text, special);
         match &self.kind {
-            Kind::ByteLevelBpe(bpe) => {
-                let normalized: Vec<_> = fragments
-                    .iter()
-                    .map(|fragment| match *fragment {
-                        Fragment::Text(text) => Ok(bpe.normalize(text)),
-                        Fragment::Token(id) => Err(id),
-                    })
-                    .collect();
-                let mut cache = WordCache::default();
-                for part in &normalized {
-                    match part {
-                        Ok(text) => bpe.encode(text, &self.bytes, &mut cache),
-                        Err(id) => cache.push(*id),
-                    }
-                }
-                cache.into_ids()
-            }
+            Kind::ByteLevelBpe(bpe) => encode_fragments(
+                &fragments,
+                |text| bpe.normalize(text),
+                |text, cache| bpe.encode(text, &self.bytes, cache),
+            ),
+            Kind::CharacterBpe(bpe) => encode_fragments(
+                &fragments,
+                |text| bpe.normalize(text),
+                |text, cache| bpe.encode(text, &self.bytes, cache),
+            ),
+            Kind::WordPiece(pieces) => encode_fragments(
+                &fragments,
+                |text| Cow::Owned(pieces.normalize(text)),
+                |text, cache| pieces.encode(text, &self.bytes, cache),
+            ),
             Kind::SentencePiece(pieces) => {
                 let prepared = pieces.prepare(&fragments);
                 let mut cache = WordCache::default();
@@ -199,18 +206,34 @@ impl Tokenizer {
     /// Token ids of a rendered prompt: specials recognised, BOS and EOS added where the model asks for them (a BOS that
     /// the template already wrote is not doubled).
     pub fn encode_prompt(&self, text: &str) -> Vec<TokenId> {
-        let mut ids = self.encode(text, Special::Recognise);
-        if let Some(bos) = self.bos.filter(|_| self.add_bos)
-            && ids.first() != Some(&bos)
-        {
+        self.frame(self.encode(text, Special::Recognise))
+    }
+
+    /// `ids` with BOS and EOS around them where the model asks for them and they are not there already; vocabularies of
+    /// word pieces always ask for them.
+    pub fn frame(&self, mut ids: Vec<TokenId>) -> Vec<TokenId> {
+        let [bos, eos] = self.framing();
+        let always = matches!(self.kind, Kind::WordPiece(_));
+        if let Some(bos) = bos.filter(|bos| always || ids.first() != Some(bos)) {
             ids.insert(0, bos);
         }
-        if let Some(eos) = self.eos.filter(|_| self.add_eos)
-            && ids.last() != Some(&eos)
-        {
+        if let Some(eos) = eos.filter(|eos| always || ids.last() != Some(eos)) {
             ids.push(eos);
         }
         ids
+    }
+
+    /// How many tokens [`Tokenizer::frame`] adds at most.
+    pub fn n_frame_tokens(&self) -> usize {
+        self.framing().iter().flatten().count()
+    }
+
+    /// What begins and what ends a text, where the model asks for it.
+    fn framing(&self) -> [Option<TokenId>; 2] {
+        [
+            self.bos.filter(|_| self.add_bos),
+            self.eos.filter(|_| self.add_eos),
+        ]
     }
 
     /// Text of `tokens`; invalid UTF-8 becomes U+FFFD. `special`: show control tokens or hide them. The space that
@@ -265,7 +288,8 @@ impl Tokenizer {
     /// Whether encoding puts a space in front of text, which decoding takes away.
     pub fn adds_space_prefix(&self) -> bool {
         match &self.kind {
-            Kind::ByteLevelBpe(_) => false,
+            Kind::ByteLevelBpe(_) | Kind::CharacterBpe(_) => false,
+            Kind::WordPiece(_) => true,
             Kind::SentencePiece(pieces) => pieces.add_space_prefix,
         }
     }
@@ -279,4 +303,27 @@ impl Tokenizer {
     pub fn vocab_size(&self) -> usize {
         self.types.len()
     }
+}
+
+/// Tokens of fragments whose texts are normalised first and then encoded one after another.
+fn encode_fragments<'t>(
+    fragments: &[Fragment<'t>],
+    normalize: impl Fn(&'t str) -> Cow<'t, str>,
+    encode: impl for<'n> Fn(&'n str, &mut WordCache<'n>),
+) -> Vec<TokenId> {
+    let normalized: Vec<_> = fragments
+        .iter()
+        .map(|fragment| match *fragment {
+            Fragment::Text(text) => Ok(normalize(text)),
+            Fragment::Token(id) => Err(id),
+        })
+        .collect();
+    let mut cache = WordCache::default();
+    for part in &normalized {
+        match part {
+            Ok(text) => encode(text, &mut cache),
+            Err(id) => cache.push(*id),
+        }
+    }
+    cache.into_ids()
 }

@@ -1,15 +1,15 @@
 //! Byte strings in one allocation, and a hash index over them.
 //!
 //! A vocabulary has up to a quarter of a million texts of a few bytes: one arena and one table of ids load several
-//! times faster than a map of owned strings. [`PieceIndex`] stores ids only and compares against the arena.
-use rustc_hash::FxHasher;
-use std::hash::Hasher;
+//! times faster than a map of owned strings. [`PieceIndex`] stores ids only and compares against the arena. Its hash is
+//! keyed anew for each index: a file could choose texts that collide under any fixed one.
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Byte strings, numbered from 0 in the order in which they were pushed.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    ends: Vec<u32>,
 }
 
 impl Pieces {
@@ -22,8 +22,11 @@ impl Pieces {
     }
     /// Appends one string.
     pub(super) fn push(&mut self, piece: &[u8]) {
-        self.bytes.extend_from_slice(piece);
-        self.ends.push(self.bytes.len());
+        // what lies beyond 4 GiB is cut off: no vocabulary is near that
+        let room = u32::MAX as usize - self.bytes.len();
+        self.bytes
+            .extend_from_slice(&piece[..piece.len().min(room)]);
+        self.ends.push(self.bytes.len() as u32);
     }
     /// The string with number `idx`; empty when there is none.
     pub(super) fn get(&self, idx: u32) -> &[u8] {
@@ -32,7 +35,7 @@ impl Pieces {
             return &[];
         };
         let start = idx.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[start..end]
+        &self.bytes[start as usize..end as usize]
     }
     /// Number of strings.
     pub(super) fn len(&self) -> usize {
@@ -47,6 +50,9 @@ const EMPTY: u32 = u32::MAX;
 pub(super) struct PieceIndex {
     slots: Vec<u32>,
     longest: usize,
+    hash: RandomState,
+    /// Whether each string is one of the index; empty when two of them are equal.
+    members: Vec<bool>,
 }
 
 impl PieceIndex {
@@ -56,16 +62,26 @@ impl PieceIndex {
         let mut index = Self {
             slots: vec![EMPTY; n_slots],
             longest: 0,
+            hash: RandomState::new(),
+            members: vec![false; pieces.len()],
         };
+        let mut has_equal = false;
         for id in wanted {
             let piece = pieces.get(id);
             if piece.is_empty() {
                 continue;
             }
             index.longest = index.longest.max(piece.len());
-            if let Err(slot) = index.find(pieces, piece) {
-                index.slots[slot] = id;
+            match index.find(pieces, piece) {
+                Ok(_) => has_equal = true,
+                Err(slot) => {
+                    index.slots[slot] = id;
+                    index.members[id as usize] = true;
+                }
             }
+        }
+        if has_equal {
+            index.members.clear();
         }
         index
     }
@@ -76,9 +92,19 @@ impl PieceIndex {
         }
         self.find(pieces, text).ok()
     }
+    /// As [`PieceIndex::get`], quicker when it is `guess` or the one after.
+    pub(super) fn get_near(&self, pieces: &Pieces, text: &[u8], guess: u32) -> Option<u32> {
+        for id in [guess, guess.saturating_add(1)] {
+            let is_member = self.members.get(id as usize).copied().unwrap_or(false);
+            if is_member && pieces.get(id) == text {
+                return Some(id);
+            }
+        }
+        self.get(pieces, text)
+    }
     /// The id of `text`, or the free slot where it would go. Ends because at least half of the slots are free.
     fn find(&self, pieces: &Pieces, text: &[u8]) -> Result<u32, usize> {
-        let mut hasher = FxHasher::default();
+        let mut hasher = self.hash.build_hasher();
         hasher.write(text);
         let mask = self.slots.len() - 1;
         let mut slot = hasher.finish() as usize & mask;

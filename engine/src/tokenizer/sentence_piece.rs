@@ -13,7 +13,7 @@ use super::word_cache::WordCache;
 use std::ops::Range;
 
 /// The vocabulary's spelling of a space.
-const ESCAPED_SPACE: &str = "▁";
+pub(super) const ESCAPED_SPACE: &str = "▁";
 /// A symbol that is no token.
 const NO_TOKEN: u32 = u32::MAX;
 
@@ -48,19 +48,11 @@ impl SentencePiece {
             .zip(vocabulary.types.iter().zip(spelled))
             .filter(|(_, (token_type, spelled))| **token_type == TokenType::Normal && **spelled)
             .map(|(id, _)| id);
-        let mut byte_tokens = Box::new([None; 256]);
-        for (id, (text, token_type)) in (0..).zip(vocabulary.tokens.iter().zip(&vocabulary.types)) {
-            if *token_type == TokenType::Byte
-                && let Some(byte) = byte_token(text)
-            {
-                byte_tokens[usize::from(byte)].get_or_insert(id);
-            }
-        }
         let score = |id: usize| vocabulary.scores.get(id).copied().unwrap_or(0.0);
         Self {
             pieces: PieceIndex::new(bytes, joined.clone()),
             priorities: (0..bytes.len()).map(|id| priority(score(id))).collect(),
-            bytes: byte_tokens,
+            bytes: byte_tokens(vocabulary),
             unknown: vocabulary.rules.unknown,
             add_space_prefix: vocabulary.rules.add_space_prefix.unwrap_or(true),
             cut_before_spaces: joined
@@ -196,8 +188,21 @@ pub(super) fn decode_into(text: &[u8], out: &mut Vec<u8>) -> bool {
     !text.contains(&b' ')
 }
 
+/// The token of each byte.
+pub(super) fn byte_tokens(vocabulary: &Vocabulary<'_>) -> Box<[Option<TokenId>; 256]> {
+    let mut tokens = Box::new([None; 256]);
+    for (id, (text, token_type)) in (0..).zip(vocabulary.tokens.iter().zip(&vocabulary.types)) {
+        if *token_type == TokenType::Byte
+            && let Some(byte) = byte_token(text)
+        {
+            tokens[usize::from(byte)].get_or_insert(id);
+        }
+    }
+    tokens
+}
+
 /// The places where a space follows another character.
-fn word_ends(text: &[u8]) -> impl Iterator<Item = usize> {
+pub(super) fn word_ends(text: &[u8]) -> impl Iterator<Item = usize> {
     (1..text.len()).filter(move |&at| text[at] == b' ' && text[at - 1] != b' ')
 }
 

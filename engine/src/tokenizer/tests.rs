@@ -71,6 +71,29 @@ fn qwen2_ids_are_the_references() {
     check_oracle(&tokenizer, &json("qwen2.json"), true);
 }
 
+/// Cleaning loses what cannot come back, so that only ids are compared.
+#[test]
+fn bert_ids_are_the_references() {
+    let tokenizer = load(&golden("bert-bge.gguf.gz"));
+    assert_eq!(tokenizer.vocab_size(), 30_522);
+    let cases = json("bert-bge.json");
+    let cases = cases.as_array().unwrap();
+    assert!(cases.len() > 100);
+    for case in cases {
+        let text = case[0].as_str().unwrap();
+        let plain = tokenizer.encode(text, Special::Ignore);
+        assert_eq!(plain, ids(&case[1]), "{text:?} as plain text");
+        let prompt = tokenizer.encode_prompt(text);
+        assert_eq!(prompt, ids(&case[2]), "{text:?} as a prompt");
+    }
+    let text = "Größe, naïve\tstates!";
+    let encoded = tokenizer.encode(text, Special::Ignore);
+    assert_eq!(
+        tokenizer.decode(&encoded, Special::Ignore),
+        "große , naive states !"
+    );
+}
+
 #[test]
 fn qwen2_composes_accents() {
     let tokenizer = load(&golden("qwen2.gguf.gz"));
@@ -108,6 +131,7 @@ fn every_text_comes_back() {
         "tiny-granite",
         "tiny-smollm3",
         "tiny-gemma3",
+        "tiny-gemma4",
     ] {
         let tokenizer = load(&golden(&format!("{name}.gguf.gz")));
         for text in [
@@ -220,6 +244,49 @@ fn whole_vocabularies_load_and_encode_fast() {
             speed(&"a".repeat(1 << 20)),
         );
     }
+}
+
+/// By hand: `SLM_TEST_GGML_VOCABULARIES` names the folder of llama.cpp's `models/ggml-vocab-*.gguf` with their `.inp` and
+/// `.out`. Where a vocabulary composes text and llama.cpp does not, texts that are not composed are left out. Prints how
+/// long loading takes, and a megabyte of text.
+#[test]
+#[ignore = "needs SLM_TEST_GGML_VOCABULARIES"]
+fn whole_vocabularies_give_the_references_ids() {
+    use unicode_normalization::is_nfc;
+    let folder = std::env::var_os("SLM_TEST_GGML_VOCABULARIES").expect("it is set");
+    let (mut n_vocabularies, mut n_wrong) = (0, 0);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let beside = |suffix| std::fs::read_to_string(format!("{}.{suffix}", path.display()));
+        let (Ok(input), Ok(output)) = (beside("inp"), beside("out")) else {
+            continue;
+        };
+        n_vocabularies += 1;
+        let file = std::fs::read(&path).unwrap();
+        let gguf = Gguf::parse(&file).unwrap();
+        let start = std::time::Instant::now();
+        let tokenizer = Tokenizer::from_metadata(gguf.metadata()).unwrap();
+        let loaded = start.elapsed();
+        let text = input.repeat((1 << 20) / input.len() + 1);
+        let start = std::time::Instant::now();
+        let n_tokens = tokenizer.encode(&text, Special::Ignore).len();
+        let encoded = start.elapsed();
+        println!(
+            "{}: {loaded:?}, {n_tokens} tokens in {encoded:?}",
+            path.display()
+        );
+        let texts = input.split("\n__ggml_vocab_test__\n");
+        for (text, line) in texts.zip(output.lines()) {
+            let words = line.split_whitespace();
+            let expected: Vec<TokenId> = words.map(|id| id.parse().unwrap()).collect();
+            let got = tokenizer.encode(text, Special::Ignore);
+            if got != expected && is_nfc(text) {
+                n_wrong += 1;
+                println!("{text:?}: {got:?} instead of {expected:?}");
+            }
+        }
+    }
+    assert!(n_vocabularies > 0 && n_wrong == 0);
 }
 
 /// A small SentencePiece vocabulary: `<unk> <s> </s>`, all bytes, then `pieces` with falling scores.

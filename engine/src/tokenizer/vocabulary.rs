@@ -28,12 +28,18 @@ pub(super) struct SpecialRules {
     pub(super) bos: Option<TokenId>,
     pub(super) eos: Option<TokenId>,
     pub(super) unknown: Option<TokenId>,
+    /// What begins and what ends a text, where a vocabulary of word pieces calls them so.
+    pub(super) class: Option<TokenId>,
+    pub(super) separator: Option<TokenId>,
     /// Ids of keys whose tokens end a generation, EOS aside.
     pub(super) end_keys: Vec<TokenId>,
     pub(super) suppressed: Vec<TokenId>,
     pub(super) add_bos: Option<bool>,
     pub(super) add_eos: Option<bool>,
     pub(super) add_space_prefix: Option<bool>,
+    /// How text is cleaned for word pieces.
+    pub(super) lowercase: Option<bool>,
+    pub(super) strip_accents: Option<bool>,
 }
 
 /// The arrays and keys under `tokenizer.ggml.`.
@@ -117,6 +123,9 @@ impl<'a> Vocabulary<'a> {
                 bos: token_id(metadata, "bos_token_id"),
                 eos: token_id(metadata, "eos_token_id"),
                 unknown: token_id(metadata, "unknown_token_id"),
+                class: token_id(metadata, "cls_token_id"),
+                // spelled like this in the convention
+                separator: token_id(metadata, "seperator_token_id"),
                 end_keys: END_KEYS
                     .iter()
                     .filter_map(|key| token_id(metadata, key))
@@ -128,6 +137,8 @@ impl<'a> Vocabulary<'a> {
                 add_bos: metadata.opt_bool("tokenizer.ggml.add_bos_token")?,
                 add_eos: metadata.opt_bool("tokenizer.ggml.add_eos_token")?,
                 add_space_prefix: metadata.opt_bool("tokenizer.ggml.add_space_prefix")?,
+                lowercase: metadata.opt_bool("tokenizer.ggml.normalizer.lowercase")?,
+                strip_accents: metadata.opt_bool("tokenizer.ggml.normalizer.strip_accents")?,
             },
             tokens,
         };
@@ -150,7 +161,13 @@ impl<'a> Vocabulary<'a> {
             }
         }
         let rules = &mut self.rules;
-        for id in [&mut rules.bos, &mut rules.eos, &mut rules.unknown] {
+        for id in [
+            &mut rules.bos,
+            &mut rules.eos,
+            &mut rules.unknown,
+            &mut rules.class,
+            &mut rules.separator,
+        ] {
             *id = id.filter(|&id| (id as usize) < n_tokens);
         }
         rules.end_keys.retain(|&id| (id as usize) < n_tokens);
@@ -172,6 +189,21 @@ impl<'a> Vocabulary<'a> {
                 })
                 .collect()
         };
+        if self.model == "gemma4" {
+            // whatever the file says: the models write nonsense without it
+            self.rules.add_bos = Some(true);
+        }
+        if self.model == "bert" {
+            // the words of BERT for what begins and ends a text, which these vocabularies always want
+            let named = |text: &[u8]| self.tokens.iter().position(|token| *token == text);
+            let named = |text: &[u8]| named(text).map(|id| id as TokenId);
+            let rules = &mut self.rules;
+            rules.bos = rules.bos.or(rules.class).or_else(|| named(b"[CLS]"));
+            rules.eos = rules.separator.or(rules.eos).or_else(|| named(b"[SEP]"));
+            rules.unknown = rules.unknown.or_else(|| named(b"[UNK]"));
+            rules.add_bos = Some(true);
+            rules.add_eos = Some(true);
+        }
         if self.model == "llama" {
             // SentencePiece's own numbering, where the file leaves it out
             let control = |id: TokenId| {
@@ -190,11 +222,12 @@ impl<'a> Vocabulary<'a> {
     /// Types for a file without them: named special ids are control tokens, `<0xNN>` are bytes.
     fn guessed_types(&self) -> Vec<TokenType> {
         let sentence_piece = self.model == "llama";
+        let has_bytes = sentence_piece || self.model == "gemma4";
         let mut types: Vec<_> = self
             .tokens
             .iter()
             .map(|text| match byte_token(text) {
-                Some(_) if sentence_piece => TokenType::Byte,
+                Some(_) if has_bytes => TokenType::Byte,
                 _ => TokenType::Normal,
             })
             .collect();

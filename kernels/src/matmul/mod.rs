@@ -64,7 +64,9 @@ pub(crate) unsafe fn matmul<T: Tier, F: Format>(job: &Job<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
         if let [Group { width: 1, first }] = *job.groups {
-            let records = job.records.add(first * F::Blocks::RECORDS.fields(job.n_cols));
+            let records = job
+                .records
+                .add(first * F::Blocks::RECORDS.fields(job.n_cols));
             for tile in job.tiles.clone() {
                 let weights = job.weights.add(tile * job.shape.tile_bytes);
                 let acc = one_column::<T, F>(weights, job.shape.scales_bytes, job.n_cols, records);

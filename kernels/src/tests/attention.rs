@@ -11,6 +11,7 @@ struct Case {
     group: usize,
     head_dim: usize,
     v_head_dim: usize,
+    is_causal: bool,
     window: Option<usize>,
     softcap: Option<f32>,
     kv_type: KvType,
@@ -23,6 +24,7 @@ const CASE: Case = Case {
     group: 3,
     head_dim: 64,
     v_head_dim: 64,
+    is_causal: true,
     window: None,
     softcap: None,
     kv_type: KvType::F16,
@@ -63,6 +65,7 @@ impl Case {
             n_tokens,
             n_heads: self.n_kv_heads * self.group,
             scale: 1.0 / (self.head_dim as f32).sqrt(),
+            is_causal: self.is_causal,
             window: self.window,
             softcap: self.softcap,
         }
@@ -102,10 +105,15 @@ impl Case {
             .enumerate()
         {
             let (token, head) = (row / n_heads, row % n_heads);
-            let end = self.n_positions - self.n_tokens + token + 1;
-            let start = self.window.map_or(0, |window| end.saturating_sub(window));
+            let at = self.n_positions - self.n_tokens + token;
+            let sees = |p: usize| match self.window {
+                Some(window) if self.is_causal => p <= at && at - p < window,
+                Some(window) => p.abs_diff(at) <= window / 2,
+                None => p <= at || !self.is_causal,
+            };
             let seen = |all: &[&'_ [f32]]| -> Vec<Vec<f32>> {
-                (start..end)
+                (0..self.n_positions)
+                    .filter(|p| sees(*p))
                     .map(|p| all[p * self.n_kv_heads + head / self.group].to_vec())
                     .collect()
             };
@@ -192,6 +200,27 @@ fn attention_is_the_oracles() {
             ..CASE
         }
         .check(&compute, &mut rng);
+        for window in [
+            None,
+            Some(1),
+            Some(2),
+            Some(31),
+            Some(300),
+            Some(usize::MAX),
+        ] {
+            for (n_positions, kv_type) in [(1, KvType::F32), (17, KvType::F16), (300, KvType::F32)]
+            {
+                Case {
+                    is_causal: false,
+                    window,
+                    n_positions,
+                    n_tokens: n_positions,
+                    kv_type,
+                    ..CASE
+                }
+                .check(&compute, &mut rng);
+            }
+        }
     }
 }
 

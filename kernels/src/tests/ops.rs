@@ -71,6 +71,45 @@ fn rms_norm_is_the_oracles() {
 }
 
 #[test]
+fn layer_norm_is_the_oracles() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    for compute in each_tier(2) {
+        for n in [1, 15, 16, 17, 64, 384, 1000] {
+            for n_rows in [1, 3, 40] {
+                let mut values = |n: usize| random_values(&mut rng, n);
+                let (x, weight, bias) = (values(n * n_rows), values(n), values(n));
+                let mut out = vec![f32::NAN; x.len()];
+                compute.layer_norm(&x, &weight, &bias, 1e-5, &mut out);
+                for (x, out) in x.chunks_exact(n).zip(out.chunks_exact(n)) {
+                    let expected = oracle::layer_norm(x, &weight, &bias, 1e-5);
+                    for (value, expected) in out.iter().zip(expected) {
+                        assert!((f64::from(*value) - expected).abs() < 4e-6, "{n}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gelu_is_the_error_functions() {
+    for compute in each_tier(3) {
+        let x: Vec<f32> = (-2700..=2700).map(|i| i as f32 * 0.005).collect();
+        let mut out = x.clone();
+        compute.gelu(&mut out);
+        for (x, value) in x.iter().zip(&out) {
+            let error = (f64::from(*value) - oracle::gelu(*x)).abs();
+            let bound = 3.0 * f64::from(f32::EPSILON) * f64::from(x.abs());
+            assert!(error <= bound, "gelu({x}): {value}");
+        }
+        let mut far = [-1e30f32, -200.0, 200.0, 1e30, f32::NAN];
+        compute.gelu(&mut far);
+        assert_eq!(far[..4], [0.0, 0.0, 200.0, 1e30]);
+        assert!(far[4].is_nan());
+    }
+}
+
+#[test]
 fn sums_and_silu_are_the_oracles() {
     let mut rng = fastrand::Rng::with_seed(2);
     for compute in each_tier(3) {

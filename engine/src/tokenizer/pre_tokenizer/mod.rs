@@ -6,12 +6,14 @@
 //! on random text. Linear in the text, unlike a backtracking regex.
 
 mod cased;
+mod deepseek;
 mod gpt2;
 mod llama3;
 mod runs;
 mod unicode;
 
 use super::TokenizerError;
+use deepseek::Class;
 use unicode::Kinds;
 
 /// One pattern.
@@ -29,6 +31,12 @@ enum Stage {
     Punctuation { backtick: bool },
     /// `[0-9][0-9][0-9]`.
     ThreeDigits,
+    /// Runs of a class, with one white space in front where there is one and the flag is set, see [`deepseek`].
+    Class(deepseek::Class, bool),
+    /// `\s+$`.
+    TrailingSpace,
+    /// See [`deepseek`].
+    DeepseekV3,
 }
 
 impl Stage {
@@ -40,6 +48,9 @@ impl Stage {
             Self::Runs(kinds, n_max) => runs::split(text, kinds, n_max, emit),
             Self::Punctuation { backtick } => runs::punctuation(text, backtick, emit),
             Self::ThreeDigits => runs::three_digits(text, emit),
+            Self::Class(class, after_space) => deepseek::classes(text, class, after_space, emit),
+            Self::TrailingSpace => deepseek::trailing_space(text, emit),
+            Self::DeepseekV3 => deepseek::split_v3(text, emit),
         }
     }
 }
@@ -97,6 +108,12 @@ static FAMILIES: &[PreTokenizer] = &[
             "jina-es",
             "jina-de",
             "jina-v1-en",
+            "roberta-bpe",
+            "gigachat",
+            "a.x-4.0",
+            "mellum",
+            "jais",
+            "trillion",
             "jina-v2-es",
             "jina-v2-de",
             "jina-v2-code",
@@ -116,6 +133,8 @@ static FAMILIES: &[PreTokenizer] = &[
             "llama-v3",
             "lfm2",
             "falcon3",
+            "falcon-h1",
+            "jina-v5-nano",
             "pixtral",
             "midm-2.0",
         ],
@@ -125,7 +144,7 @@ static FAMILIES: &[PreTokenizer] = &[
         ..PLAIN
     },
     PreTokenizer {
-        names: &["glm4"],
+        names: &["glm4", "glm5"],
         stages: THREE_DIGIT_LLAMA3,
         ignore_merges: true,
         ..PLAIN
@@ -148,6 +167,13 @@ static FAMILIES: &[PreTokenizer] = &[
             "stablelm2",
             "hunyuan",
             "solar-open",
+            "kormo",
+            "f2llmv2",
+            "grok-2",
+            // possessive quantifiers there change nothing
+            "bailingmoe",
+            "bailingmoe2",
+            "llada-moe",
         ],
         stages: ONE_DIGIT_LLAMA3,
         ..PLAIN
@@ -162,11 +188,64 @@ static FAMILIES: &[PreTokenizer] = &[
         ..PLAIN
     },
     PreTokenizer {
-        names: &["gpt-4o", "llama4", "kanana2"],
+        names: &["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"],
         stages: &[Stage::Cased(cased::Rules {
             n_digits: 3,
             contractions: true,
         })],
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["granite-embed-multi-97m"],
+        stages: &[Stage::Cased(cased::Rules {
+            n_digits: 3,
+            contractions: true,
+        })],
+        ignore_merges: true,
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["minicpm5"],
+        stages: &[
+            Stage::Runs(Kinds::NUMBER, Some(3)),
+            Stage::Llama3(llama3::Rules {
+                n_digits: usize::MAX,
+                marks_are_letters: false,
+            }),
+        ],
+        ignore_merges: true,
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["deepseek-llm"],
+        stages: &[
+            Stage::Runs(Kinds::NEWLINE, Some(1)),
+            Stage::Class(Class::Cased, true),
+            Stage::Class(Class::Sign, true),
+            Stage::TrailingSpace,
+            Stage::Class(Class::EastAsian, false),
+            Stage::Runs(Kinds::NUMBER, None),
+        ],
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["deepseek-coder"],
+        stages: &[
+            Stage::Runs(Kinds::NEWLINE, Some(1)),
+            Stage::Class(Class::Letter, true),
+            Stage::Class(Class::Punctuation, true),
+            Stage::Class(Class::EastAsian, false),
+            Stage::Runs(Kinds::NUMBER, Some(1)),
+        ],
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
+        stages: &[
+            Stage::Runs(Kinds::NUMBER, Some(3)),
+            Stage::Class(Class::ChineseOrJapanese, false),
+            Stage::DeepseekV3,
+        ],
         ..PLAIN
     },
     PreTokenizer {

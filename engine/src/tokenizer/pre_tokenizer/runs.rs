@@ -44,7 +44,7 @@ pub(super) fn three_digits<'t>(text: &'t str, emit: &mut dyn FnMut(&'t str)) {
 }
 
 /// Emits what `match_end` matches, and what lies between. `match_end` is asked at every character in turn.
-fn matches_and_gaps<'t>(
+pub(super) fn matches_and_gaps<'t>(
     text: &'t str,
     emit: &mut dyn FnMut(&'t str),
     match_end: impl Fn(usize) -> Option<usize>,

@@ -5,6 +5,9 @@ const A: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
 const S: &str = r"\s*[\r\n]+|\s+(?!\S)|\s+";
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
+/// Letters that come in capitals and small, as DeepSeek LLM lists them.
+const CASED: &str = "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃";
+
 /// The patterns as they are published, for one name of each family.
 fn published(name: &str) -> Vec<String> {
     let llama3 = |n: &str| {
@@ -27,7 +30,30 @@ fn published(name: &str) -> Vec<String> {
         "qwen35" => vec![format!(
             r"{A}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{S}"
         )],
-        "gpt-4o" => vec![cased("{1,3}", &format!("(?:{A})?"))],
+        "minicpm5" => vec![r"\p{N}{1,3}".to_owned(), llama3("+")],
+        "deepseek-llm" => vec![
+            r"[\r\n]".to_owned(),
+            r"\s?[CASED]+".replace("CASED", CASED),
+            r"\s?[!-/:-~！-／：-～‘-‟　-。]+".to_owned(),
+            r"\s+$".to_owned(),
+            r"[一-龥ࠀ-一가-\x{d7ff}]+".to_owned(),
+            r"\p{N}+".to_owned(),
+        ],
+        "deepseek-coder" => vec![
+            r"[\r\n]".to_owned(),
+            r"\s?\p{L}+".to_owned(),
+            r"\s?\p{P}+".to_owned(),
+            r"[一-龥ࠀ-一가-\x{d7ff}]+".to_owned(),
+            r"\p{N}".to_owned(),
+        ],
+        "deepseek-v3" => vec![
+            r"\p{N}{1,3}".to_owned(),
+            r"[一-龥\x{3040}-ゟ゠-ヿ]+".to_owned(),
+            format!(
+                r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{{|}}~][A-Za-z]+|[^\r\n\p{{L}}\p{{P}}\p{{S}}]?[\p{{L}}\p{{M}}]+| ?[\p{{P}}\p{{S}}]+[\r\n]*|{S}"##
+            ),
+        ],
+        "gpt-4o" | "granite-embed-multi-97m" => vec![cased("{1,3}", &format!("(?:{A})?"))],
         "tekken" => vec![cased("", "")],
         "falcon" => vec![
             r"[\p{P}\$\+<=>\^~\|`]+".to_owned(),
@@ -76,7 +102,8 @@ fn hand_written_splitters_are_the_published_patterns() {
         "a", "b", "s", "S", "T", "re", "LL", "'", "'s", "'ve", "'D", "ſ", "é", "e\u{301}", "Ä",
         "ǅ", "ʰ", "中", "の", "ำ", "\u{0903}", "1", "2", "345", "½", "Ⅷ", "٣", " ", " ", "  ",
         "\t", "\n", "\r\n", "\u{a0}", "\u{3000}", "\u{85}", ".", "!", "/", "//", "$", "+", "`",
-        "~", "|", "_", "’", "«", "€", "🦀", "\u{200d}", "\u{0}", "ⓐ",
+        "~", "|", "_", "龥", "가", "ࠀ", "ｚ", "！", "。", "‘", "ϵ", "µ", "🙂", "\u{301}", "¬", "’",
+        "«", "€", "🦀", "\u{200d}", "\u{0}", "ⓐ",
     ];
     let mut random = fastrand::Rng::with_seed(1);
     for family in FAMILIES {

@@ -31,6 +31,8 @@ impl Kinds {
     pub(super) const LOWER: Self = Self(128);
     /// `\p{P}`.
     pub(super) const PUNCTUATION: Self = Self(256);
+    /// `\p{S}`.
+    pub(super) const SYMBOL: Self = Self(1024);
     /// `[0-9]`.
     pub(super) const ASCII_DIGIT: Self = Self(512);
 
@@ -38,7 +40,8 @@ impl Kinds {
     pub(super) const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
-    const fn and(self, other: Self) -> Self {
+    /// Both sets together.
+    pub(super) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
     /// The kinds of `c`.
@@ -62,6 +65,9 @@ impl Kinds {
             | G::InitialPunctuation
             | G::FinalPunctuation
             | G::OtherPunctuation => Self::OTHER | Self::PUNCTUATION,
+            G::MathSymbol | G::CurrencySymbol | G::ModifierSymbol | G::OtherSymbol => {
+                Self::OTHER | Self::SYMBOL
+            }
             _ => Self::OTHER,
         }
     }
@@ -84,7 +90,9 @@ const ASCII: [Kinds; 128] = {
             b'0'..=b'9' => Kinds::NUMBER.and(Kinds::ASCII_DIGIT),
             b'A'..=b'Z' => Kinds::LETTER.and(Kinds::UPPER),
             b'a'..=b'z' => Kinds::LETTER.and(Kinds::LOWER),
-            b'$' | b'+' | b'<' | b'=' | b'>' | b'^' | b'`' | b'|' | b'~' => Kinds::OTHER,
+            b'$' | b'+' | b'<' | b'=' | b'>' | b'^' | b'`' | b'|' | b'~' => {
+                Kinds::OTHER.and(Kinds::SYMBOL)
+            }
             c if c.is_ascii_punctuation() => Kinds::OTHER.and(Kinds::PUNCTUATION),
             _ => Kinds::OTHER,
         };
@@ -152,7 +160,7 @@ mod tests {
         }
         check('\u{0903}', Kinds::MARK | Kinds::UPPER | Kinds::LOWER); // Alphabetic, but category Mc
         check('Ⅷ', Kinds::NUMBER); // Alphabetic, but category Nl
-        check('ⓐ', Kinds::OTHER); // Alphabetic, but category So
+        check('ⓐ', Kinds::OTHER | Kinds::SYMBOL); // Alphabetic, but category So
         check('½', Kinds::NUMBER);
         check('\u{a0}', Kinds::SPACE);
         check('\u{200b}', Kinds::OTHER);
