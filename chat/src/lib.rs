@@ -8,5 +8,5 @@ mod template;
 pub mod thinking;
 
 pub use message::{Message, PromptInput};
-pub use template::{ChatTemplate, TemplateError};
+pub use template::{ChatTemplate, TemplateError, go};
 pub use thinking::{Split, ThinkingSplitter, ThinkingTags};

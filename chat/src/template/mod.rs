@@ -8,6 +8,7 @@
 //! comparison of two deeply shared lists (`[a, a]` doubled again and again), which the engine does in one instruction.
 
 mod environment;
+pub mod go;
 mod json;
 mod normalize;
 #[cfg(test)]

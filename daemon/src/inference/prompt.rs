@@ -62,6 +62,7 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
                 enable_thinking: *enable_thinking,
                 bos_token: &text_of(tokenizer.bos()),
                 eos_token: &text_of(tokenizer.eos()),
+                ..PromptInput::default()
             })?;
             Prompt {
                 tokens: encode_after(context, &text, tokenizer)?,
