@@ -393,3 +393,46 @@ fn a_long_conversation_fits_the_budget() {
         .collect();
     assert!(render(QWEN_LIKE, &messages).unwrap().len() > 2_000_000);
 }
+
+#[test]
+fn go_and_jinja_are_told_apart() {
+    for go in [
+        "{{ .Prompt }}",
+        "{{- if .System }}{{ .System }}{{ end }}",
+        "{{ range $i, $m := .Messages }}{{ end }}",
+        "{{/* a comment */}}x",
+        "<s>{{ if or .System .Tools }}",
+    ] {
+        assert!(is_go(go), "{go}");
+    }
+    for jinja in [
+        "{{ messages[0].content }}",
+        "{% for m in messages %}{{ m.content }}{% endfor %}",
+        "{{- bos_token }}",
+        "{% if x %}{{ x ~ ' .5' }}{% endif %}",
+        "plain text",
+    ] {
+        assert!(!is_go(jinja), "{jinja}");
+    }
+}
+
+#[test]
+fn a_go_template_is_a_chat_template_like_any_other() {
+    let template = ChatTemplate::parse(
+        "{{ range .Messages }}<{{ .Role }}>{{ .Content }}{{ if .ToolCalls }}[TOOL_CALLS]{{ end }}{{ end }}{{ .Tools }}",
+    )
+    .unwrap();
+    let prompt = template.render(&PromptInput {
+        messages: &hi(),
+        ..PromptInput::default()
+    });
+    assert_eq!(prompt.unwrap(), "<user>Hi <b> & \"you\"null");
+    assert!(template.supports_tools() && template.supports_tool_calls());
+    assert!(!template.supports_thinking() && !template.supports_insert());
+    assert_eq!(template.tool_syntax().name(), "mistral");
+    let error = ChatTemplate::parse("{{ if .X }}").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the chat template does not parse: `if` is not closed; add `{{ end }}` (line 1 of the template)"
+    );
+}
