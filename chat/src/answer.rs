@@ -109,3 +109,104 @@ impl AnswerParser {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parser(prompt: &str) -> (AnswerParser, Value) {
+        let tools = json!([{"function": {"name": "now"}}]);
+        let source = "</think> <tool_call>";
+        let syntax = ToolSyntax::of_template(source);
+        let parser = AnswerParser::new(
+            prompt,
+            ThinkingTags::of_template(source),
+            Some((syntax, &tools)),
+        );
+        (parser, tools)
+    }
+
+    fn parse(prompt: &str, text: &str, chunk_len: usize) -> Answer {
+        let mut parser = parser(prompt).0;
+        let mut answer = Answer::default();
+        let chars: Vec<char> = text.chars().collect();
+        for chunk in chars.chunks(chunk_len) {
+            answer.extend(parser.push(&chunk.iter().collect::<String>()));
+        }
+        answer.extend(parser.finish());
+        answer
+    }
+
+    #[test]
+    fn thoughts_content_and_calls_come_apart() {
+        let text = "<think>\nI <tool_call>{\"name\": \"now\"}</tool_call>?\n</think>\n\nSo:\n<tool_call>\n{\"name\": \"now\"}\n</tool_call>";
+        for chunk_len in 1..=text.len() {
+            let answer = parse("", text, chunk_len);
+            assert_eq!(
+                answer.thinking,
+                "I <tool_call>{\"name\": \"now\"}</tool_call>?"
+            );
+            assert_eq!(answer.content, "So:");
+            assert_eq!(answer.tool_calls.len(), 1, "chunks of {chunk_len}");
+        }
+        let answer = parse("<think>\n", "hm</think><tool_call>{\"name\": \"now\"}", 3);
+        assert_eq!(
+            (answer.thinking.as_str(), answer.tool_calls.len()),
+            ("hm", 1)
+        );
+    }
+
+    #[test]
+    fn without_tags_and_tools_all_text_is_content() {
+        let mut parser = AnswerParser::new("", None, None);
+        let text = "<think>a</think><tool_call>{}</tool_call>";
+        assert_eq!(parser.push(text).content, text);
+        assert!(parser.finish().is_empty());
+        assert!(parser.markers().is_empty());
+    }
+
+    #[test]
+    fn its_markers_are_those_of_both() {
+        let markers = parser("").0.markers().to_vec();
+        for marker in ["<think>", "</think>", "<tool_call>"] {
+            assert!(markers.iter().any(|known| known == marker), "{marker}");
+        }
+    }
+
+    #[test]
+    fn random_streams_do_not_depend_on_chunks() {
+        const PIECES: &[&str] = &[
+            "<think>",
+            "</think>",
+            "<tool_call>",
+            "</tool_call>",
+            "{\"name\": \"now\"}",
+            "text",
+            " ",
+            "\n",
+            "<",
+            "é",
+        ];
+        let mut state = 9_u64;
+        let mut below = |n: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % n
+        };
+        for _ in 0..2000 {
+            let text: String = (0..1 + below(10))
+                .map(|_| PIECES[below(PIECES.len())])
+                .collect();
+            let whole = parse("", &text, usize::MAX);
+            for chunk_len in [1, 2, 5] {
+                assert_eq!(
+                    parse("", &text, chunk_len),
+                    whole,
+                    "{text:?} in chunks of {chunk_len}"
+                );
+            }
+        }
+    }
+}

@@ -507,6 +507,7 @@ fn greedy(prompt: Vec<u32>, max_tokens: usize) -> GenerateRequest {
         prompt,
         sampling,
         stop: vec![],
+        shown: Vec::new(),
         max_tokens: Some(max_tokens),
         context_length: usize::MAX,
     }

@@ -14,6 +14,8 @@ pub mod go;
 mod json;
 mod normalize;
 #[cfg(test)]
+mod python_tests;
+#[cfg(test)]
 mod tests;
 
 use crate::{Message, PromptInput, ThinkingTags, ToolSyntax};
@@ -242,8 +244,6 @@ fn context(input: &PromptInput<'_>) -> Value {
     ]);
     if let Some(enable_thinking) = input.enable_thinking {
         variables.insert("enable_thinking", Value::from(enable_thinking));
-        // Granite 3 and DeepSeek call it so
-        variables.insert("thinking", Value::from(enable_thinking));
     }
     if let Some(level) = input.think_level {
         variables.insert("reasoning_effort", Value::from(level));

@@ -106,6 +106,7 @@ pub(crate) async fn start(
         prompt: prompt.tokens.clone(),
         sampling: job.options.sampling,
         stop: job.options.stop,
+        shown: prompt.shown.clone(),
         max_tokens: job.options.max_tokens,
         context_length,
     };

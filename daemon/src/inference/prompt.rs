@@ -5,7 +5,7 @@
 use crate::error::ApiError;
 use serde_json::{Value, json};
 use slm_api::ollama::Message as WireMessage;
-use slm_chat::{ChatTemplate, Message, PromptInput, ThinkingSplitter};
+use slm_chat::{AnswerParser, ChatTemplate, Message, PromptInput, ThinkingTags};
 use slm_engine::{Engine, Special, TokenId, Tokenizer};
 use std::sync::Arc;
 
@@ -21,6 +21,12 @@ pub(crate) enum PromptSource {
         /// Tool definitions: a JSON list.
         tools: Option<Value>,
         enable_thinking: Option<bool>,
+        /// `low`, `medium`, `high`, …
+        think_level: Option<String>,
+        /// What stands around the model's thoughts.
+        thinking_tags: Option<ThinkingTags>,
+        /// Text behind a gap that the model is to fill; the last message is the text before it.
+        suffix: Option<String>,
         /// Tokens of an earlier exchange, put in front.
         context: Vec<TokenId>,
     },
@@ -30,8 +36,10 @@ pub(crate) enum PromptSource {
 #[derive(Debug)]
 pub(crate) struct Prompt {
     pub(crate) tokens: Vec<TokenId>,
-    /// Takes reasoning out of the answer, for models that reason.
-    pub(crate) splitter: Option<ThinkingSplitter>,
+    /// Takes the answer apart.
+    pub(crate) parser: AnswerParser,
+    /// Control tokens that `parser` must see.
+    pub(crate) shown: Vec<TokenId>,
 }
 
 /// Renders and tokenises.
@@ -43,13 +51,17 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
     let prompt = match source {
         PromptSource::Raw(text) => Prompt {
             tokens: tokenizer.encode_prompt(text),
-            splitter: None,
+            parser: AnswerParser::default(),
+            shown: Vec::new(),
         },
         PromptSource::Chat {
             template,
             messages,
             tools,
             enable_thinking,
+            think_level,
+            thinking_tags,
+            suffix,
             context,
         } => {
             let text_of = |token: Option<TokenId>| {
@@ -60,15 +72,17 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
                 tools: tools.as_ref(),
                 add_generation_prompt: true,
                 enable_thinking: *enable_thinking,
+                think_level: think_level.as_deref(),
+                suffix: suffix.as_deref(),
                 bos_token: &text_of(tokenizer.bos()),
                 eos_token: &text_of(tokenizer.eos()),
-                ..PromptInput::default()
             })?;
+            let calls = tools.as_ref().map(|tools| (template.tool_syntax(), tools));
+            let parser = AnswerParser::new(&text, thinking_tags.clone(), calls);
             Prompt {
                 tokens: encode_after(context, &text, tokenizer)?,
-                splitter: template
-                    .thinking_tags()
-                    .map(|tags| ThinkingSplitter::new(tags, &text)),
+                shown: control_tokens(parser.markers(), tokenizer),
+                parser,
             }
         }
     };
@@ -76,6 +90,19 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
         return Err(ApiError::bad_request("the prompt is empty"));
     }
     Ok(prompt)
+}
+
+/// The control tokens among `markers`.
+fn control_tokens(markers: &[String], tokenizer: &Tokenizer) -> Vec<TokenId> {
+    let single = markers.iter().filter_map(|marker| {
+        match tokenizer.encode(marker, Special::Recognise).as_slice() {
+            [token] if tokenizer.is_control(*token) && !tokenizer.is_end_of_generation(*token) => {
+                Some(*token)
+            }
+            _ => None,
+        }
+    });
+    single.collect()
 }
 
 /// The tokens of `text`, behind those of an earlier exchange, which has the beginning of the sequence already.

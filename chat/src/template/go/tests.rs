@@ -190,3 +190,82 @@ fn a_long_conversation_fits_the_budget() {
     let text = render(&data("qwen2.5-tools.gotmpl"), &conversation).unwrap();
     assert!(text.len() > 2_000_000);
 }
+
+/// A small, seeded generator: the same templates on every machine.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % n
+    }
+}
+
+/// Words, braces and single characters.
+fn pieces(source: &str) -> Vec<&str> {
+    let mut rest = source;
+    let mut pieces = Vec::new();
+    while let Some(first) = rest.chars().next() {
+        let word =
+            rest.trim_start_matches(|c: char| c.is_alphanumeric() || matches!(c, '.' | '$' | '_'));
+        let len = match rest.len() - word.len() {
+            0 if rest.starts_with("{{") || rest.starts_with("}}") => 2,
+            0 => first.len_utf8(),
+            len => len,
+        };
+        pieces.push(&rest[..len]);
+        rest = &rest[len..];
+    }
+    pieces
+}
+
+/// Templates with words deleted, doubled, swapped and put in: each renders or complains, and does so in time.
+#[test]
+fn mutated_templates_neither_panic_nor_hang() {
+    let conversations: Json = serde_json::from_str(&data("conversations.json")).unwrap();
+    let probes: BTreeMap<String, Vec<String>> = serde_json::from_str(&data("probes.json")).unwrap();
+    let mut sources: Vec<String> = probes.into_values().flatten().collect();
+    for name in [
+        "qwen2.5-tools",
+        "llama3.2-tools",
+        "gemma-instruct",
+        "thinking",
+        "command-r",
+    ] {
+        sources.push(data(&format!("{name}.gotmpl")));
+    }
+    let vocabulary: Vec<&str> = sources.iter().flat_map(|source| pieces(source)).collect();
+    let names: Vec<&String> = conversations.as_object().unwrap().keys().collect();
+    let mut random = Random(5);
+    let (mut n_rendered, mut n_refused) = (0, 0);
+    for _ in 0..4000 {
+        let mut words = pieces(&sources[random.below(sources.len())]);
+        for _ in 0..1 + random.below(4) {
+            if words.is_empty() {
+                break;
+            }
+            let (at, other) = (random.below(words.len()), random.below(words.len()));
+            match random.below(4) {
+                0 => drop(words.remove(at)),
+                1 => words.insert(at, words[other]),
+                2 => words.swap(at, other),
+                _ => words[at] = vocabulary[random.below(vocabulary.len())],
+            }
+        }
+        let conversation = &conversations[names[random.below(names.len())]];
+        match render(&words.concat(), conversation) {
+            Ok(_) => n_rendered += 1,
+            Err(error) => {
+                assert!(error.line > 0 && !error.message.is_empty());
+                n_refused += 1;
+            }
+        }
+    }
+    assert!(
+        n_rendered > 500 && n_refused > 500,
+        "{n_rendered} {n_refused}"
+    );
+}
