@@ -600,6 +600,7 @@ fn a_dropped_receiver_frees_the_engine_and_a_slow_one_loses_nothing() {
             ..SamplingParams::default()
         },
         stop: vec![],
+        shown: Vec::new(),
         max_tokens: None,
         context_length: usize::MAX,
     };

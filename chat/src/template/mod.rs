@@ -57,7 +57,7 @@ pub struct ChatTemplate {
 
 #[derive(Debug)]
 enum Language {
-    Jinja(Environment<'static>),
+    Jinja(Box<Environment<'static>>),
     Go(Box<GoTemplate>),
 }
 
@@ -165,7 +165,7 @@ impl ChatTemplate {
             .add_template_owned(NAME, environment::without_generation_tags(source))
             .map_err(|error| TemplateError::Syntax(describe(&error)))?;
         Ok(Self {
-            language: Language::Jinja(environment),
+            language: Language::Jinja(Box::new(environment)),
             traits: normalize::Traits::default(),
             thinking_tags: None,
             tool_syntax: ToolSyntax::of_template(source),

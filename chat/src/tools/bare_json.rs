@@ -25,7 +25,7 @@ pub(super) const ANY: Family = Family {
 fn body(region: Region<'_>, tools: &Tools) -> Body {
     match region.marker {
         "<|python_tag|>" => match json_prefix(region.text) {
-            JsonPrefix::Value(value, len) => match tools.from_json_list(&value) {
+            JsonPrefix::Value(value, len) => match tools.calls_in(&value) {
                 Some(calls) => Body::Calls(calls, len),
                 None => Body::Text,
             },
@@ -38,7 +38,7 @@ fn body(region: Region<'_>, tools: &Tools) -> Body {
             };
             match serde_json::from_str(json)
                 .ok()
-                .and_then(|value| tools.from_json_list(&value))
+                .and_then(|value| tools.calls_in(&value))
             {
                 Some(calls) => Body::Calls(calls, len),
                 None => Body::Text,
@@ -48,7 +48,7 @@ fn body(region: Region<'_>, tools: &Tools) -> Body {
             // the brace belongs to the value
             let text = format!("{brace}{}", region.text);
             match json_prefix(&text) {
-                JsonPrefix::Value(value, len) => match tools.from_json_list(&value) {
+                JsonPrefix::Value(value, len) => match tools.calls_in(&value) {
                     Some(calls) => Body::Calls(calls, len - brace.len()),
                     None => Body::Text,
                 },

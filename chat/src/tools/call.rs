@@ -71,10 +71,10 @@ impl Tools {
     }
 
     /// The call that a JSON object describes: a name, and arguments as an object, as a text that holds one, or none.
-    pub(super) fn from_json(&self, value: &Value) -> Option<ToolCall> {
+    pub(super) fn call_in(&self, value: &Value) -> Option<ToolCall> {
         let object = value.as_object()?;
         if let Some(inner) = object.get("function").filter(|inner| inner.is_object()) {
-            return self.from_json(inner);
+            return self.call_in(inner);
         }
         let name = ["name", "tool_name", "function"]
             .iter()
@@ -95,12 +95,12 @@ impl Tools {
     }
 
     /// The calls that a JSON object, or a list of them, describes; `None` when one of them is none.
-    pub(super) fn from_json_list(&self, value: &Value) -> Option<Vec<ToolCall>> {
+    pub(super) fn calls_in(&self, value: &Value) -> Option<Vec<ToolCall>> {
         match value {
             Value::Array(items) if !items.is_empty() => {
-                items.iter().map(|item| self.from_json(item)).collect()
+                items.iter().map(|item| self.call_in(item)).collect()
             }
-            single => Some(vec![self.from_json(single)?]),
+            single => Some(vec![self.call_in(single)?]),
         }
     }
 }

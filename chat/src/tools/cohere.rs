@@ -14,7 +14,7 @@ fn body(region: Region<'_>, tools: &Tools) -> Body {
         return Body::More;
     };
     let value = serde_json::from_str(json).ok();
-    match value.and_then(|value| tools.from_json_list(&value)) {
+    match value.and_then(|value| tools.calls_in(&value)) {
         Some(calls) => Body::Calls(calls, len),
         None => Body::Text,
     }

@@ -28,7 +28,7 @@ fn body(region: Region<'_>, tools: &Tools) -> Body {
         }
         match json_prefix(rest) {
             JsonPrefix::Value(value, value_len) => {
-                let Some(more) = tools.from_json_list(&value) else {
+                let Some(more) = tools.calls_in(&value) else {
                     return Body::Text;
                 };
                 calls.extend(more);

@@ -20,7 +20,7 @@ fn body(region: Region<'_>, tools: &Tools) -> Body {
         _ => "",
     };
     match json_prefix(region.text) {
-        JsonPrefix::Value(value, len) => match tools.from_json_list(&value) {
+        JsonPrefix::Value(value, len) => match tools.calls_in(&value) {
             Some(_) if !close.is_empty() && region.may_close(len, close) => Body::More,
             Some(calls) => Body::Calls(calls, region.with_close(len, close)),
             None => Body::Text,

@@ -22,7 +22,7 @@ fn body(region: Region<'_>, tools: &Tools) -> Body {
     }
     if text.starts_with(['[', '{']) {
         return match json_prefix(text) {
-            JsonPrefix::Value(value, len) => match tools.from_json_list(&value) {
+            JsonPrefix::Value(value, len) => match tools.calls_in(&value) {
                 Some(calls) => Body::Calls(calls, region.text.len() - text.len() + len),
                 None => Body::Text,
             },

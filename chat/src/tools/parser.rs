@@ -130,7 +130,7 @@ impl ToolCallParser {
         let anywhere = self.syntax.opens().iter().map(longest).max().unwrap_or(0);
         let rest = &self.held[self.start_len()..];
         let starts = |marker: &&'static str| marker.starts_with(rest);
-        if self.at_start && self.syntax.starts().iter().any(|marker| starts(marker)) {
+        if self.at_start && self.syntax.starts().iter().any(starts) {
             return self.held.len();
         }
         anywhere

@@ -11,7 +11,7 @@ mod prompt;
 
 pub(crate) use generation::{Event, Generation};
 pub(crate) use options::RunOptions;
-pub(crate) use prompt::{PromptSource, conversation, from_wire};
+pub(crate) use prompt::{ChatPrompt, PromptSource, conversation, from_wire};
 
 use crate::{
     catalog::Record,

@@ -15,21 +15,25 @@ pub(crate) enum PromptSource {
     /// Text as it is.
     Raw(String),
     /// A conversation.
-    Chat {
-        template: Arc<ChatTemplate>,
-        messages: Vec<Message>,
-        /// Tool definitions: a JSON list.
-        tools: Option<Value>,
-        enable_thinking: Option<bool>,
-        /// `low`, `medium`, `high`, …
-        think_level: Option<String>,
-        /// What stands around the model's thoughts.
-        thinking_tags: Option<ThinkingTags>,
-        /// Text behind a gap that the model is to fill; the last message is the text before it.
-        suffix: Option<String>,
-        /// Tokens of an earlier exchange, put in front.
-        context: Vec<TokenId>,
-    },
+    Chat(Box<ChatPrompt>),
+}
+
+/// A conversation and what its prompt is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct ChatPrompt {
+    pub(crate) template: Arc<ChatTemplate>,
+    pub(crate) messages: Vec<Message>,
+    /// Tool definitions: a JSON list.
+    pub(crate) tools: Option<Value>,
+    pub(crate) enable_thinking: Option<bool>,
+    /// `low`, `medium`, `high`, …
+    pub(crate) think_level: Option<String>,
+    /// What stands around the model's thoughts.
+    pub(crate) thinking_tags: Option<ThinkingTags>,
+    /// Text behind a gap that the model is to fill; the last message is the text before it.
+    pub(crate) suffix: Option<String>,
+    /// Tokens of an earlier exchange, put in front.
+    pub(crate) context: Vec<TokenId>,
 }
 
 /// A prompt, ready for the engine.
@@ -54,33 +58,25 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
             parser: AnswerParser::default(),
             shown: Vec::new(),
         },
-        PromptSource::Chat {
-            template,
-            messages,
-            tools,
-            enable_thinking,
-            think_level,
-            thinking_tags,
-            suffix,
-            context,
-        } => {
+        PromptSource::Chat(chat) => {
             let text_of = |token: Option<TokenId>| {
                 token.map_or_else(String::new, |t| tokenizer.token_text(t))
             };
-            let text = template.render(&PromptInput {
-                messages,
-                tools: tools.as_ref(),
+            let text = chat.template.render(&PromptInput {
+                messages: &chat.messages,
+                tools: chat.tools.as_ref(),
                 add_generation_prompt: true,
-                enable_thinking: *enable_thinking,
-                think_level: think_level.as_deref(),
-                suffix: suffix.as_deref(),
+                enable_thinking: chat.enable_thinking,
+                think_level: chat.think_level.as_deref(),
+                suffix: chat.suffix.as_deref(),
                 bos_token: &text_of(tokenizer.bos()),
                 eos_token: &text_of(tokenizer.eos()),
             })?;
-            let calls = tools.as_ref().map(|tools| (template.tool_syntax(), tools));
-            let parser = AnswerParser::new(&text, thinking_tags.clone(), calls);
+            let calls = chat.tools.as_ref();
+            let calls = calls.map(|tools| (chat.template.tool_syntax(), tools));
+            let parser = AnswerParser::new(&text, chat.thinking_tags.clone(), calls);
             Prompt {
-                tokens: encode_after(context, &text, tokenizer)?,
+                tokens: encode_after(&chat.context, &text, tokenizer)?,
                 shown: control_tokens(parser.markers(), tokenizer),
                 parser,
             }

@@ -5,7 +5,9 @@ use crate::{
     body::{LenientJson, non_empty},
     catalog::{Capability, Needs, Record},
     error::ApiError,
-    inference::{self, Event, Generation, Job, PromptSource, RunOptions, conversation, from_wire},
+    inference::{
+        self, ChatPrompt, Event, Generation, Job, PromptSource, RunOptions, conversation, from_wire,
+    },
     models::KeepFor,
     ndjson,
     state::App,
@@ -85,7 +87,7 @@ fn source(request: ChatRequest, record: &Record) -> Result<PromptSource, ApiErro
             .any(|m| m.tool_calls.is_some() || m.role == "tool"),
         thinking: request.think.is_some() && enable_thinking.is_some(),
     };
-    Ok(PromptSource::Chat {
+    Ok(PromptSource::Chat(Box::new(ChatPrompt {
         template: Arc::clone(record.template.choose(needs)?),
         messages,
         tools: tools.map(Value::Array),
@@ -94,7 +96,7 @@ fn source(request: ChatRequest, record: &Record) -> Result<PromptSource, ApiErro
         thinking_tags: record.template.thinking_tags(),
         suffix: None,
         context: Vec::new(),
-    })
+    })))
 }
 
 /// An assistant's turn as it comes about.

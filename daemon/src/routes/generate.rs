@@ -10,7 +10,7 @@ use crate::{
     catalog::{Capability, Needs, Record, Template},
     create::check_template,
     error::ApiError,
-    inference::{self, Event, Generation, Job, PromptSource, RunOptions, conversation},
+    inference::{self, ChatPrompt, Event, Generation, Job, PromptSource, RunOptions, conversation},
     models::KeepFor,
     ndjson,
     state::App,
@@ -119,7 +119,7 @@ async fn source(
         thinking: request.think.is_some() && enable_thinking.is_some(),
         ..Needs::default()
     };
-    Ok(PromptSource::Chat {
+    Ok(PromptSource::Chat(Box::new(ChatPrompt {
         template: Arc::clone(template.choose(needs)?),
         messages: conversation(system.as_deref(), stored, vec![user]),
         tools: None,
@@ -128,7 +128,7 @@ async fn source(
         thinking_tags: record.template.thinking_tags(),
         suffix,
         context,
-    })
+    })))
 }
 
 async fn streamed(
