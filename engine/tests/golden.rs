@@ -448,6 +448,7 @@ fn greedy(prompt: Vec<u32>, max_tokens: usize) -> GenerateRequest {
         prompt,
         sampling,
         stop: vec![],
+        shown: Vec::new(),
         max_tokens: Some(max_tokens),
         context_length: usize::MAX,
     }
@@ -540,6 +541,7 @@ fn a_dropped_receiver_frees_the_engine_and_a_slow_one_loses_nothing() {
             ..SamplingParams::default()
         },
         stop: vec![],
+        shown: Vec::new(),
         max_tokens: None,
         context_length: usize::MAX,
     };

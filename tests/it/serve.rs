@@ -157,6 +157,67 @@ fn chat_ml(messages: &Value) -> String {
     text + "<|im_start|>assistant\n"
 }
 
+/// Examples that leave a small model no choice, and a Go template that shows what it is given.
+const TOOL_TEMPLATE: &str = r#"{{ range .Tools }}Tool: {{ .Function.Name }}
+{{ end }}{{ range $i, $_ := .Messages }}{{ if eq .Role "user" }}<|im_start|>user
+What is the weather in Paris?<|im_end|>
+<|im_start|>assistant
+<tool_call>
+{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}
+</tool_call><|im_end|>
+<|im_start|>user
+What is the weather in Rome?<|im_end|>
+<|im_start|>assistant
+<tool_call>
+{"name": "get_weather", "arguments": {"city": "Rome", "days": 3}}
+</tool_call><|im_end|>
+<|im_start|>user
+{{ .Content }}<|im_end|>
+<|im_start|>assistant
+{{ else if .ToolCalls }}{{ end }}{{ end }}"#;
+
+#[test]
+fn a_models_tool_call_comes_back_as_one() {
+    let (_home, daemon) = with_starter();
+    let made =
+        json!({ "model": "tooled", "from": MODEL, "template": TOOL_TEMPLATE, "stream": false });
+    daemon.http().post("/api/create", &made).expect(200);
+    let show = daemon
+        .http()
+        .post("/api/show", &json!({ "model": "tooled" }))
+        .expect(200)
+        .json();
+    let capabilities = show["capabilities"].as_array().expect("a list");
+    assert!(capabilities.contains(&json!("tools")), "{capabilities:?}");
+    let ask = |tool: &str, stream: bool| {
+        let body = json!({ "model": "tooled", "stream": stream,
+            "messages": [{ "role": "user", "content": "What is the weather in Paris?" }],
+            "tools": [{ "type": "function", "function": { "name": tool, "parameters": { "type": "object", "properties": {} } } }],
+            "options": { "temperature": 0, "num_predict": 60 } });
+        daemon.http().post("/api/chat", &body).expect(200)
+    };
+    let whole = ask("get_weather", false).json();
+    let function = &whole["message"]["tool_calls"][0]["function"];
+    assert_eq!(function["index"], 0);
+    assert_eq!(function["name"], "get_weather");
+    assert_eq!(function["arguments"]["city"], "Paris");
+    assert_eq!(whole["message"]["content"], "");
+    let lines = ask("get_weather", true).lines();
+    let (last, chunks) = lines.split_last().unwrap();
+    assert_eq!(chunks.len(), 1, "nothing of the call is text: {chunks:?}");
+    let call = &chunks[0]["message"]["tool_calls"][0];
+    assert_eq!(&call["function"], function, "greedy: the same again");
+    let id = call["id"].as_str().expect("an id");
+    assert!(id.starts_with("call_"), "{id}");
+    assert_eq!(last["message"]["content"], "");
+    assert_eq!(last["done_reason"], "stop");
+    // a tool that was not offered is no call
+    let other = ask("another", false).json();
+    assert!(other["message"].get("tool_calls").is_none());
+    let content = other["message"]["content"].as_str().expect("a text");
+    assert!(content.starts_with("<tool_call>"), "{content:?}");
+}
+
 #[test]
 fn chat_streams_and_answers_whole() {
     let (_home, daemon) = with_starter();

@@ -63,7 +63,8 @@ impl Sequence {
         let started_at = Instant::now();
         Self {
             sampler: Sampler::new(&request.sampling, prompt),
-            text: TextStream::after(prompt, model.tokenizer(), request.stop.clone()),
+            text: TextStream::after(prompt, model.tokenizer(), request.stop.clone())
+                .showing(request.shown.clone()),
             stats: Stats {
                 n_prompt_tokens: prompt.len(),
                 n_cached_tokens: n_cached,
