@@ -44,6 +44,10 @@ pub struct PromptInput<'a> {
     pub add_generation_prompt: bool,
     /// `enable_thinking`, where the template reads it; `None` leaves it undefined.
     pub enable_thinking: Option<bool>,
+    /// `low`, `medium`, `high`, …, for templates that know levels.
+    pub think_level: Option<&'a str>,
+    /// Text after the gap that the model is to fill; the last message is the text before it.
+    pub suffix: Option<&'a str>,
     /// Text of the BOS token, "" when there is none.
     pub bos_token: &'a str,
     /// Text of the EOS token.

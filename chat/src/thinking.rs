@@ -3,34 +3,34 @@
 //! Chunks may split a tag anywhere: what may yet become a tag is held back, so that no part of one ever leaks. White
 //! space around tags is dropped. Only a block at the very start counts; later tags are ordinary text.
 
+use std::borrow::Cow;
+
 /// What stands around reasoning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThinkingTags {
     /// Opens it.
-    pub open: &'static str,
+    pub open: Cow<'static, str>,
     /// Closes it.
-    pub close: &'static str,
+    pub close: Cow<'static, str>,
 }
 
 /// Every pair that is known, by what templates mention.
-const KNOWN_TAGS: &[ThinkingTags] = &[
-    ThinkingTags {
-        open: "<think>",
-        close: "</think>",
-    },
-    ThinkingTags {
-        open: "[THINK]",
-        close: "[/THINK]",
-    },
+const KNOWN_TAGS: &[(&str, &str)] = &[
+    ("<think>", "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|channel>thought", "<channel|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<seed:think>", "</seed:think>"),
 ];
 
 impl ThinkingTags {
     /// The tags that a template mentions (it may split earlier answers at the closing one alone).
     pub fn of_template(source: &str) -> Option<Self> {
-        KNOWN_TAGS
-            .iter()
-            .copied()
-            .find(|tags| source.contains(tags.close))
+        let known = KNOWN_TAGS.iter().find(|(_, close)| source.contains(close));
+        known.map(|(open, close)| Self {
+            open: Cow::Borrowed(open),
+            close: Cow::Borrowed(close),
+        })
     }
 }
 
@@ -74,7 +74,7 @@ pub struct ThinkingSplitter {
 impl ThinkingSplitter {
     /// A splitter for the answer to `prompt`. A prompt that ends with the opening tag starts it inside.
     pub fn new(tags: ThinkingTags, prompt: &str) -> Self {
-        let inside = prompt.trim_end().ends_with(tags.open);
+        let inside = prompt.trim_end().ends_with(&*tags.open);
         Self {
             tags,
             state: if inside {
@@ -115,7 +115,7 @@ impl ThinkingSplitter {
         match self.state {
             State::Start => {
                 let text = self.held.trim_start();
-                if let Some(rest) = text.strip_prefix(self.tags.open) {
+                if let Some(rest) = text.strip_prefix(&*self.tags.open) {
                     self.held = rest.to_owned();
                     self.state = State::AfterOpen;
                     return true;
@@ -139,13 +139,13 @@ impl ThinkingSplitter {
                 true
             }
             State::Thinking => {
-                if let Some(at) = self.held.find(self.tags.close) {
+                if let Some(at) = self.held.find(&*self.tags.close) {
                     split.thinking.push_str(self.held[..at].trim_end());
                     self.held.drain(..at + self.tags.close.len());
                     self.state = State::AfterClose;
                     return true;
                 }
-                let possible_tag = longest_prefix_at_end(&self.held, self.tags.close);
+                let possible_tag = longest_prefix_at_end(&self.held, &self.tags.close);
                 let certain = self.held[..self.held.len() - possible_tag].trim_end().len();
                 split.thinking.extend(self.held.drain(..certain));
                 false
@@ -171,7 +171,10 @@ fn longest_prefix_at_end(text: &str, tag: &str) -> usize {
 mod tests {
     use super::*;
 
-    const TAGS: ThinkingTags = KNOWN_TAGS[0];
+    const TAGS: ThinkingTags = ThinkingTags {
+        open: Cow::Borrowed("<think>"),
+        close: Cow::Borrowed("</think>"),
+    };
 
     /// Feeds `text` in chunks of every size; each way must give the same.
     #[track_caller]

@@ -10,7 +10,7 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 use slm_api::ollama::{Details, Message};
-use slm_chat::ChatTemplate;
+use slm_chat::{ChatTemplate, ThinkingTags};
 use slm_registry::{Descriptor, Digest, Manifest, MediaType, ModelEntry, ModelName, Store};
 use std::{
     collections::HashMap,
@@ -27,6 +27,7 @@ pub(crate) enum Capability {
     Completion,
     Embedding,
     Tools,
+    Insert,
     Thinking,
 }
 
@@ -36,6 +37,7 @@ impl Capability {
             Self::Completion => "completion",
             Self::Embedding => "embedding",
             Self::Tools => "tools",
+            Self::Insert => "insert",
             Self::Thinking => "thinking",
         }
     }
@@ -47,33 +49,76 @@ pub(crate) struct Template {
     /// Its text; "" when the model has none.
     pub(crate) source: String,
     /// Compiled, or why it cannot be used.
-    pub(crate) compiled: Result<Arc<ChatTemplate>, String>,
+    compiled: Result<Arc<ChatTemplate>, String>,
+    /// The template of the weights' file, where another one stands in front of it. It serves requests that need what the
+    /// other one lacks.
+    of_file: Option<Arc<ChatTemplate>>,
+}
+
+/// What a request needs of a template.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Needs {
+    /// Definitions of tools.
+    pub(crate) tools: bool,
+    /// Calls of tools earlier in the conversation.
+    pub(crate) tool_calls: bool,
+    /// Thinking on or off, as the request says.
+    pub(crate) thinking: bool,
+}
+
+impl Needs {
+    fn are_met_by(self, template: &ChatTemplate) -> bool {
+        (!self.tools || template.supports_tools())
+            && (!self.tool_calls || template.supports_tool_calls())
+            && (!self.thinking || template.supports_thinking())
+    }
 }
 
 impl Template {
-    /// Compiles a Jinja template.
-    pub(crate) fn jinja(source: &str) -> Self {
+    /// Compiles a template, in Jinja or in Go's language.
+    pub(crate) fn parse(source: &str) -> Self {
         Self {
             source: source.to_owned(),
-            compiled: ChatTemplate::jinja(source)
+            compiled: ChatTemplate::parse(source)
                 .map(Arc::new)
                 .map_err(|error| error.to_string()),
+            of_file: None,
         }
     }
+
     fn plain() -> Self {
         Self {
             source: String::new(),
             compiled: Ok(Arc::new(ChatTemplate::plain())),
+            of_file: None,
         }
     }
-    /// The template, ready to render.
+
+    /// The template for a request with these needs.
     ///
     /// # Errors
-    /// When it does not parse.
-    pub(crate) fn ready(&self) -> Result<&Arc<ChatTemplate>, ApiError> {
-        self.compiled
-            .as_ref()
-            .map_err(|reason| ApiError::bad_request(reason.clone()))
+    /// When there is none that parses.
+    pub(crate) fn choose(&self, needs: Needs) -> Result<&Arc<ChatTemplate>, ApiError> {
+        match (&self.compiled, &self.of_file) {
+            (Ok(own), Some(of_file)) if !needs.are_met_by(own) && needs.are_met_by(of_file) => {
+                Ok(of_file)
+            }
+            (Ok(own), _) => Ok(own),
+            (Err(_), Some(of_file)) => Ok(of_file),
+            (Err(reason), None) => Err(ApiError::bad_request(reason.clone())),
+        }
+    }
+
+    /// What stands around thoughts in the text of this model.
+    pub(crate) fn thinking_tags(&self) -> Option<ThinkingTags> {
+        self.all()
+            .find_map(|template| template.thinking_tags().cloned())
+    }
+
+    /// Each that parses, the one in force first.
+    fn all(&self) -> impl Iterator<Item = &ChatTemplate> {
+        let own = self.compiled.as_ref().ok();
+        own.into_iter().chain(&self.of_file).map(Arc::as_ref)
     }
 }
 
@@ -242,58 +287,36 @@ impl Catalog {
     }
 }
 
-/// A Jinja template layer, else the file's own template, else none. Layers in Go's template language, which models of
-/// Ollama's registry carry beside the file's own template, cannot be rendered yet.
+/// The template layer, else the file's own template, else none. A layer in Jinja is somebody's decision for this very
+/// file; one in Go's language may know less than the file's own, which then helps out.
 fn choose_template(layer: Option<String>, of_file: Option<&str>) -> Template {
     match (layer, of_file) {
-        (Some(source), _) if !is_go_template(&source) => Template::jinja(&source),
-        (_, Some(source)) => Template::jinja(source),
-        (Some(source), None) => Template {
-            source,
-            compiled: Err(
-                "the model's only chat template is written in Go's template language, which cannot be rendered yet; create the model again with a Jinja TEMPLATE"
-                    .into(),
-            ),
+        (Some(source), of_file) => Template {
+            of_file: of_file
+                .filter(|of_file| *of_file != source)
+                .and_then(|of_file| ChatTemplate::parse(of_file).ok())
+                .map(Arc::new),
+            ..Template::parse(&source)
         },
+        (None, Some(of_file)) => Template::parse(of_file),
         (None, None) => Template::plain(),
     }
-}
-
-/// Whether a template is written in Go's language rather than in Jinja: it names fields with a leading dot, or uses
-/// statements inside of `{{ }}`.
-pub(crate) fn is_go_template(source: &str) -> bool {
-    const STATEMENTS: &[&str] = &[
-        "if", "else", "end", "range", "with", "define", "template", "block", "break", "continue",
-    ];
-    source.split("{{").skip(1).any(|action| {
-        let action = action.split("}}").next().unwrap_or_default();
-        let action = action.trim_start_matches('-').trim_start();
-        let word = action
-            .split(|c: char| c.is_whitespace() || c == '-')
-            .next()
-            .unwrap_or_default();
-        action.starts_with(['.', '$'])
-            || action.starts_with("/*")
-            || STATEMENTS.contains(&word)
-            || action.contains(" .")
-            || action.contains(" $")
-    }) && !source.contains("{%")
 }
 
 fn capabilities(gguf: &GgufFacts, template: &Template) -> Vec<Capability> {
     if gguf.is_embedding {
         return vec![Capability::Embedding];
     }
-    let mut capabilities = vec![Capability::Completion];
-    if let Ok(template) = &template.compiled {
-        if template.supports_tools() {
-            capabilities.push(Capability::Tools);
-        }
-        if template.supports_thinking() {
-            capabilities.push(Capability::Thinking);
-        }
-    }
-    capabilities
+    let has = |can: fn(&ChatTemplate) -> bool| template.all().any(can);
+    let others = [
+        (Capability::Tools, has(ChatTemplate::supports_tools)),
+        (Capability::Insert, has(ChatTemplate::supports_insert)),
+        (Capability::Thinking, has(ChatTemplate::supports_thinking)),
+    ];
+    let others = others.into_iter().filter(|(_, can)| *can);
+    std::iter::once(Capability::Completion)
+        .chain(others.map(|(capability, _)| capability))
+        .collect()
 }
 
 /// What a config blob says about capabilities, for lists that do not read the model.
@@ -327,43 +350,50 @@ pub(crate) fn new_config(
 mod tests {
     use super::*;
 
+    const GO: &str = "{{ range .Messages }}{{ .Content }}{{ end }}";
+    const GO_TOOLS: &str =
+        "{{ .Tools }}{{ range .Messages }}{{ .Content }}{{ .ToolCalls }}{{ end }}";
+    const JINJA: &str = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    const JINJA_TOOLS: &str = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}{{ m.tool_calls }}{% endfor %}{{ tools }}";
+
     #[test]
-    fn go_and_jinja_are_told_apart() {
-        for go in [
-            "{{ .Prompt }}",
-            "{{- if .System }}{{ .System }}{{ end }}",
-            "{{ range $i, $m := .Messages }}{{ end }}",
-            "{{/* a comment */}}x",
-            "<s>{{ if or .System .Tools }}",
-        ] {
-            assert!(is_go_template(go), "{go}");
-        }
-        for jinja in [
-            "{{ messages[0].content }}",
-            "{% for m in messages %}{{ m.content }}{% endfor %}",
-            "{{- bos_token }}",
-            "{% if x %}{{ x ~ ' .5' }}{% endif %}",
-            "plain text",
-        ] {
-            assert!(!is_go_template(jinja), "{jinja}");
-        }
+    fn the_layer_is_in_force_and_the_files_own_template_helps_out() {
+        let tools = Needs {
+            tools: true,
+            ..Needs::default()
+        };
+        let thinking = Needs {
+            thinking: true,
+            ..Needs::default()
+        };
+        let uses_file = |layer: &str, of_file: &str, needs: Needs| {
+            let template = choose_template(Some(layer.into()), Some(of_file));
+            let chosen = template.choose(needs).unwrap();
+            template
+                .of_file
+                .as_ref()
+                .is_some_and(|file| Arc::ptr_eq(file, chosen))
+        };
+        assert!(!uses_file(GO, JINJA_TOOLS, Needs::default()));
+        assert!(uses_file(GO, JINJA_TOOLS, tools));
+        assert!(uses_file(GO, JINJA_TOOLS, thinking));
+        assert!(!uses_file(GO, JINJA, tools));
+        assert!(!uses_file(GO_TOOLS, JINJA_TOOLS, tools));
+        assert!(uses_file("{{ if .Messages }}", JINJA, Needs::default()));
+        assert!(!uses_file(JINJA, JINJA, Needs::default()));
+        let template = choose_template(Some(GO.into()), Some(JINJA_TOOLS));
+        assert_eq!(template.source, GO);
+        assert_eq!(template.thinking_tags().unwrap().open, "<think>");
+        assert_eq!(choose_template(None, Some(JINJA)).source, JINJA);
+        assert_eq!(choose_template(None, None).source, "");
     }
 
     #[test]
-    fn the_files_own_template_stands_in_for_one_in_go() {
-        let jinja = "{% for m in messages %}{{ m.content }}{% endfor %}";
-        let chosen = choose_template(Some("{{ .Prompt }}".into()), Some(jinja));
-        assert_eq!(chosen.source, jinja);
-        let chosen = choose_template(Some("{{ .Prompt }}".into()), None);
-        assert!(
-            chosen
-                .ready()
-                .unwrap_err()
-                .message()
-                .contains("Go's template language")
+    fn a_layer_that_does_not_parse_says_so_where_nothing_helps_out() {
+        let template = choose_template(Some("{{ if .Messages }}".into()), None);
+        assert_eq!(
+            template.choose(Needs::default()).unwrap_err().message(),
+            "the chat template does not parse: `if` is not closed; add `{{ end }}` (line 1 of the template)"
         );
-        let chosen = choose_template(Some(jinja.into()), Some("other"));
-        assert_eq!(chosen.source, jinja);
-        assert_eq!(choose_template(None, None).source, "");
     }
 }

@@ -4,11 +4,7 @@
 //! before the manifest is written.
 
 use crate::{
-    catalog::{self, is_go_template},
-    details::GgufFacts,
-    error::ApiError,
-    inference::RunOptions,
-    routes::model_name,
+    catalog, details::GgufFacts, error::ApiError, inference::RunOptions, routes::model_name,
     state::App,
 };
 use serde_json::{Map, Value, json};
@@ -380,14 +376,9 @@ fn only_file(files: &Map<String, Value>) -> Result<Digest, ApiError> {
 /// A template that somebody writes for us must be one that we can run.
 ///
 /// # Errors
-/// A Go template, or Jinja that does not parse.
+/// It does not parse.
 pub(crate) fn check_template(source: &str) -> Result<(), ApiError> {
-    if is_go_template(source) {
-        return Err(ApiError::bad_request(
-            "template error: this TEMPLATE is written in Go's template language, which is not supported yet; write it in Jinja, or leave it out to use the model's own",
-        ));
-    }
-    slm_chat::ChatTemplate::jinja(source)
+    slm_chat::ChatTemplate::parse(source)
         .map(drop)
         .map_err(|error| ApiError::bad_request(format!("template error: {error}")))
 }

@@ -315,6 +315,7 @@ fn an_encoder_writes_no_text() {
             sampling: SamplingParams::default(),
             stop: vec![],
             max_tokens: Some(1),
+            shown: vec![],
             context_length: 100,
         })
         .unwrap();
@@ -348,6 +349,7 @@ fn a_decoder_writes_and_makes_vectors_at_once() {
             },
             stop: vec![],
             max_tokens: Some(50),
+            shown: vec![],
             context_length: 100,
         })
         .unwrap();

@@ -8,7 +8,11 @@
     reason = "differences, which a failed test shows"
 )]
 
-use serde_json::Value;
+mod common;
+
+use common::{
+    Difference, Rewrite, all_logits, argmax, difference, golden, ids, reference, rewritten,
+};
 use slm_engine::{
     Engine, GenerateRequest, KvCache, KvType, LoadError, LoadOptions, Model, SamplingParams,
     StepResult, StopReason,
@@ -17,71 +21,6 @@ use slm_engine::{
 use slm_gguf::{Gguf, Writer};
 use std::path::PathBuf;
 use tokio::sync::mpsc::Receiver;
-
-fn golden(file: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/data/golden")
-        .join(file)
-}
-
-fn reference(name: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(golden(&format!("{name}.json"))).unwrap()).unwrap()
-}
-
-fn ids(value: &Value) -> Vec<u32> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|v| v.as_u64().unwrap() as u32)
-        .collect()
-}
-
-fn argmax(logits: &[f32]) -> u32 {
-    (0..logits.len())
-        .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
-        .unwrap() as u32
-}
-
-/// Logits of every position, the prompt fed in steps of `chunk` tokens.
-fn all_logits(model: &Model, tokens: &[u32], chunk: usize) -> Vec<Vec<f32>> {
-    let (mut cache, mut scratch, mut logits) =
-        (model.decoder().new_cache(), Scratch::default(), vec![]);
-    let n_vocab = model.decoder().spec().vocab_size;
-    let mut rows = vec![];
-    for part in tokens.chunks(chunk) {
-        model
-            .decoder()
-            .forward(&mut cache, &mut scratch, part, LogitsFor::All, &mut logits);
-        rows.extend(logits.chunks_exact(n_vocab).map(<[f32]>::to_vec));
-    }
-    rows
-}
-
-/// Differences from the reference over all listed logits.
-struct Difference {
-    max: f32,
-    rms: f32,
-}
-
-fn difference(rows: &[Vec<f32>], expected: &Value) -> Difference {
-    let (mut max, mut squares, mut n) = (0f32, 0f64, 0);
-    for (position, logits) in expected["logits"].as_object().unwrap() {
-        let row = &rows[position.parse::<usize>().unwrap()];
-        let logits = logits.as_array().unwrap();
-        assert_eq!(row.len(), logits.len(), "position {position}");
-        for (value, expected) in row.iter().zip(logits) {
-            let diff = (value - expected.as_f64().unwrap() as f32).abs();
-            assert!(diff.is_finite());
-            max = max.max(diff);
-            squares += f64::from(diff).powi(2);
-            n += 1;
-        }
-    }
-    assert!(n > 0);
-    let rms = (squares / f64::from(n)).sqrt() as f32;
-    Difference { max, rms }
-}
 
 #[track_caller]
 fn check(name: &str, kv_type: KvType, tolerance: f32) {
@@ -203,38 +142,26 @@ fn granite_with_its_factors_matches_the_reference() {
 }
 
 #[test]
-fn phi3_with_short_factors_matches_the_reference() {
-    for kv_type in [KvType::F32, KvType::F16] {
+fn qwen3moe_with_its_experts_matches_the_reference() {
+    check("qwen3moe", KvType::F32, 1e-3);
+    check("qwen3moe", KvType::F16, 0.15);
+}
+
+/// Whatever context is set aside for them.
+#[test]
+fn phi3_rotates_short_sequences_with_the_short_factors() {
+    for (kv_type, context_length) in [
+        (KvType::F32, Some(256)),
+        (KvType::F16, Some(256)),
+        (KvType::F32, None),
+    ] {
         let options = LoadOptions {
             kv_type,
-            context_length: Some(256),
+            context_length,
             ..LoadOptions::default()
         };
         let tolerance = if kv_type == KvType::F32 { 1e-3 } else { 0.15 };
         check_loaded("phi3", &options, tolerance, tolerance);
-    }
-}
-
-/// The reference for short contexts says how far its logits move when the factors are mixed up.
-#[test]
-fn phi3_takes_the_long_factors_when_the_context_is_longer_than_the_original_one() {
-    let expected = reference("phi3");
-    let prompt = ids(&expected["prompt_tokens"]);
-    let wrong = "long factors used for short ones and back";
-    let moved = expected["sensitivity"][wrong]["max_abs_change"]
-        .as_f64()
-        .unwrap();
-    for (context_length, is_long) in [(Some(1), false), (Some(257), true), (None, true)] {
-        let options = LoadOptions {
-            kv_type: KvType::F32,
-            context_length,
-            ..LoadOptions::default()
-        };
-        let model = Model::load(&golden("phi3.gguf"), &options).unwrap();
-        let rows = all_logits(&model, &prompt, prompt.len());
-        let max = f64::from(difference(&rows, &expected).max);
-        assert_eq!(max > 0.5 * moved, is_long, "{context_length:?}: {max}");
-        assert_eq!(max < 1e-3, !is_long, "{context_length:?}: {max}");
     }
 }
 
@@ -276,6 +203,8 @@ fn tensors_of_a_family_are_missed_by_name() {
         ("gemma2", "blk.3.post_ffw_norm.weight"),
         ("smollm3", "blk.3.attn_q.weight"),
         ("granite", "blk.1.ffn_norm.weight"),
+        ("qwen3moe", "blk.1.ffn_gate_inp.weight"),
+        ("qwen3moe", "blk.0.ffn_up_exps.weight"),
         ("phi3", "blk.0.ffn_up.weight"),
         ("phi3", "rope_factors_long.weight"),
         ("bitnet", "blk.1.attn_sub_norm.weight"),
@@ -314,18 +243,7 @@ fn tensors_of_a_family_are_missed_by_name() {
 
 /// A tiny model with one more key.
 fn with_key(model: &str, put: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-    let file = std::fs::read(golden(&format!("{model}.gguf"))).unwrap();
-    let gguf = Gguf::parse(&file).unwrap();
-    let mut writer = Writer::new();
-    for (key, value) in gguf.metadata().iter() {
-        writer.put_value(key, value);
-    }
-    put(&mut writer);
-    for info in gguf.tensors() {
-        let data = gguf.tensor_data(info);
-        writer.tensor(info.name, info.tensor_type, &info.shape, data);
-    }
-    writer.finish().unwrap()
+    rewritten(model, &Rewrite::default(), put)
 }
 
 #[test]
@@ -480,9 +398,9 @@ const RECURRENT: [&str; 2] = ["lfm2", "qwen35"];
 
 #[test]
 fn steps_of_any_size_and_any_number_of_threads_give_the_same_bits() {
-    for name in ["llama", "gemma4"].iter().chain(&RECURRENT) {
-        let expected = reference(name);
-        let prompt = ids(&expected["prompt_tokens"]);
+    let names = ["llama", "qwen3moe", "gemma4"];
+    for name in names.iter().chain(&RECURRENT) {
+        let prompt = ids(&reference(name)["prompt_tokens"]);
         let load = |n_threads| {
             let options = LoadOptions {
                 n_threads: Some(n_threads),
@@ -496,7 +414,7 @@ fn steps_of_any_size_and_any_number_of_threads_give_the_same_bits() {
             for chunk in [1, 3, 17] {
                 assert!(
                     all_logits(&model, &prompt, chunk) == whole,
-                    "{name}, {n_threads} threads, steps of {chunk}"
+                    "{name}: {n_threads} threads, steps of {chunk}"
                 );
             }
         }
@@ -635,6 +553,7 @@ fn greedy(prompt: Vec<u32>, max_tokens: usize) -> GenerateRequest {
         prompt,
         sampling,
         stop: vec![],
+        shown: Vec::new(),
         max_tokens: Some(max_tokens),
         context_length: usize::MAX,
     }
@@ -727,6 +646,7 @@ fn a_dropped_receiver_frees_the_engine_and_a_slow_one_loses_nothing() {
             ..SamplingParams::default()
         },
         stop: vec![],
+        shown: Vec::new(),
         max_tokens: None,
         context_length: usize::MAX,
     };

@@ -25,10 +25,11 @@ const MIN_ENTRY_BYTES: usize = 8 + 1 + 4 + 1;
 /// Fewest bytes of a tensor's row: length of the name, number of dimensions, type, offset.
 const MIN_TENSOR_BYTES: usize = 8 + 4 + 4 + 8;
 
-/// A parsed file. Borrows `bytes`.
+/// A parsed file, or several that make one model. Borrows their bytes.
 #[derive(Debug)]
 pub struct Gguf<'a> {
-    bytes: &'a [u8],
+    /// The file, and those that were joined to it.
+    files: Vec<&'a [u8]>,
     version: u32,
     metadata: Metadata<'a>,
     tensors: Vec<TensorInfo<'a>>,
@@ -67,7 +68,7 @@ impl<'a> Gguf<'a> {
         let tensor_index = index_tensors(&tensors)?;
         check_overlap(&tensors)?;
         Ok(Self {
-            bytes,
+            files: vec![bytes],
             version: header.version,
             metadata,
             tensors,
@@ -97,12 +98,32 @@ impl<'a> Gguf<'a> {
             .map(|&index| &self.tensors[index])
     }
 
-    /// The bytes of a tensor of this file, checked at parse time to be inside it.
+    /// The bytes of a tensor of this model, checked at parse time to be inside its file.
     ///
     /// # Panics
     /// When `info` is of another, longer file.
     pub fn tensor_data(&self, info: &TensorInfo<'a>) -> &'a [u8] {
-        &self.bytes[info.offset..][..info.size_bytes]
+        &self.files[info.file][info.offset..][..info.size_bytes]
+    }
+
+    /// Adds the tensors of another file of the same model. Its metadata is let go: that of the first file counts.
+    ///
+    /// # Errors
+    /// When both files have a tensor of the same name; what was joined by then is of no use.
+    pub fn join(&mut self, other: Gguf<'a>) -> Result<(), Error> {
+        let n_files = self.files.len();
+        self.files.extend(other.files);
+        for mut info in other.tensors {
+            info.file += n_files;
+            let index = self.tensors.len();
+            if self.tensor_index.insert(info.name, index).is_some() {
+                return Err(Error::DuplicateTensor {
+                    name: shown(info.name),
+                });
+            }
+            self.tensors.push(info);
+        }
+        Ok(())
     }
 
     /// Which part of a split model this is; `None` for a model in one file.
@@ -263,6 +284,7 @@ impl<'a> Reader<'a> {
             name,
             shape,
             tensor_type,
+            file: 0,
             offset,
             size_bytes,
         })

@@ -202,6 +202,8 @@ pub struct TensorInfo<'a> {
     pub shape: Vec<u64>,
     /// Storage type.
     pub tensor_type: TensorType,
+    /// Which of a model's files it is in.
+    pub(crate) file: usize,
     /// Offset of the first byte from the start of the file.
     pub(crate) offset: usize,
     /// Length in bytes.

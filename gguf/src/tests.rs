@@ -521,6 +521,37 @@ fn shards() {
 }
 
 #[test]
+fn joined_files_have_the_tensors_of_all_and_none_twice() {
+    let file = |name: &str, data: [u8; 8]| {
+        let mut writer = Writer::new();
+        writer.put("general.name", name);
+        writer.tensor(name, TensorType::F32, &[2], &data[..]);
+        writer.finish().unwrap()
+    };
+    let files = [
+        file("a", [1; 8]),
+        file("long.name.weight", [2; 8]),
+        file("c", [3; 8]),
+    ];
+    let [first, second, third] = files.each_ref().map(|file| Gguf::parse(file).unwrap());
+    let mut joined = first;
+    joined.join(second).unwrap();
+    joined.join(third).unwrap();
+    assert_eq!(joined.tensors().len(), 3);
+    for (name, value) in [("a", 1), ("long.name.weight", 2), ("c", 3)] {
+        let info = joined.tensor(name).unwrap();
+        assert_eq!(
+            (info.name, joined.tensor_data(info)),
+            (name, &[value; 8][..])
+        );
+    }
+    assert_eq!(joined.metadata().string("general.name").unwrap(), "a");
+    let again = Gguf::parse(&files[1]).unwrap();
+    let error = joined.join(again).unwrap_err();
+    assert!(matches!(error, Error::DuplicateTensor { name } if name == "long.name.weight"));
+}
+
+#[test]
 fn reading_undoes_writing() {
     for seed in 0..300 {
         let mut rng = fastrand::Rng::with_seed(seed);

@@ -7,19 +7,16 @@
 //! |---|---|---|
 //! | 0..8 | codes: four bytes of values `4f..4f+4` | the same |
 //! | 8 | `d`, what a code of one means | the same, common to 256 values |
-//! | 9 | `d · Σ codes` | the same |
-//! | 10, 11 | `−8 Σ`, `−16 Σ` codes | `d · Σ codes` of the first and second 16 |
-//! | 12 | `−128 Σ` codes | `−32 Σ` codes of the first 16, and 13 of the second |
-//! | 13 | `−12 Σ` codes | see 12 |
-//! | 14 | `−Σ` codes | `−4 Σ` codes of the first 16, and 15 of the second |
-//! | 16 | – | `−128 Σ` codes |
-//! | 17 | – | `−Σ` codes |
+//! | 9 | `d · Σ codes` | `Σ codes` of the first and second 16, as two numbers of 16 bits |
+//! | 10..15 | `−8 Σ`, `−16 Σ`, `−128 Σ`, `−12 Σ`, `−Σ` codes | – |
 //!
-//! The negative sums start a kernel's accumulator: unsigned codes with an offset then cost nothing more. Rounding
+//! The negative sums start a kernel's accumulator: unsigned codes with an offset then cost next to nothing more. Rounding
 //! follows the reference implementation, so that its texts come out: `Block32` is its `Q8_0` and `Q8_1` (scale and sum
 //! rounded to half floats, codes by the unrounded scale, ties to even), `Block256` its `Q8_K`. `Float` is the values
 //! themselves, `[value][column of the group]`. `I2_S` takes `Block32` too, where BitNet's own program has one scale for all
 //! of a token's values: rounding by 32 is the finer of the two.
+
+use std::ops::Range;
 
 use crate::half_float::round_to_f16;
 use crate::layout::CHUNK;
@@ -49,26 +46,22 @@ impl RecordKind {
 }
 
 pub(crate) const BLOCK32_FIELDS: usize = 15;
-pub(crate) const BLOCK256_FIELDS: usize = 18;
+pub(crate) const BLOCK256_FIELDS: usize = 10;
 /// The field of `d`.
 pub(crate) const SCALE: usize = 8;
-/// The field of `d · Σ codes`.
+/// The field of `d · Σ codes` (`Block32`).
 pub(crate) const SUM: usize = 9;
-/// The field of `d · Σ codes` of the first 16 (`Block256`).
-pub(crate) const HALF_SUMS: usize = 10;
+/// The field of the two sums of `Block256`.
+pub(crate) const PAIR_OF_SUMS: usize = 9;
 
-/// The field that starts the accumulator of codes with `offset`.
-pub(crate) const fn offset_field(kind: RecordKind, offset: i32) -> usize {
-    match (kind, offset) {
-        (RecordKind::Block32, 8) => 10,
-        (RecordKind::Block32, 16) => 11,
-        (RecordKind::Block32, 128) => 12,
-        (RecordKind::Block256, 32) => 12,
-        (RecordKind::Block256, 4) => 14,
-        (RecordKind::Block32, 12) => 13,
-        (RecordKind::Block32, 1) => 14,
-        (RecordKind::Block256, 128) => 16,
-        (RecordKind::Block256, 1) => 17,
+/// The field of `Block32` that starts the accumulator of codes with `offset`.
+pub(crate) const fn offset_field(offset: i32) -> usize {
+    match offset {
+        8 => 10,
+        16 => 11,
+        128 => 12,
+        12 => 13,
+        1 => 14,
         _ => panic!("records carry no sum for this offset"),
     }
 }
@@ -80,12 +73,11 @@ pub(crate) struct Group {
     pub(crate) width: usize,
 }
 
-/// Cuts `n_columns` into the widest groups of `widths`, which descend to 1.
-pub(crate) fn cut_into_groups(n_columns: usize, widths: &[usize], groups: &mut Vec<Group>) {
-    groups.clear();
-    let mut first = 0;
+/// Cuts `columns` into the widest groups of `widths`, which descend to 1, and adds them to `groups`.
+pub(crate) fn cut_into_groups(columns: Range<usize>, widths: &[usize], groups: &mut Vec<Group>) {
+    let mut first = columns.start;
     for &width in widths {
-        while n_columns - first >= width {
+        while columns.end - first >= width {
             groups.push(Group { first, width });
             first += width;
         }
@@ -187,15 +179,9 @@ unsafe fn write_block256<T: Tier>(x: &[f32], record: *mut u32, stride: usize) {
             let sums = write_codes::<T>(values, inverse, record, stride);
             let field = |index: usize, bits: u32| record.add(index * stride).write(bits);
             field(SCALE, d.to_bits());
-            field(SUM, (d * sums[0].wrapping_add(sums[1]) as f32).to_bits());
-            for (half, sum) in sums.into_iter().enumerate() {
-                field(HALF_SUMS + half, (d * sum as f32).to_bits());
-                field(12 + half, (-32i32).wrapping_mul(sum) as u32);
-                field(14 + half, (-4i32).wrapping_mul(sum) as u32);
-            }
-            let sum = sums[0].wrapping_add(sums[1]);
-            field(16, (-128i32).wrapping_mul(sum) as u32);
-            field(17, sum.wrapping_neg() as u32);
+            // A sum is of 16 codes within ±127.
+            let [first, second] = sums.map(|sum| u32::from(sum as i16 as u16));
+            field(PAIR_OF_SUMS, first | second << 16);
         }
     }
 }
@@ -235,13 +221,14 @@ mod tests {
     fn groups_cover_all_columns_once() {
         let mut groups = Vec::new();
         for n_columns in 0..60 {
-            cut_into_groups(n_columns, &[12, 8, 4, 2, 1], &mut groups);
-            let mut next = 0;
+            groups.clear();
+            cut_into_groups(5..5 + n_columns, &[12, 8, 4, 2, 1], &mut groups);
+            let mut next = 5;
             for group in &groups {
                 assert_eq!(group.first, next);
                 next += group.width;
             }
-            assert_eq!(next, n_columns);
+            assert_eq!(next, 5 + n_columns);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use crate::KvLayer;
 use crate::half_float::round_to_f16;
-use crate::kv::{BLOCK, Store, TILE_POSITIONS, Tiles};
+use crate::kv::{BLOCK, Store, TILE_POSITIONS, Tiles, VECTOR_DIMS};
 use crate::memory::{Scratch, Shared};
 use crate::ops;
 use crate::pool::Pool;
@@ -25,6 +25,9 @@ const MAX_PARTIALS_BYTES: usize = 64 << 20;
 const MAX_ROWS: usize = 12;
 /// Rows times dimensions of a head computed together at most.
 const MAX_ROW_VALUES: usize = 3072;
+
+/// Runs of tokens that go over a block of positions together.
+const BATCH: usize = 8;
 
 /// What one call of [`Compute::attention`](crate::Compute::attention) computes.
 #[derive(Clone, Copy, Debug)]
@@ -73,8 +76,10 @@ const PARTIAL_HEAD: usize = 2 * MAX_ROWS;
 /// The kernels of a tier.
 #[derive(Clone, Copy)]
 pub(crate) struct Kernels {
-    /// Attention of a task over one block of positions, into a partial.
-    pub(crate) block: unsafe fn(&Task<'_>, usize, *mut f32),
+    /// Lays the queries of a task out for `block`, in [`MAX_ROW_VALUES`] floats.
+    pub(crate) pack: unsafe fn(&Task<'_>, *mut f32),
+    /// Attention of a task, with its packed queries, over one block of positions, into a partial.
+    pub(crate) block: unsafe fn(&Task<'_>, *const f32, usize, *mut f32),
     /// Merges the second partial into the first: rows, floats of a row.
     pub(crate) merge: unsafe fn(*mut f32, *const f32, usize, usize),
 }
@@ -137,10 +142,13 @@ pub(crate) unsafe fn attention(
             for index in indices {
                 let task = task(index / n_blocks);
                 if task.blocks().contains(&(index % n_blocks)) {
+                    let mut queries = MaybeUninit::<[f32; MAX_ROW_VALUES]>::uninit();
+                    let queries = queries.as_mut_ptr().cast::<f32>();
                     // SAFETY: the caller's promise; every index has its own partial.
                     unsafe {
                         let partial = partials.get().add(index * partial_len);
-                        (kernels.block)(&task, index % n_blocks, partial);
+                        (kernels.pack)(&task, queries);
+                        (kernels.block)(&task, queries, index % n_blocks, partial);
                     }
                 }
             }
@@ -161,25 +169,62 @@ pub(crate) unsafe fn attention(
             unsafe { task.finish(sum, out.get()) };
         }
     } else {
-        pool.parallel_for(n_tasks, 1, &|indices| {
-            let mut partials = [MaybeUninit::<[f32; PARTIAL_HEAD + MAX_ROW_VALUES]>::uninit(); 2];
-            let [sum, partial] = partials.each_mut().map(|p| p.as_mut_ptr().cast::<f32>());
+        // Several runs of tokens go over a block of positions together, while it lies in the second-level cache.
+        let heads = n_tasks / token_runs;
+        let n_batches = token_runs.div_ceil(BATCH);
+        pool.parallel_for(n_batches * heads, 1, &|indices| {
+            let mut rows = [const { MaybeUninit::<Rows>::uninit() }; BATCH];
+            let mut partial = MaybeUninit::<[f32; PARTIAL_HEAD + MAX_ROW_VALUES]>::uninit();
+            let partial = partial.as_mut_ptr().cast::<f32>();
             for index in indices {
-                let task = task(index);
-                let blocks = task.blocks();
-                // SAFETY: the caller's promise; a block's kernel writes what the next steps read; a task's rows of
-                // `out` are its own.
+                let (batch, head) = (index / heads, index % heads);
+                let runs = batch * BATCH..token_runs.min((batch + 1) * BATCH);
+                let (last, first) = (task(runs.start * heads), task((runs.end - 1) * heads));
+                let mut tasks = rows.iter_mut().zip(runs).map(|(rows, run)| {
+                    let rows = rows.as_mut_ptr();
+                    // SAFETY: fields of what `rows` has room for.
+                    let (queries, sum) =
+                        unsafe { (&raw mut (*rows).queries, &raw mut (*rows).sum) };
+                    (
+                        task(run * heads + head),
+                        queries.cast::<f32>(),
+                        sum.cast::<f32>(),
+                    )
+                });
+                let tasks: [Option<_>; BATCH] = std::array::from_fn(|_| tasks.next());
+                let tasks = || tasks.iter().flatten();
+                // SAFETY: the caller's promise; queries are packed and a task's first block is written before they are
+                // read; a task's rows of `out` are its own.
                 unsafe {
-                    (kernels.block)(&task, blocks.start, sum);
-                    for block in blocks.start + 1..blocks.end {
-                        (kernels.block)(&task, block, partial);
-                        (kernels.merge)(sum, partial, task.n_rows(), v_stride);
+                    for (task, queries, _) in tasks() {
+                        (kernels.pack)(task, *queries);
                     }
-                    task.finish(sum, out.get());
+                    for block in first.blocks().start..last.blocks().end {
+                        for (task, queries, sum) in tasks() {
+                            let blocks = task.blocks();
+                            if block == blocks.start {
+                                (kernels.block)(task, *queries, block, *sum);
+                            } else if blocks.contains(&block) {
+                                (kernels.block)(task, *queries, block, partial);
+                                (kernels.merge)(*sum, partial, task.n_rows(), v_stride);
+                            }
+                        }
+                    }
+                    for (task, _, sum) in tasks() {
+                        task.finish(*sum, out.get());
+                    }
                 }
             }
         });
     }
+}
+
+/// What the rows of a task need while they go over the positions.
+#[repr(C, align(64))]
+struct Rows {
+    queries: [f32; MAX_ROW_VALUES],
+    /// The partial of the blocks so far.
+    sum: [f32; PARTIAL_HEAD + MAX_ROW_VALUES],
 }
 
 impl Task<'_> {
@@ -274,21 +319,6 @@ impl Element for f32 {
     }
 }
 
-/// Attention of `task` over one block.
-///
-/// # Safety
-/// The CPU has the tier; `partial` has room.
-#[inline(always)]
-pub(crate) unsafe fn block<T: Tier>(task: &Task<'_>, block: usize, partial: *mut f32) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match &task.kv.store {
-            Store::F16(tiles) => block_of::<T, u16>(task, tiles, block, partial),
-            Store::F32(tiles) => block_of::<T, f32>(task, tiles, block, partial),
-        }
-    }
-}
-
 /// Calls `$body` with `$width` bound to a constant and `$first` to a row, over all rows.
 macro_rules! for_rows {
     ($n_rows:expr, $first:ident, $call:ident::<$tier:ty, $element:ty>($($argument:expr),*)) => {
@@ -300,12 +330,54 @@ macro_rules! for_rows {
                 6.. if <$tier>::WIDTHS[0] >= 12 => { $call::<$tier, $element, 6, 2>($($argument),*); 6 }
                 6.. => { $call::<$tier, $element, 6, 1>($($argument),*); 6 }
                 4.. => { $call::<$tier, $element, 4, 1>($($argument),*); 4 }
-                3 => { $call::<$tier, $element, 3, 4>($($argument),*); 3 }
-                2 => { $call::<$tier, $element, 2, 4>($($argument),*); 2 }
+                3 if <$tier>::WIDTHS[0] >= 8 => { $call::<$tier, $element, 3, 4>($($argument),*); 3 }
+                3 => { $call::<$tier, $element, 3, 2>($($argument),*); 3 }
+                2 if <$tier>::WIDTHS[0] >= 8 => { $call::<$tier, $element, 2, 4>($($argument),*); 2 }
+                2 => { $call::<$tier, $element, 2, 2>($($argument),*); 2 }
                 _ => { $call::<$tier, $element, 1, 4>($($argument),*); 1 }
             };
         }
     };
+}
+
+/// Attention of `task` over one block.
+///
+/// # Safety
+/// The CPU has the tier; `partial` has room.
+#[inline(always)]
+pub(crate) unsafe fn block<T: Tier>(
+    task: &Task<'_>,
+    queries: *const f32,
+    block: usize,
+    partial: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match &task.kv.store {
+            Store::F16(tiles) => block_of::<T, u16>(task, tiles, queries, block, partial),
+            Store::F32(tiles) => block_of::<T, f32>(task, tiles, queries, block, partial),
+        }
+    }
+}
+
+/// Lays the queries of `task` out as `[rows computed together][head_dim][row]`.
+///
+/// # Safety
+/// The CPU has the tier; `packed` has room for [`MAX_ROW_VALUES`] floats.
+#[inline(always)]
+pub(crate) unsafe fn pack<T: Tier>(task: &Task<'_>, packed: *mut f32) {
+    let n_rows = task.n_rows();
+    // SAFETY: the caller's promise.
+    unsafe {
+        match &task.kv.store {
+            Store::F16(_) => {
+                for_rows!(n_rows, first, pack_rows::<T, u16>(task, first, packed));
+            }
+            Store::F32(_) => {
+                for_rows!(n_rows, first, pack_rows::<T, f32>(task, first, packed));
+            }
+        }
+    }
 }
 
 /// Scores and then probabilities of all rows in a block.
@@ -318,6 +390,7 @@ struct Scores([[f32; BLOCK]; MAX_ROWS]);
 unsafe fn block_of<T: Tier, E: Element>(
     task: &Task<'_>,
     tiles: &Tiles<E>,
+    queries: *const f32,
     block: usize,
     partial: *mut f32,
 ) {
@@ -348,7 +421,7 @@ unsafe fn block_of<T: Tier, E: Element>(
         for_rows!(
             n_rows,
             first,
-            score_rows::<T, E>(task, first, keys, tile_stride, n_tiles, scores)
+            score_rows::<T, E>(task, first, queries, keys, tile_stride, n_tiles, scores)
         );
         for row in 0..n_rows {
             let scores = scores.add(row * BLOCK);
@@ -385,6 +458,30 @@ unsafe fn block_of<T: Tier, E: Element>(
     }
 }
 
+/// Packs the queries of `N` rows from `first` on.
+///
+/// # Safety
+/// As for [`pack`]; the rows are the task's.
+#[inline(always)]
+unsafe fn pack_rows<T: Tier, E: Element, const N: usize, const P: usize>(
+    task: &Task<'_>,
+    first: usize,
+    packed: *mut f32,
+) {
+    let head_dim = task.kv.head_dim;
+    for n in 0..N {
+        let (token, head) = task.place(first + n);
+        let query = &task.q[(token * task.args.n_heads + head) * head_dim..][..head_dim];
+        for (dim, value) in query.iter().enumerate() {
+            // SAFETY: a task's rows times its dimensions fit `packed`.
+            unsafe {
+                let packed = packed.add(first * head_dim + dim * N + n);
+                packed.write(E::round(*value));
+            }
+        }
+    }
+}
+
 /// `q · k` of `N` rows from `first` on, over `n_tiles` tiles, `P` of them at a time.
 ///
 /// # Safety
@@ -393,25 +490,16 @@ unsafe fn block_of<T: Tier, E: Element>(
 unsafe fn score_rows<T: Tier, E: Element, const N: usize, const P: usize>(
     task: &Task<'_>,
     first: usize,
+    queries: *const f32,
     keys: *const E,
     tile_stride: usize,
     n_tiles: usize,
     scores: *mut f32,
 ) {
     let head_dim = task.kv.head_dim;
-    let queries: [&[f32]; N] = std::array::from_fn(|n| {
-        let (token, head) = task.place(first + n);
-        &task.q[(token * task.args.n_heads + head) * head_dim..][..head_dim]
-    });
-    let mut packed = MaybeUninit::<[f32; MAX_ROW_VALUES]>::uninit();
-    let packed = packed.as_mut_ptr().cast::<f32>();
-    // SAFETY: the caller's promise; a task's rows times its dimensions fit `packed`.
+    // SAFETY: the caller's promise; the task's queries are packed.
     unsafe {
-        for (n, query) in queries.iter().enumerate() {
-            for (dim, value) in query.iter().enumerate() {
-                packed.add(dim * N + n).write(E::round(*value));
-            }
-        }
+        let packed = queries.add(first * head_dim);
         let scores = scores.add(first * BLOCK);
         let mut tile = 0;
         while tile + P <= n_tiles {
@@ -555,7 +643,7 @@ unsafe fn add_values<T: Tier, E: Element, const N: usize, const P: usize>(
     unsafe {
         let mut dim = 0;
         while dim + 16 * P <= v_stride {
-            let (values, out) = (values.add(dim), out.add(dim));
+            let (values, out) = (values.add(dim * TILE_POSITIONS), out.add(dim));
             add_dims::<T, E, N, P>(
                 values,
                 tile_stride,
@@ -567,7 +655,7 @@ unsafe fn add_values<T: Tier, E: Element, const N: usize, const P: usize>(
             dim += 16 * P;
         }
         while dim < v_stride {
-            let (values, out) = (values.add(dim), out.add(dim));
+            let (values, out) = (values.add(dim * TILE_POSITIONS), out.add(dim));
             add_dims::<T, E, N, 1>(
                 values,
                 tile_stride,
@@ -595,18 +683,24 @@ unsafe fn add_dims<T: Tier, E: Element, const N: usize, const P: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         let mut acc = [[T::splat(0.0); P]; N];
-        for lane in lanes {
-            let values =
-                values.add(lane / TILE_POSITIONS * tile_stride + lane % TILE_POSITIONS * v_stride);
-            let mut v = [T::splat(0.0); P];
-            for (p, v) in v.iter_mut().enumerate() {
-                *v = E::load::<T>(values.add(16 * p));
-            }
-            for (n, acc) in acc.iter_mut().enumerate() {
-                let probability = T::splat(probabilities.add(n * BLOCK + lane).read());
-                for (acc, v) in acc.iter_mut().zip(v) {
-                    *acc = T::mul_add(probability, v, *acc);
+        let mut lane = lanes.start;
+        while lane < lanes.end {
+            let tile = values.add(lane / TILE_POSITIONS * tile_stride);
+            let end = lanes.end.min((lane / TILE_POSITIONS + 1) * TILE_POSITIONS);
+            while lane < end {
+                let mut v = [T::splat(0.0); P];
+                for (p, v) in v.iter_mut().enumerate() {
+                    *v = E::load::<T>(
+                        tile.add((p * TILE_POSITIONS + lane % TILE_POSITIONS) * VECTOR_DIMS),
+                    );
                 }
+                for (n, acc) in acc.iter_mut().enumerate() {
+                    let probability = T::splat(probabilities.add(n * BLOCK + lane).read());
+                    for (acc, v) in acc.iter_mut().zip(v) {
+                        *acc = T::mul_add(probability, v, *acc);
+                    }
+                }
+                lane += 1;
             }
         }
         for (n, acc) in acc.into_iter().enumerate() {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::activations::{RecordKind, cut_into_groups};
 use crate::attention;
 use crate::dispatch::{self, KernelTable};
-use crate::matmul::{Job, MatmulFn};
+use crate::matmul::Job;
 use crate::memory::{Arena, Shared};
 use crate::pool::Pool;
 use crate::recurrent::{Convolution, DeltaTask};
@@ -101,13 +101,94 @@ impl Compute {
         if n_tokens == 0 {
             return;
         }
-        cut_into_groups(n_tokens, self.kernels.widths, &mut scratch.groups);
+        scratch.groups.clear();
+        cut_into_groups(0..n_tokens, self.kernels.widths, &mut scratch.groups);
+        let groups = 0..scratch.groups.len();
+        let products = outputs.iter_mut().map(|(matrix, out)| Product {
+            matrix,
+            groups: groups.clone(),
+            out: Shared(out.as_mut_ptr()),
+        });
+        let products: Vec<Product<'_>> = products.collect();
+        let grain = GRAIN_BYTES / (products[0].matrix.shape().tile_bytes * n_tokens);
+        // SAFETY: the lengths were checked above; each output is its own slice.
+        unsafe { self.multiply(scratch, x, n_cols, grain, &products) };
+    }
+
+    /// `y = W x` with another matrix for each run of tokens, as the experts of a mixture have it.
+    ///
+    /// `x` is `[n_tokens, n_cols]`, its tokens in runs of `runs[j]`; `outputs[i].0[j]` is the matrix of run `j`, and
+    /// `outputs[i].1` is `[n_tokens, n_rows]`, all row-major. One quantisation of `x` and one parallel region serve
+    /// all matrices.
+    ///
+    /// # Panics
+    /// When the shapes disagree.
+    pub fn matmul_by_runs(
+        &self,
+        scratch: &mut Activations,
+        x: &[f32],
+        runs: &[usize],
+        outputs: &mut [(&[&Matrix], &mut [f32])],
+    ) {
+        let n_tokens: usize = runs.iter().sum();
+        let all = outputs.iter().flat_map(|(matrices, _)| matrices.iter());
+        let Some(largest) = all.max_by_key(|matrix| matrix.shape().tile_bytes) else {
+            return;
+        };
+        let (n_cols, largest) = (largest.n_cols(), largest.shape().tile_bytes);
+        assert_eq!(x.len(), n_tokens * n_cols, "the activations' length");
+        if n_tokens == 0 {
+            return;
+        }
+        let mut ranges = Vec::with_capacity(runs.len());
+        let mut first = 0;
+        scratch.groups.clear();
+        for &n in runs {
+            let start = scratch.groups.len();
+            let columns = first..first + n;
+            cut_into_groups(columns, self.kernels.widths, &mut scratch.groups);
+            ranges.push(start..scratch.groups.len());
+            first += n;
+        }
+        let mut products = Vec::with_capacity(outputs.len() * runs.len());
+        for (matrices, out) in outputs.iter_mut() {
+            assert_eq!(matrices.len(), runs.len(), "a matrix for each run");
+            let out_start = Shared(out.as_mut_ptr());
+            for (matrix, groups) in matrices.iter().zip(&ranges) {
+                assert_eq!(matrix.n_cols(), n_cols, "the matrices' columns");
+                assert_eq!(out.len(), n_tokens * matrix.n_rows(), "the outputs' length");
+                products.push(Product {
+                    matrix,
+                    groups: groups.clone(),
+                    out: out_start,
+                });
+            }
+        }
+        let grain = GRAIN_BYTES / (largest * n_tokens.div_ceil(runs.len()));
+        // SAFETY: the lengths were checked above; products of one output have columns of their own.
+        unsafe { self.multiply(scratch, x, n_cols, grain, &products) };
+    }
+
+    /// Quantises `x` as the products want it, then computes all of them in one parallel region.
+    ///
+    /// # Safety
+    /// `x` holds the columns of all groups of the scratch, `n_cols` values each; so does every matrix. Outputs have room
+    /// for all those columns, and no two products have both an output and a column in common.
+    unsafe fn multiply(
+        &self,
+        scratch: &mut Activations,
+        x: &[f32],
+        n_cols: usize,
+        grain: usize,
+        products: &[Product<'_>],
+    ) {
         let groups = &scratch.groups[..];
-        let mut records = [std::ptr::null(); 3];
+        let n_tokens = x.len() / n_cols;
+        let mut records = [Shared(std::ptr::null_mut()); 3];
         for kind in RecordKind::ALL {
-            if outputs
+            if products
                 .iter()
-                .any(|(matrix, _)| matrix.record_kind() == kind)
+                .any(|product| product.matrix.record_kind() == kind)
             {
                 let fields = kind.fields(n_cols);
                 let bytes = scratch.records[kind as usize].at_least(4 * n_tokens * fields);
@@ -123,42 +204,34 @@ impl Compute {
                         }
                     }
                 });
-                records[kind as usize] = start.get().cast_const();
+                records[kind as usize] = start;
             }
         }
 
-        let outputs: Vec<Output> = outputs
-            .iter_mut()
-            .map(|(matrix, out)| Output {
-                matrix,
-                kernel: (self.kernels.matmul)(matrix.quant_type()),
-                records: Shared(records[matrix.record_kind() as usize].cast_mut()),
-                out: Shared(out.as_mut_ptr()),
-            })
-            .collect();
-        let n_tiles = outputs.iter().map(|output| output.matrix.n_tiles()).sum();
-        let tile_bytes = outputs[0].matrix.shape().tile_bytes;
-        let grain = (GRAIN_BYTES / (tile_bytes * n_tokens)).max(1);
-        self.pool.parallel_for(n_tiles, grain, &|range| {
+        let n_tiles = products
+            .iter()
+            .map(|product| product.matrix.n_tiles())
+            .sum();
+        self.pool.parallel_for(n_tiles, grain.max(1), &|range| {
             let mut first = 0;
-            for output in &outputs {
-                let matrix = output.matrix;
+            for product in products {
+                let matrix = product.matrix;
                 let end = first + matrix.n_tiles();
                 let tiles = range.start.max(first)..range.end.min(end);
-                if !tiles.is_empty() {
+                if !tiles.is_empty() && !product.groups.is_empty() {
                     let job = Job {
                         weights: matrix.weights(),
                         shape: matrix.shape(),
                         tiles: tiles.start - first..tiles.end - first,
                         n_rows: matrix.n_rows(),
                         n_cols,
-                        records: output.records.get(),
-                        groups,
-                        out: output.out.get(),
+                        records: records[matrix.record_kind() as usize].get().cast_const(),
+                        groups: &groups[product.groups.clone()],
+                        out: product.out.get(),
                     };
                     // SAFETY: the table proved the CPU; the kernel is that of the matrix' format; records were written
-                    // above; lengths were checked above, and the ranges of tasks do not overlap.
-                    unsafe { (output.kernel)(&job) };
+                    // above; lengths are the caller's promise, and so is that tasks write to places of their own.
+                    unsafe { (self.kernels.matmul)(matrix.quant_type())(&job) };
                 }
                 first = end;
             }
@@ -286,6 +359,44 @@ impl Compute {
         self.by_rows(x, 1, &|_, x| {
             // SAFETY: the table proved the CPU.
             unsafe { (self.kernels.softcap)(x, cap) }
+        });
+    }
+
+    /// `out[i] = x[rows[i]]`, rows of `width` values.
+    ///
+    /// # Panics
+    /// When the lengths disagree, or there is no such row.
+    pub fn gather_rows(&self, x: &[f32], width: usize, rows: &[usize], out: &mut [f32]) {
+        assert_eq!(out.len(), rows.len() * width, "the output's length");
+        self.by_rows(out, width, &|first, out| {
+            for (row, out) in rows[first..].iter().zip(out.chunks_exact_mut(width)) {
+                out.copy_from_slice(&x[row * width..][..width]);
+            }
+        });
+    }
+
+    /// `out[i] = Σ weight · x[row]` over `terms[i * n_terms..][..n_terms]` of `(row, weight)`, rows of `width` values.
+    ///
+    /// # Panics
+    /// When the lengths disagree, there is no such row, or no term for each row of `out`.
+    pub fn sum_rows(
+        &self,
+        x: &[f32],
+        width: usize,
+        terms: &[(usize, f32)],
+        n_terms: usize,
+        out: &mut [f32],
+    ) {
+        assert_eq!(out.len() * n_terms, terms.len() * width, "whole sums");
+        self.by_rows(out, width, &|first, out| {
+            let sums = terms[first * n_terms..].chunks_exact(n_terms);
+            for (terms, out) in sums.zip(out.chunks_exact_mut(width)) {
+                out.fill(0.0);
+                for &(row, weight) in terms {
+                    let x = &x[row * width..][..width];
+                    out.iter_mut().zip(x).for_each(|(y, x)| *y += weight * x);
+                }
+            }
         });
     }
 
@@ -518,10 +629,11 @@ impl Compute {
     }
 }
 
-/// One matrix of a call of [`Compute::matmul`].
-struct Output<'a> {
+/// One matrix, times some columns.
+struct Product<'a> {
     matrix: &'a Matrix,
-    kernel: MatmulFn,
-    records: Shared<u32>,
+    /// Of the scratch's groups.
+    groups: Range<usize>,
+    /// `[n_columns, n_rows]`, of all columns from the first on.
     out: Shared<f32>,
 }

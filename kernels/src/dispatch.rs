@@ -136,6 +136,9 @@ fn list(tiers: impl Iterator<Item = Isa>) -> String {
     names.join(", ")
 }
 
+/// One row of a layer norm: `x`, `weight`, `bias`, `eps`, `out`.
+pub(crate) type LayerNormFn = unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]);
+
 /// The kernels of one tier.
 ///
 /// Every pointer may be called once the tier's CPU features are proven, which [`table`] does; what else they need
@@ -148,9 +151,7 @@ pub(crate) struct KernelTable {
     pub(crate) write_group: unsafe fn(RecordKind, &[f32], usize, Group, *mut u32),
     /// One row: `x`, `weight`, `eps`, `out`.
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
-    /// One row: `x`, `weight`, `bias`, `eps`, `out`.
-    #[expect(clippy::type_complexity, reason = "plain slices, each needed")]
-    pub(crate) layer_norm: unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]),
+    pub(crate) layer_norm: LayerNormFn,
     pub(crate) add_assign: unsafe fn(&mut [f32], &[f32]),
     pub(crate) mul_assign: unsafe fn(&mut [f32], &[f32]),
     pub(crate) sigmoid_mul: unsafe fn(&mut [f32], &[f32]),
@@ -243,7 +244,11 @@ macro_rules! kernel_table {
             scale,
             softcap,
             rope,
-            attention: attention::Kernels { block: attention_block, merge: attention_merge },
+            attention: attention::Kernels {
+                pack: attention_pack,
+                block: attention_block,
+                merge: attention_merge,
+            },
             convolve,
             delta_rule,
             #[cfg(test)]
@@ -351,9 +356,20 @@ macro_rules! kernel_table {
         }
 
         $(#[target_feature(enable = $features)])?
-        unsafe fn attention_block(task: &attention::Task<'_>, block: usize, partial: *mut f32) {
+        unsafe fn attention_pack(task: &attention::Task<'_>, packed: *mut f32) {
             // SAFETY: the caller's promise.
-            unsafe { attention::block::<$tier>(task, block, partial) }
+            unsafe { attention::pack::<$tier>(task, packed) }
+        }
+
+        $(#[target_feature(enable = $features)])?
+        unsafe fn attention_block(
+            task: &attention::Task<'_>,
+            queries: *const f32,
+            block: usize,
+            partial: *mut f32,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { attention::block::<$tier>(task, queries, block, partial) }
         }
 
         $(#[target_feature(enable = $features)])?

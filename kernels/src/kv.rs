@@ -1,8 +1,8 @@
 //! Keys and values of one layer of one sequence, laid out for [`attention`](crate::attention).
 //!
 //! Sixteen positions form a tile. Keys are `[tile][kv head][head_dim][16 positions]`: the scores of sixteen positions
-//! are the lanes of a vector. Values are `[tile][kv head][16 positions][v_head_dim rounded up to 16]`: sixteen output
-//! dimensions are the lanes of a vector.
+//! are the lanes of a vector. Values are `[tile][kv head][v_head_dim / 16, rounded up][16 positions][16 dimensions]`:
+//! sixteen output dimensions are the lanes of a vector. Both are read from end to end.
 
 use crate::half_float::f16_bits;
 
@@ -10,6 +10,8 @@ use crate::half_float::f16_bits;
 pub(crate) const TILE_POSITIONS: usize = 16;
 /// Positions of a block: what attention takes at once, and what is let go at once.
 pub(crate) const BLOCK: usize = 128;
+/// Dimensions of a vector of values.
+pub(crate) const VECTOR_DIMS: usize = 16;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -166,7 +168,7 @@ impl KvLayer {
             n_kv_heads: self.n_kv_heads,
             head_dim: self.head_dim,
             v_head_dim: self.v_head_dim,
-            v_stride: self.v_head_dim.next_multiple_of(16),
+            v_stride: self.v_head_dim.next_multiple_of(VECTOR_DIMS),
         }
     }
 }
@@ -177,7 +179,7 @@ pub(crate) struct TileShape {
     n_kv_heads: usize,
     head_dim: usize,
     v_head_dim: usize,
-    /// Elements from the values of a position to those of the next.
+    /// Dimensions of a value, rounded up to whole vectors.
     pub(crate) v_stride: usize,
 }
 
@@ -232,10 +234,13 @@ impl<E: Copy + Default> Tiles<E> {
                 lanes[lane] = *value;
             }
 
-            let values = &mut self.values[head * shape.head_values() + lane * shape.v_stride..];
-            let values = &mut values[..shape.v_head_dim];
-            for (to, from) in values.iter_mut().zip(&v[row * shape.v_head_dim..]) {
-                *to = convert(*from);
+            let values = &mut self.values[head * shape.head_values()..][..shape.head_values()];
+            let vectors = values.chunks_exact_mut(TILE_POSITIONS * VECTOR_DIMS);
+            let v = &v[row * shape.v_head_dim..][..shape.v_head_dim];
+            for (vectors, v) in vectors.zip(v.chunks(VECTOR_DIMS)) {
+                for (to, from) in vectors[lane * VECTOR_DIMS..].iter_mut().zip(v) {
+                    *to = convert(*from);
+                }
             }
         }
     }

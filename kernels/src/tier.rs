@@ -18,6 +18,8 @@ pub(crate) trait Tier: Copy + 'static {
     const WIDTHS: &'static [usize];
     /// Whether [`Tier::dot16`] takes off the 128 that 8-bit codes are stored with.
     const SIGNED_BYTES: bool;
+    /// Whether [`Tier::dot_columns`] wants 8-bit codes as [`Tier::split`] gives them, the second vector 8 lines further.
+    const SPLITS_BYTES: bool = false;
 
     /// 16 × i32, or 64 bytes.
     type I: Copy;
@@ -32,6 +34,14 @@ pub(crate) trait Tier: Copy + 'static {
     unsafe fn store_low_bytes(target: *mut u8, v: Self::I);
     unsafe fn splat_i(value: i32) -> Self::I;
     unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
+    /// The low halves of products.
+    unsafe fn mul_i(a: Self::I, b: Self::I) -> Self::I;
+    /// The sum of the products of the two 16-bit numbers of each lane.
+    unsafe fn dot_pairs(a: Self::I, b: Self::I) -> Self::I;
+    /// Widens 16 bytes.
+    unsafe fn widen_u8(source: *const u8) -> Self::I;
+    /// Widens 16 signed bytes.
+    unsafe fn widen_i8(source: *const i8) -> Self::I;
     unsafe fn and(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn or(a: Self::I, b: Self::I) -> Self::I;
     /// Shifts lanes left.
@@ -47,6 +57,13 @@ pub(crate) trait Tier: Copy + 'static {
         x: *const i32,
         stride: usize,
     ) -> Self::I;
+
+    /// Codes less the 128 that they are stored with, and the magnitudes of that.
+    #[inline(always)]
+    unsafe fn split(codes: Self::I) -> [Self::I; 2] {
+        const { assert!(!Self::SPLITS_BYTES, "a tier that splits says how") };
+        [codes; 2]
+    }
 
     /// `sums[n][row] += Σ codes[v][row][i] · x[v][n][i]` over `V` vectors of `[16 rows][4 bytes]` at `codes` and, for
     /// each, `N` columns of four bytes of activations at `x + v · N`; otherwise as [`Tier::dot16`]. `V` is 4 or 8.
@@ -74,6 +91,32 @@ pub(crate) trait Tier: Copy + 'static {
         }
     }
 
+    /// Scales, as [`Tier::dot_scaled`] wants them.
+    #[inline(always)]
+    unsafe fn scale_of_panel(scale: Self::I) -> Self::I {
+        scale
+    }
+
+    /// `totals[n][row] += scale[row] · Σ …` of [`Tier::dot_columns`], with the 16 scales at `scale`.
+    #[inline(always)]
+    unsafe fn dot_scaled<const V: usize, const N: usize>(
+        max_code: i32,
+        totals: &mut [Self::I; N],
+        codes: *const u8,
+        x: *const i32,
+        scale: *const u8,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut sums = [Self::splat_i(0); N];
+            Self::dot_columns::<V, N>(max_code, &mut sums, codes, x);
+            let scale = Self::load_i(scale);
+            for (total, sum) in totals.iter_mut().zip(sums) {
+                *total = Self::add_i(*total, Self::mul_i(sum, scale));
+            }
+        }
+    }
+
     unsafe fn load(source: *const f32) -> Self::F;
     unsafe fn store(target: *mut f32, v: Self::F);
     /// Widens 16 half floats.
@@ -82,8 +125,6 @@ pub(crate) trait Tier: Copy + 'static {
     unsafe fn load_bf16(source: *const u16) -> Self::F;
     /// Widens 16 bytes.
     unsafe fn load_u8(source: *const u8) -> Self::F;
-    /// Widens 16 signed bytes.
-    unsafe fn load_i8(source: *const i8) -> Self::F;
     unsafe fn splat(value: f32) -> Self::F;
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;

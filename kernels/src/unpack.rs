@@ -3,34 +3,29 @@
 //! A [`Format`] is a layout of codes and one of scales (see [`layout`](crate::layout)), with the offset of its codes.
 //! To add one: a line of `formats!`.
 
-use crate::activations::{BLOCK32_FIELDS, BLOCK256_FIELDS, RecordKind, offset_field};
+use crate::activations::offset_field;
 use crate::format::{IQ4_LEVELS, MXFP4_LEVELS};
 use crate::layout;
+use crate::matmul::{Block32, Block256, Blocks};
 use crate::memory::LINE;
 use crate::tier::Tier;
 
 /// A format of codes.
-pub(crate) trait Format {
+pub(crate) trait Format: Sized {
     type Codes: CodeVectors;
     type Scales: ScaleVectors;
+    /// How blocks are multiplied.
+    type Blocks: Blocks<Self>;
     /// What is taken off a code; the sums of activations take care of it.
     const OFFSET: i32;
-    /// Whether activations are rounded by 32 or by 256.
-    const RECORDS: RecordKind;
 
-    /// Fields of a record.
-    const FIELDS: usize = match Self::RECORDS {
-        RecordKind::Block256 => BLOCK256_FIELDS,
-        _ => BLOCK32_FIELDS,
-    };
-
-    /// The field that starts an accumulator; none when it starts at zero.
+    /// The field that starts an accumulator of `Block32`; none when it starts at zero.
     #[inline(always)]
     fn start_field<T: Tier>() -> Option<usize> {
         match Self::OFFSET {
             0 => None,
             128 if T::SIGNED_BYTES => None,
-            offset => Some(offset_field(Self::RECORDS, offset)),
+            offset => Some(offset_field(offset)),
         }
     }
 }
@@ -39,8 +34,6 @@ pub(crate) trait Format {
 pub(crate) trait CodeVectors {
     const BYTES: usize;
     const MAX: i32;
-    /// Whether codes lie in memory as a byte each, so that nothing needs to be unpacked.
-    const ARE_BYTES: bool = false;
     /// Codes of columns `16·half..16·half+16`: four vectors of `[16 rows][4 columns]`.
     ///
     /// # Safety
@@ -278,7 +271,6 @@ impl CodeVectors for U6 {
 impl CodeVectors for U8 {
     const BYTES: usize = layout::Codes::U8.chunk_bytes();
     const MAX: i32 = 255;
-    const ARE_BYTES: bool = true;
 
     #[inline(always)]
     unsafe fn half<T: Tier>(chunk: *const u8, half: usize) -> [T::I; 4] {
@@ -301,199 +293,84 @@ pub(crate) trait ScaleVectors {
     /// Chunks of a block.
     const CHUNKS: usize;
     /// Scales of a chunk: 1, or 2 when each half has its own.
-    const SUBS: usize;
+    const SUBS: usize = 1;
     /// Whether there are minima, as many as scales.
-    const HAS_MIN: bool;
+    const HAS_MIN: bool = false;
+}
 
-    /// What all chunks of a block share.
+/// Scales of blocks of one chunk.
+pub(crate) trait FloatScales: ScaleVectors {
+    /// The scale, and what is added for each unit of activation.
+    ///
+    /// # Safety
+    /// The CPU has the tier, and `block` points to a block of this layout.
+    unsafe fn floats<T: Tier>(block: *const u8) -> [T::F; 2];
+}
+
+/// Scales of blocks of eight chunks.
+pub(crate) trait IntegerScales: ScaleVectors {
+    /// `d` and `−dmin`: what units of the integers are.
     ///
     /// # Safety
     /// The CPU has the tier, and `block` points to a block of this layout.
     unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2];
 
-    /// The scales of chunk `chunk` of the block (`SUBS`), and then what is added for each unit of activation
-    /// (`SUBS` if `HAS_MIN`).
+    /// The scales of the halves of a chunk, and their minima.
     ///
     /// # Safety
-    /// As for `block`; `shared` is its result.
-    unsafe fn chunk<T: Tier>(shared: [T::F; 2], block: *const u8, chunk: usize) -> [T::F; 4];
+    /// As for `block`, which has the chunk.
+    unsafe fn integers<T: Tier>(block: *const u8, chunk: usize) -> ([T::I; 2], [T::I; 2]);
 }
 
-/// Of blocks of this many chunks.
-pub(crate) struct DOf<const CHUNKS: usize>;
-pub(crate) type D = DOf<1>;
-pub(crate) type D8 = DOf<8>;
+pub(crate) struct D;
 pub(crate) struct DM;
+pub(crate) struct E8;
+pub(crate) struct Tensor;
+pub(crate) struct D8;
 pub(crate) struct DSub8;
 pub(crate) struct DSub16;
 pub(crate) struct DMSub8;
 pub(crate) struct DMNibbles;
-pub(crate) struct E8;
-pub(crate) struct Tensor;
 
-impl<const CHUNKS: usize> ScaleVectors for DOf<CHUNKS> {
+impl ScaleVectors for D {
     const BYTES: usize = layout::Scales::D.block_bytes();
-    const CHUNKS: usize = CHUNKS;
-    const SUBS: usize = 1;
-    const HAS_MIN: bool = false;
+    const CHUNKS: usize = 1;
+}
 
+impl FloatScales for D {
     #[inline(always)]
-    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
+    unsafe fn floats<T: Tier>(block: *const u8) -> [T::F; 2] {
         // SAFETY: the caller's promise.
         unsafe { [T::load_f16(block.cast()), T::splat(0.0)] }
-    }
-
-    #[inline(always)]
-    unsafe fn chunk<T: Tier>([d, zero]: [T::F; 2], _block: *const u8, _chunk: usize) -> [T::F; 4] {
-        [d, zero, zero, zero]
     }
 }
 
 impl ScaleVectors for DM {
     const BYTES: usize = layout::Scales::DM.block_bytes();
     const CHUNKS: usize = 1;
-    const SUBS: usize = 1;
     const HAS_MIN: bool = true;
+}
 
+impl FloatScales for DM {
     #[inline(always)]
-    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
+    unsafe fn floats<T: Tier>(block: *const u8) -> [T::F; 2] {
         // SAFETY: the caller's promise.
         unsafe { [T::load_f16(block.cast()), T::load_f16(block.add(32).cast())] }
-    }
-
-    #[inline(always)]
-    unsafe fn chunk<T: Tier>([d, m]: [T::F; 2], _block: *const u8, _chunk: usize) -> [T::F; 4] {
-        [d, m, m, m]
-    }
-}
-
-impl ScaleVectors for DSub8 {
-    const BYTES: usize = layout::Scales::DSub(8).block_bytes();
-    const CHUNKS: usize = 8;
-    const SUBS: usize = 1;
-    const HAS_MIN: bool = false;
-
-    #[inline(always)]
-    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
-        // SAFETY: the caller's promise.
-        unsafe { [T::load_f16(block.cast()), T::splat(0.0)] }
-    }
-
-    #[inline(always)]
-    unsafe fn chunk<T: Tier>([d, zero]: [T::F; 2], block: *const u8, chunk: usize) -> [T::F; 4] {
-        // SAFETY: the caller's promise: a sub-block of 16 rows for each chunk.
-        unsafe {
-            let scale = T::mul(d, T::load_i8(block.add(32 + 16 * chunk).cast()));
-            [scale, zero, zero, zero]
-        }
-    }
-}
-
-impl ScaleVectors for DSub16 {
-    const BYTES: usize = layout::Scales::DSub(16).block_bytes();
-    const CHUNKS: usize = 8;
-    const SUBS: usize = 2;
-    const HAS_MIN: bool = false;
-
-    #[inline(always)]
-    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
-        // SAFETY: the caller's promise.
-        unsafe { [T::load_f16(block.cast()), T::splat(0.0)] }
-    }
-
-    #[inline(always)]
-    unsafe fn chunk<T: Tier>([d, zero]: [T::F; 2], block: *const u8, chunk: usize) -> [T::F; 4] {
-        // SAFETY: the caller's promise: two sub-blocks of 16 rows for each chunk.
-        unsafe {
-            let subs = block.add(32 + 32 * chunk).cast();
-            let first = T::mul(d, T::load_i8(subs));
-            [first, T::mul(d, T::load_i8(subs.add(16))), zero, zero]
-        }
-    }
-}
-
-/// `d` and `−dmin`.
-#[inline(always)]
-unsafe fn scale_and_negative_min<T: Tier>(block: *const u8) -> [T::F; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let dmin = T::load_f16(block.add(32).cast());
-        [T::load_f16(block.cast()), T::sub(T::splat(0.0), dmin)]
-    }
-}
-
-impl ScaleVectors for DMSub8 {
-    const BYTES: usize = layout::Scales::DMSub(8).block_bytes();
-    const CHUNKS: usize = 8;
-    const SUBS: usize = 1;
-    const HAS_MIN: bool = true;
-
-    #[inline(always)]
-    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
-        // SAFETY: the caller's promise.
-        unsafe { scale_and_negative_min::<T>(block) }
-    }
-
-    #[inline(always)]
-    unsafe fn chunk<T: Tier>([d, m]: [T::F; 2], block: *const u8, chunk: usize) -> [T::F; 4] {
-        // SAFETY: the caller's promise: scales and minima of 16 rows for each chunk.
-        unsafe {
-            let subs = block.add(64 + 32 * chunk);
-            let scale = T::mul(d, T::load_u8(subs));
-            let min = T::mul(m, T::load_u8(subs.add(16)));
-            [scale, min, min, min]
-        }
     }
 }
 
 /// 2²³: added to a whole number below, it leaves it in the low bits.
 const WHOLE: f32 = 8_388_608.0;
 
-impl ScaleVectors for DMNibbles {
-    const BYTES: usize = layout::Scales::DMNibbles.block_bytes();
-    const CHUNKS: usize = 8;
-    const SUBS: usize = 2;
-    const HAS_MIN: bool = true;
-
-    /// `d` and `−dmin / 16`.
-    #[inline(always)]
-    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let [d, m] = scale_and_negative_min::<T>(block);
-            [d, T::mul(m, T::splat(1.0 / 16.0))]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn chunk<T: Tier>([d, m]: [T::F; 2], block: *const u8, chunk: usize) -> [T::F; 4] {
-        // SAFETY: the caller's promise: a byte for each of two sub-blocks of 16 rows for each chunk.
-        unsafe {
-            let subs = block.add(64 + 32 * chunk);
-            let whole = T::splat(WHOLE);
-            let first = T::bits(T::add(T::load_u8(subs), whole));
-            let second = T::bits(T::add(T::load_u8(subs.add(16)), whole));
-            let low = T::splat_i(WHOLE.to_bits() as i32 | 15);
-            let high = T::splat_i(WHOLE.to_bits() as i32 | 15 << 4);
-            [
-                T::mul(d, T::sub(T::from_bits(T::and(first, low)), whole)),
-                T::mul(d, T::sub(T::from_bits(T::and(second, low)), whole)),
-                T::mul(m, T::sub(T::from_bits(T::and(first, high)), whole)),
-                T::mul(m, T::sub(T::from_bits(T::and(second, high)), whole)),
-            ]
-        }
-    }
-}
-
 impl ScaleVectors for E8 {
     const BYTES: usize = layout::Scales::E8.block_bytes();
     const CHUNKS: usize = 1;
-    const SUBS: usize = 1;
-    const HAS_MIN: bool = false;
+}
 
+impl FloatScales for E8 {
     /// `2^(e − 128)`, also where that is subnormal: `2^(max(e, 2) − 128) · 2^(min(e, 2) − 2)`.
     #[inline(always)]
-    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
+    unsafe fn floats<T: Tier>(block: *const u8) -> [T::F; 2] {
         // SAFETY: the caller's promise of 16 bytes.
         unsafe {
             let e = T::load_u8(block);
@@ -506,41 +383,171 @@ impl ScaleVectors for E8 {
             [T::mul(normal, rest), T::splat(0.0)]
         }
     }
-
-    #[inline(always)]
-    unsafe fn chunk<T: Tier>([d, zero]: [T::F; 2], _block: *const u8, _chunk: usize) -> [T::F; 4] {
-        [d, zero, zero, zero]
-    }
 }
 
 impl ScaleVectors for Tensor {
     const BYTES: usize = layout::Scales::Tensor.block_bytes();
     const CHUNKS: usize = 1;
-    const SUBS: usize = 1;
-    const HAS_MIN: bool = false;
+}
 
+impl FloatScales for Tensor {
     #[inline(always)]
-    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
+    unsafe fn floats<T: Tier>(block: *const u8) -> [T::F; 2] {
         // SAFETY: the caller's promise; blocks take no bytes, so that all of them are the plane's 16 floats.
         unsafe { [T::load(block.cast()), T::splat(0.0)] }
     }
+}
 
-    #[inline(always)]
-    unsafe fn chunk<T: Tier>([d, zero]: [T::F; 2], _block: *const u8, _chunk: usize) -> [T::F; 4] {
-        [d, zero, zero, zero]
+/// `d`, and nothing.
+///
+/// # Safety
+/// The CPU has the tier, and `block` starts with 16 half floats.
+#[inline(always)]
+unsafe fn only_scale<T: Tier>(block: *const u8) -> [T::F; 2] {
+    // SAFETY: the caller's promise.
+    unsafe { [T::load_f16(block.cast()), T::splat(0.0)] }
+}
+
+/// `d` and `−dmin`.
+///
+/// # Safety
+/// The CPU has the tier, and `block` starts with 32 half floats.
+#[inline(always)]
+unsafe fn scale_and_negative_min<T: Tier>(block: *const u8) -> [T::F; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let dmin = T::load_f16(block.add(32).cast());
+        [T::load_f16(block.cast()), T::sub(T::splat(0.0), dmin)]
     }
 }
 
-/// Declares formats: name, layout of codes, layout of scales, offset, records.
+impl ScaleVectors for D8 {
+    const BYTES: usize = layout::Scales::D.block_bytes();
+    const CHUNKS: usize = 8;
+}
+
+impl IntegerScales for D8 {
+    #[inline(always)]
+    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { only_scale::<T>(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn integers<T: Tier>(_block: *const u8, _chunk: usize) -> ([T::I; 2], [T::I; 2]) {
+        // SAFETY: the caller's promise.
+        unsafe { ([T::splat_i(1); 2], [T::splat_i(0); 2]) }
+    }
+}
+
+impl ScaleVectors for DSub8 {
+    const BYTES: usize = layout::Scales::DSub(8).block_bytes();
+    const CHUNKS: usize = 8;
+}
+
+impl IntegerScales for DSub8 {
+    #[inline(always)]
+    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { only_scale::<T>(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn integers<T: Tier>(block: *const u8, chunk: usize) -> ([T::I; 2], [T::I; 2]) {
+        // SAFETY: the caller's promise: a sub-block of 16 rows for each chunk.
+        unsafe {
+            let scale = T::widen_i8(block.add(32 + 16 * chunk).cast());
+            ([scale; 2], [T::splat_i(0); 2])
+        }
+    }
+}
+
+impl ScaleVectors for DSub16 {
+    const BYTES: usize = layout::Scales::DSub(16).block_bytes();
+    const CHUNKS: usize = 8;
+    const SUBS: usize = 2;
+}
+
+impl IntegerScales for DSub16 {
+    #[inline(always)]
+    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { only_scale::<T>(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn integers<T: Tier>(block: *const u8, chunk: usize) -> ([T::I; 2], [T::I; 2]) {
+        // SAFETY: the caller's promise: two sub-blocks of 16 rows for each chunk.
+        unsafe {
+            let subs = block.add(32 + 32 * chunk).cast();
+            let scales = [T::widen_i8(subs), T::widen_i8(subs.add(16))];
+            (scales, [T::splat_i(0); 2])
+        }
+    }
+}
+
+impl ScaleVectors for DMSub8 {
+    const BYTES: usize = layout::Scales::DMSub(8).block_bytes();
+    const CHUNKS: usize = 8;
+    const HAS_MIN: bool = true;
+}
+
+impl IntegerScales for DMSub8 {
+    #[inline(always)]
+    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { scale_and_negative_min::<T>(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn integers<T: Tier>(block: *const u8, chunk: usize) -> ([T::I; 2], [T::I; 2]) {
+        // SAFETY: the caller's promise: scales and minima of 16 rows for each chunk.
+        unsafe {
+            let subs = block.add(64 + 32 * chunk);
+            ([T::widen_u8(subs); 2], [T::widen_u8(subs.add(16)); 2])
+        }
+    }
+}
+
+impl ScaleVectors for DMNibbles {
+    const BYTES: usize = layout::Scales::DMNibbles.block_bytes();
+    const CHUNKS: usize = 8;
+    const SUBS: usize = 2;
+    const HAS_MIN: bool = true;
+}
+
+impl IntegerScales for DMNibbles {
+    #[inline(always)]
+    unsafe fn block<T: Tier>(block: *const u8) -> [T::F; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { scale_and_negative_min::<T>(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn integers<T: Tier>(block: *const u8, chunk: usize) -> ([T::I; 2], [T::I; 2]) {
+        // SAFETY: the caller's promise: a byte for each of two sub-blocks of 16 rows for each chunk.
+        unsafe {
+            let subs = block.add(64 + 32 * chunk);
+            let (first, second) = (T::widen_u8(subs), T::widen_u8(subs.add(16)));
+            let low = T::splat_i(15);
+            (
+                [T::and(first, low), T::and(second, low)],
+                [T::shr::<4>(first), T::shr::<4>(second)],
+            )
+        }
+    }
+}
+
+/// Declares formats: name, layout of codes, layout of scales, offset, arithmetic of blocks.
 macro_rules! formats {
-    ($($name:ident: $codes:ident, $scales:ident, $offset:literal, $records:ident;)*) => {
+    ($($name:ident: $codes:ident, $scales:ident, $offset:literal, $blocks:ident;)*) => {
         $(
             pub(crate) struct $name;
             impl Format for $name {
                 type Codes = $codes;
                 type Scales = $scales;
+                type Blocks = $blocks;
                 const OFFSET: i32 = $offset;
-                const RECORDS: RecordKind = RecordKind::$records;
             }
         )*
     };

@@ -4,6 +4,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use slm_tests::{Daemon, Home, Request, Running, golden_model, starter_model};
 use std::{
+    fs,
     net::TcpListener,
     thread,
     time::{Duration, Instant},
@@ -154,6 +155,67 @@ fn chat_ml(messages: &Value) -> String {
         );
     }
     text + "<|im_start|>assistant\n"
+}
+
+/// Examples that leave a small model no choice, and a Go template that shows what it is given.
+const TOOL_TEMPLATE: &str = r#"{{ range .Tools }}Tool: {{ .Function.Name }}
+{{ end }}{{ range $i, $_ := .Messages }}{{ if eq .Role "user" }}<|im_start|>user
+What is the weather in Paris?<|im_end|>
+<|im_start|>assistant
+<tool_call>
+{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}
+</tool_call><|im_end|>
+<|im_start|>user
+What is the weather in Rome?<|im_end|>
+<|im_start|>assistant
+<tool_call>
+{"name": "get_weather", "arguments": {"city": "Rome", "days": 3}}
+</tool_call><|im_end|>
+<|im_start|>user
+{{ .Content }}<|im_end|>
+<|im_start|>assistant
+{{ else if .ToolCalls }}{{ end }}{{ end }}"#;
+
+#[test]
+fn a_models_tool_call_comes_back_as_one() {
+    let (_home, daemon) = with_starter();
+    let made =
+        json!({ "model": "tooled", "from": MODEL, "template": TOOL_TEMPLATE, "stream": false });
+    daemon.http().post("/api/create", &made).expect(200);
+    let show = daemon
+        .http()
+        .post("/api/show", &json!({ "model": "tooled" }))
+        .expect(200)
+        .json();
+    let capabilities = show["capabilities"].as_array().expect("a list");
+    assert!(capabilities.contains(&json!("tools")), "{capabilities:?}");
+    let ask = |tool: &str, stream: bool| {
+        let body = json!({ "model": "tooled", "stream": stream,
+            "messages": [{ "role": "user", "content": "What is the weather in Paris?" }],
+            "tools": [{ "type": "function", "function": { "name": tool, "parameters": { "type": "object", "properties": {} } } }],
+            "options": { "temperature": 0, "num_predict": 60 } });
+        daemon.http().post("/api/chat", &body).expect(200)
+    };
+    let whole = ask("get_weather", false).json();
+    let function = &whole["message"]["tool_calls"][0]["function"];
+    assert_eq!(function["index"], 0);
+    assert_eq!(function["name"], "get_weather");
+    assert_eq!(function["arguments"]["city"], "Paris");
+    assert_eq!(whole["message"]["content"], "");
+    let lines = ask("get_weather", true).lines();
+    let (last, chunks) = lines.split_last().unwrap();
+    assert_eq!(chunks.len(), 1, "nothing of the call is text: {chunks:?}");
+    let call = &chunks[0]["message"]["tool_calls"][0];
+    assert_eq!(&call["function"], function, "greedy: the same again");
+    let id = call["id"].as_str().expect("an id");
+    assert!(id.starts_with("call_"), "{id}");
+    assert_eq!(last["message"]["content"], "");
+    assert_eq!(last["done_reason"], "stop");
+    // a tool that was not offered is no call
+    let other = ask("another", false).json();
+    assert!(other["message"].get("tool_calls").is_none());
+    let content = other["message"]["content"].as_str().expect("a text");
+    assert!(content.starts_with("<tool_call>"), "{content:?}");
 }
 
 #[test]
@@ -310,6 +372,36 @@ fn models_load_stay_and_unload() {
         &json!({ "model": MODEL, "keep_alive": "soon" }),
     );
     assert!(bad.expect(400).error().contains("soon"));
+}
+
+/// Packed weights take the place of the file's pages; they do not lie in memory beside them.
+#[test]
+fn an_answer_takes_little_more_memory_than_the_file() {
+    /// Half floats of keys and values of 3 heads of 64, in 30 layers.
+    const KV_BYTES_OF_A_TOKEN: u64 = 2 * 2 * 3 * 64 * 30;
+    let (_home, daemon) = with_starter();
+    let before = daemon.resident_bytes();
+    let answer = daemon
+        .http()
+        .post(
+            "/api/generate",
+            &json!({
+                "model": MODEL, "prompt": "The sea", "raw": true, "stream": false,
+                "options": { "num_predict": 40, "temperature": 0 },
+            }),
+        )
+        .expect(200)
+        .json();
+    let counts = ["prompt_eval_count", "eval_count"].map(|key| answer[key].as_u64());
+    let n_tokens: u64 = counts.iter().flatten().sum();
+    assert!(n_tokens > 40, "{answer}");
+    let grown = daemon.resident_bytes() - before;
+    let file = fs::metadata(starter_model())
+        .expect("the model is there")
+        .len();
+    let bound = file + file / 10 + n_tokens * KV_BYTES_OF_A_TOKEN;
+    assert!(grown <= bound, "{grown} bytes for a file of {file}");
+    assert!(grown >= file / 2, "{grown} bytes: where are the weights?");
 }
 
 #[test]

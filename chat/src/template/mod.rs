@@ -1,19 +1,25 @@
-//! Chat templates: Jinja as Hugging Face models carry it, rendered to prompt text.
+//! Chat templates: Jinja as Hugging Face models carry it, or Go's language as Ollama's models do, rendered to prompt text.
 //!
 //! [`ChatTemplate::jinja`] compiles a template once and probes it with tiny conversations, to know what it can do
 //! ([`ChatTemplate::supports_tools`], [`ChatTemplate::thinking_tags`]) and what must be rewritten for it: a system
-//! message for a template without that role, tool arguments for one that wants them as text.
+//! message for a template without that role, tool arguments for one that wants them as text. [`ChatTemplate::go`] reads the
+//! same from the template's tree. [`ChatTemplate::parse`] tells the languages apart.
 //!
-//! Bounds per rendering: [`FUEL`] of work and memory, [`MAX_OUTPUT_BYTES`] of text. One thing is not charged for: a
-//! comparison of two deeply shared lists (`[a, a]` doubled again and again), which the engine does in one instruction.
+//! Bounds per rendering in Jinja: [`FUEL`] of work and memory, [`MAX_OUTPUT_BYTES`] of text. One thing is not charged for:
+//! a comparison of two deeply shared lists (`[a, a]` doubled again and again), which the engine does in one instruction.
+//! [`go`] has bounds of the same kind.
 
 mod environment;
+pub mod go;
 mod json;
 mod normalize;
 #[cfg(test)]
+mod python_tests;
+#[cfg(test)]
 mod tests;
 
-use crate::{Message, PromptInput, ThinkingTags};
+use crate::{Message, PromptInput, ThinkingTags, ToolSyntax};
+use go::GoTemplate;
 use minijinja::{Environment, Error as JinjaError, ErrorKind, Value, value::Serde};
 use std::io;
 
@@ -43,12 +49,31 @@ pub enum TemplateError {
 /// A compiled chat template. Immutable; share it behind an `Arc`.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    language: Language,
     traits: normalize::Traits,
     thinking_tags: Option<ThinkingTags>,
+    tool_syntax: ToolSyntax,
+}
+
+#[derive(Debug)]
+enum Language {
+    Jinja(Box<Environment<'static>>),
+    Go(Box<GoTemplate>),
 }
 
 impl ChatTemplate {
+    /// Compiles a template in the language that it is written in.
+    ///
+    /// # Errors
+    /// [`TemplateError::Syntax`].
+    pub fn parse(source: &str) -> Result<Self, TemplateError> {
+        if is_go(source) {
+            Self::go(source)
+        } else {
+            Self::jinja(source)
+        }
+    }
+
     /// Compiles a Jinja template as Hugging Face models carry it.
     ///
     /// # Errors
@@ -58,6 +83,25 @@ impl ChatTemplate {
         template.thinking_tags = ThinkingTags::of_template(source);
         template.traits = normalize::Traits::probe(&template);
         Ok(template)
+    }
+
+    /// Parses a Go template as Ollama's models carry it.
+    ///
+    /// # Errors
+    /// [`TemplateError::Syntax`].
+    pub fn go(source: &str) -> Result<Self, TemplateError> {
+        check_length(source)?;
+        let template =
+            GoTemplate::parse(source).map_err(|error| TemplateError::Syntax(error.to_string()))?;
+        Ok(Self {
+            traits: normalize::Traits::of_go(&template),
+            thinking_tags: template.thinking_tags().map(|(open, close)| ThinkingTags {
+                open: open.into(),
+                close: close.into(),
+            }),
+            tool_syntax: ToolSyntax::of_template(source),
+            language: Language::Go(Box::new(template)),
+        })
     }
 
     /// For models without a template: the texts of the messages, one after another.
@@ -91,32 +135,54 @@ impl ChatTemplate {
         self.thinking_tags.is_some()
     }
 
+    /// Whether the template shows earlier calls of tools, so that a conversation can go on after one.
+    pub fn supports_tool_calls(&self) -> bool {
+        match &self.language {
+            Language::Jinja(_) => self.traits.tools,
+            Language::Go(template) => template.tree().mentions("ToolCalls"),
+        }
+    }
+
+    /// Whether the template can ask for text between a prompt and a suffix.
+    pub fn supports_insert(&self) -> bool {
+        matches!(&self.language, Language::Go(template) if template.supports_insert())
+    }
+
     /// What stands around reasoning in the text of a model with this template.
-    pub fn thinking_tags(&self) -> Option<ThinkingTags> {
-        self.thinking_tags
+    pub fn thinking_tags(&self) -> Option<&ThinkingTags> {
+        self.thinking_tags.as_ref()
+    }
+
+    /// How a model with this template writes calls of tools.
+    pub fn tool_syntax(&self) -> ToolSyntax {
+        self.tool_syntax
     }
 
     fn compile(source: &str) -> Result<Self, TemplateError> {
-        if source.len() > MAX_SOURCE_BYTES {
-            return Err(TemplateError::Syntax(format!(
-                "it is {} bytes long, more than {MAX_SOURCE_BYTES}",
-                source.len()
-            )));
-        }
+        check_length(source)?;
         let mut environment = environment::new(FUEL);
         environment
             .add_template_owned(NAME, environment::without_generation_tags(source))
             .map_err(|error| TemplateError::Syntax(describe(&error)))?;
         Ok(Self {
-            environment,
+            language: Language::Jinja(Box::new(environment)),
             traits: normalize::Traits::default(),
             thinking_tags: None,
+            tool_syntax: ToolSyntax::of_template(source),
         })
     }
 
     fn render_as_is(&self, input: &PromptInput<'_>) -> Result<String, TemplateError> {
+        let environment = match &self.language {
+            Language::Jinja(environment) => environment,
+            Language::Go(template) => {
+                return template
+                    .render(input)
+                    .map_err(|error| TemplateError::Render(error.to_string()));
+            }
+        };
         let mut output = BoundedOutput(Vec::new());
-        self.environment
+        environment
             .get_template(NAME)
             .and_then(|template| {
                 template.render_captured_to(context(input), &mut output)?;
@@ -125,6 +191,37 @@ impl ChatTemplate {
             .map_err(|error| TemplateError::Render(describe(&error)))?;
         String::from_utf8(output.0).map_err(|_| TemplateError::Render("not UTF-8".into()))
     }
+}
+
+fn check_length(source: &str) -> Result<(), TemplateError> {
+    if source.len() > MAX_SOURCE_BYTES {
+        return Err(TemplateError::Syntax(format!(
+            "it is {} bytes long, more than {MAX_SOURCE_BYTES}",
+            source.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a template is written in Go's language rather than in Jinja: it names fields with a leading dot, or uses
+/// statements inside of `{{ }}`.
+fn is_go(source: &str) -> bool {
+    const STATEMENTS: &[&str] = &[
+        "if", "else", "end", "range", "with", "define", "template", "block", "break", "continue",
+    ];
+    source.split("{{").skip(1).any(|action| {
+        let action = action.split("}}").next().unwrap_or_default();
+        let action = action.trim_start_matches('-').trim_start();
+        let word = action
+            .split(|c: char| c.is_whitespace() || c == '-')
+            .next()
+            .unwrap_or_default();
+        action.starts_with(['.', '$'])
+            || action.starts_with("/*")
+            || STATEMENTS.contains(&word)
+            || action.contains(" .")
+            || action.contains(" $")
+    }) && !source.contains("{%")
 }
 
 /// The variables of a rendering. What is absent stays undefined: templates ask `is defined`.
@@ -147,6 +244,9 @@ fn context(input: &PromptInput<'_>) -> Value {
     ]);
     if let Some(enable_thinking) = input.enable_thinking {
         variables.insert("enable_thinking", Value::from(enable_thinking));
+    }
+    if let Some(level) = input.think_level {
+        variables.insert("reasoning_effort", Value::from(level));
     }
     Value::from(variables)
 }

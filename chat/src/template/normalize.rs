@@ -1,5 +1,5 @@
 //! What a template can do, found by rendering tiny conversations, and messages rewritten for what it cannot.
-use super::{ChatTemplate, probe_user};
+use super::{ChatTemplate, go::GoTemplate, probe_user};
 use crate::{Message, PromptInput};
 use serde_json::{Value, json};
 
@@ -19,6 +19,14 @@ pub(super) struct Traits {
 }
 
 impl Traits {
+    pub(super) fn of_go(template: &GoTemplate) -> Self {
+        Self {
+            system_role: true,
+            tools: template.supports_tools(),
+            arguments_as_text: false,
+        }
+    }
+
     pub(super) fn probe(template: &ChatTemplate) -> Self {
         let system = Message::new("system", SYSTEM_TEXT);
         let definition = json!([{

@@ -393,3 +393,73 @@ fn a_long_conversation_fits_the_budget() {
         .collect();
     assert!(render(QWEN_LIKE, &messages).unwrap().len() > 2_000_000);
 }
+
+#[test]
+fn go_and_jinja_are_told_apart() {
+    for go in [
+        "{{ .Prompt }}",
+        "{{- if .System }}{{ .System }}{{ end }}",
+        "{{ range $i, $m := .Messages }}{{ end }}",
+        "{{/* a comment */}}x",
+        "<s>{{ if or .System .Tools }}",
+    ] {
+        assert!(is_go(go), "{go}");
+    }
+    for jinja in [
+        "{{ messages[0].content }}",
+        "{% for m in messages %}{{ m.content }}{% endfor %}",
+        "{{- bos_token }}",
+        "{% if x %}{{ x ~ ' .5' }}{% endif %}",
+        "plain text",
+    ] {
+        assert!(!is_go(jinja), "{jinja}");
+    }
+}
+
+#[test]
+fn a_go_template_is_a_chat_template_like_any_other() {
+    let template = ChatTemplate::parse(
+        "{{ range .Messages }}<{{ .Role }}>{{ .Content }}{{ if .ToolCalls }}[TOOL_CALLS]{{ end }}{{ end }}{{ .Tools }}",
+    )
+    .unwrap();
+    let prompt = template.render(&PromptInput {
+        messages: &hi(),
+        ..PromptInput::default()
+    });
+    assert_eq!(prompt.unwrap(), "<user>Hi <b> & \"you\"null");
+    assert!(template.supports_tools() && template.supports_tool_calls());
+    assert!(!template.supports_thinking() && !template.supports_insert());
+    assert_eq!(template.tool_syntax().name(), "mistral");
+    let error = ChatTemplate::parse("{{ if .X }}").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the chat template does not parse: `if` is not closed; add `{{ end }}` (line 1 of the template)"
+    );
+}
+
+/// Templates with pieces deleted, doubled and swapped: each renders or complains.
+#[test]
+fn mutated_templates_neither_panic_nor_hang() {
+    let mut state = 3_u64;
+    let mut below = |n: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    for round in 0..300 {
+        let source = [CHATML, QWEN_LIKE, LLAMA_LIKE, GEMMA_LIKE][round % 4];
+        let mut words: Vec<&str> = source.split_inclusive([' ', '\n', '}', '(', '.']).collect();
+        for _ in 0..1 + below(3) {
+            let (at, other) = (below(words.len()), below(words.len()));
+            match below(3) {
+                0 => drop(words.remove(at)),
+                1 => words.insert(at, words[other]),
+                _ => words.swap(at, other),
+            }
+        }
+        if let Err(error) = render(&words.concat(), &hi()) {
+            assert!(error.to_string().starts_with("the chat template "));
+        }
+    }
+}

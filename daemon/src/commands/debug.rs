@@ -54,7 +54,7 @@ pub struct LogitsArgs {
     /// Element type of the KV cache
     #[arg(long, default_value = "f32", value_parser = ["f32", "f16"])]
     kv: String,
-    /// Context to load the model for, in tokens; Phi models depend on it [default: the model's own]
+    /// Context to load the model for, in tokens [default: the model's own]
     #[arg(long, value_name = "N")]
     context: Option<usize>,
     /// CPU tier to use [default: the best]
@@ -148,7 +148,7 @@ fn logits(args: &LogitsArgs) -> anyhow::Result<()> {
         );
     }
 
-    let mut pass = Pass::new(&model);
+    let mut pass = Pass::new(&model, &args.tokens);
     let mut argmax = Vec::with_capacity(n_tokens);
     let mut rows = Map::new();
     for chunk in args.tokens.chunks(CHUNK) {
@@ -185,10 +185,12 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(model: &'a Model) -> Self {
+    fn new(model: &'a Model, prompt: &[TokenId]) -> Self {
+        let mut cache = model.decoder().new_cache();
+        model.decoder().resume(&mut cache, prompt);
         Self {
             model,
-            cache: model.decoder().new_cache(),
+            cache,
             scratch: Scratch::default(),
             logits: Vec::new(),
         }

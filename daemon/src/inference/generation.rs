@@ -1,8 +1,8 @@
-//! One running generation: engine results in, text and thinking and a final account out.
+//! One running generation: engine results in, text, thoughts, calls and a final account out.
 
 use crate::{error::ApiError, inference::prompt::Prompt, models::Lease};
 use slm_api::ollama::Metrics;
-use slm_chat::{Split, ThinkingSplitter};
+use slm_chat::{Answer, AnswerParser};
 use slm_engine::{Finish, GenerateRequest, StepResult, StopReason, TokenId};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 /// What happens next.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// More text.
-    Delta(Split),
+    /// More text or calls.
+    Delta(Answer),
     /// The end; nothing follows.
     Finished(Outcome),
 }
@@ -31,7 +31,7 @@ pub(crate) struct Outcome {
 #[derive(Debug)]
 pub(crate) struct Generation {
     results: mpsc::Receiver<StepResult>,
-    splitter: Option<ThinkingSplitter>,
+    parser: AnswerParser,
     tokens: Vec<TokenId>,
     ended: Option<Outcome>,
     began: Instant,
@@ -56,7 +56,7 @@ impl Generation {
         let results = lease.engine().generate(request)?;
         Ok(Self {
             results,
-            splitter: prompt.splitter,
+            parser: prompt.parser,
             tokens: prompt.tokens,
             ended: None,
             began,
@@ -80,24 +80,20 @@ impl Generation {
                 () = self.abort.cancelled() => return Err(ApiError::shutting_down()),
                 result = self.results.recv() => result,
             };
-            let split = match result {
+            let delta = match result {
                 Some(StepResult::Token { token, text }) => {
                     self.tokens.push(token);
-                    self.split(text)
+                    self.parser.push(&text)
                 }
                 Some(StepResult::Finished(finish)) => {
-                    let mut split = self.split(finish.text.clone());
-                    if let Some(splitter) = &mut self.splitter {
-                        let rest = splitter.finish();
-                        split.thinking += &rest.thinking;
-                        split.content += &rest.content;
-                    }
+                    let mut delta = self.parser.push(&finish.text);
+                    delta.extend(self.parser.finish());
                     let outcome = self.outcome(&finish);
-                    if split.is_empty() {
+                    if delta.is_empty() {
                         return Ok(Event::Finished(outcome));
                     }
                     self.ended = Some(outcome);
-                    split
+                    delta
                 }
                 Some(StepResult::Failed(why)) => return Err(ApiError::internal(why)),
                 None => {
@@ -106,19 +102,9 @@ impl Generation {
                     ));
                 }
             };
-            if !split.is_empty() {
-                return Ok(Event::Delta(split));
+            if !delta.is_empty() {
+                return Ok(Event::Delta(delta));
             }
-        }
-    }
-
-    fn split(&mut self, text: String) -> Split {
-        match &mut self.splitter {
-            Some(splitter) => splitter.push(&text),
-            None => Split {
-                content: text,
-                ..Split::default()
-            },
         }
     }
 

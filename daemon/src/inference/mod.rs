@@ -13,7 +13,7 @@ mod prompt;
 pub(crate) use embedding::{Texts, Vectors, embed};
 pub(crate) use generation::{Event, Generation};
 pub(crate) use options::RunOptions;
-pub(crate) use prompt::{PromptSource, conversation, from_wire};
+pub(crate) use prompt::{ChatPrompt, PromptSource, conversation, from_wire};
 
 use crate::{
     catalog::Record,
@@ -108,6 +108,7 @@ pub(crate) async fn start(
         prompt: prompt.tokens.clone(),
         sampling: job.options.sampling,
         stop: job.options.stop,
+        shown: prompt.shown.clone(),
         max_tokens: job.options.max_tokens,
         context_length,
     };

@@ -5,7 +5,7 @@
 use crate::error::ApiError;
 use serde_json::{Value, json};
 use slm_api::ollama::Message as WireMessage;
-use slm_chat::{ChatTemplate, Message, PromptInput, ThinkingSplitter};
+use slm_chat::{AnswerParser, ChatTemplate, Message, PromptInput, ThinkingTags};
 use slm_engine::{Engine, Special, TokenId, Tokenizer};
 use std::sync::Arc;
 
@@ -15,23 +15,35 @@ pub(crate) enum PromptSource {
     /// Text as it is.
     Raw(String),
     /// A conversation.
-    Chat {
-        template: Arc<ChatTemplate>,
-        messages: Vec<Message>,
-        /// Tool definitions: a JSON list.
-        tools: Option<Value>,
-        enable_thinking: Option<bool>,
-        /// Tokens of an earlier exchange, put in front.
-        context: Vec<TokenId>,
-    },
+    Chat(Box<ChatPrompt>),
+}
+
+/// A conversation and what its prompt is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct ChatPrompt {
+    pub(crate) template: Arc<ChatTemplate>,
+    pub(crate) messages: Vec<Message>,
+    /// Tool definitions: a JSON list.
+    pub(crate) tools: Option<Value>,
+    pub(crate) enable_thinking: Option<bool>,
+    /// `low`, `medium`, `high`, …
+    pub(crate) think_level: Option<String>,
+    /// What stands around the model's thoughts.
+    pub(crate) thinking_tags: Option<ThinkingTags>,
+    /// Text behind a gap that the model is to fill; the last message is the text before it.
+    pub(crate) suffix: Option<String>,
+    /// Tokens of an earlier exchange, put in front.
+    pub(crate) context: Vec<TokenId>,
 }
 
 /// A prompt, ready for the engine.
 #[derive(Debug)]
 pub(crate) struct Prompt {
     pub(crate) tokens: Vec<TokenId>,
-    /// Takes reasoning out of the answer, for models that reason.
-    pub(crate) splitter: Option<ThinkingSplitter>,
+    /// Takes the answer apart.
+    pub(crate) parser: AnswerParser,
+    /// Control tokens that `parser` must see.
+    pub(crate) shown: Vec<TokenId>,
 }
 
 /// Renders and tokenises.
@@ -43,31 +55,30 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
     let prompt = match source {
         PromptSource::Raw(text) => Prompt {
             tokens: tokenizer.encode_prompt(text),
-            splitter: None,
+            parser: AnswerParser::default(),
+            shown: Vec::new(),
         },
-        PromptSource::Chat {
-            template,
-            messages,
-            tools,
-            enable_thinking,
-            context,
-        } => {
+        PromptSource::Chat(chat) => {
             let text_of = |token: Option<TokenId>| {
                 token.map_or_else(String::new, |t| tokenizer.token_text(t))
             };
-            let text = template.render(&PromptInput {
-                messages,
-                tools: tools.as_ref(),
+            let text = chat.template.render(&PromptInput {
+                messages: &chat.messages,
+                tools: chat.tools.as_ref(),
                 add_generation_prompt: true,
-                enable_thinking: *enable_thinking,
+                enable_thinking: chat.enable_thinking,
+                think_level: chat.think_level.as_deref(),
+                suffix: chat.suffix.as_deref(),
                 bos_token: &text_of(tokenizer.bos()),
                 eos_token: &text_of(tokenizer.eos()),
             })?;
+            let calls = chat.tools.as_ref();
+            let calls = calls.map(|tools| (chat.template.tool_syntax(), tools));
+            let parser = AnswerParser::new(&text, chat.thinking_tags.clone(), calls);
             Prompt {
-                tokens: encode_after(context, &text, tokenizer)?,
-                splitter: template
-                    .thinking_tags()
-                    .map(|tags| ThinkingSplitter::new(tags, &text)),
+                tokens: encode_after(&chat.context, &text, tokenizer)?,
+                shown: control_tokens(parser.markers(), tokenizer),
+                parser,
             }
         }
     };
@@ -75,6 +86,19 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
         return Err(ApiError::bad_request("the prompt is empty"));
     }
     Ok(prompt)
+}
+
+/// The control tokens among `markers`.
+fn control_tokens(markers: &[String], tokenizer: &Tokenizer) -> Vec<TokenId> {
+    let single = markers.iter().filter_map(|marker| {
+        match tokenizer.encode(marker, Special::Recognise).as_slice() {
+            [token] if tokenizer.is_control(*token) && !tokenizer.is_end_of_generation(*token) => {
+                Some(*token)
+            }
+            _ => None,
+        }
+    });
+    single.collect()
 }
 
 /// The tokens of `text`, behind those of an earlier exchange, which has the beginning of the sequence already.

@@ -3,17 +3,20 @@
 use super::{as_asked, model_name, now};
 use crate::{
     body::{LenientJson, non_empty},
-    catalog::{Capability, Record},
+    catalog::{Capability, Needs, Record},
     error::ApiError,
-    inference::{self, Event, Generation, Job, PromptSource, RunOptions, conversation, from_wire},
+    inference::{
+        self, ChatPrompt, Event, Generation, Job, PromptSource, RunOptions, conversation, from_wire,
+    },
     models::KeepFor,
     ndjson,
     state::App,
 };
 use axum::{extract::State, response::Response};
 use futures_util::{StreamExt, stream};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use slm_api::ollama::{ChatRequest, ChatResponse, GenerateRequest, Message, Metrics, Think};
+use slm_chat::Answer;
 use std::{sync::Arc, time::Instant};
 
 /// Answers.
@@ -76,25 +79,55 @@ fn source(request: ChatRequest, record: &Record) -> Result<PromptSource, ApiErro
     }
     Wishes::of_chat(&request).check(&request.model)?;
     let messages = request.messages.iter().map(from_wire).collect();
-    Ok(PromptSource::Chat {
-        template: Arc::clone(record.template.ready()?),
-        messages: conversation(record.system.as_deref(), &record.messages, messages),
+    let messages = conversation(record.system.as_deref(), &record.messages, messages);
+    let needs = Needs {
+        tools: tools.is_some(),
+        tool_calls: messages
+            .iter()
+            .any(|m| m.tool_calls.is_some() || m.role == "tool"),
+        thinking: request.think.is_some() && enable_thinking.is_some(),
+    };
+    Ok(PromptSource::Chat(Box::new(ChatPrompt {
+        template: Arc::clone(record.template.choose(needs)?),
+        messages,
         tools: tools.map(Value::Array),
         enable_thinking,
+        think_level: think_level(request.think.as_ref()),
+        thinking_tags: record.template.thinking_tags(),
+        suffix: None,
         context: Vec::new(),
-    })
+    })))
 }
 
-async fn streamed(mut generation: Generation, model: String) -> Result<Response, ApiError> {
+/// An assistant's turn as it comes about.
+struct Turn {
+    generation: Generation,
+    model: String,
+    /// Calls so far: they are numbered over the whole turn.
+    n_calls: usize,
+}
+
+impl Turn {
+    async fn next(&mut self) -> Result<ChatResponse, ApiError> {
+        let event = self.generation.next().await?;
+        Ok(chunk(event, &self.model, &mut self.n_calls))
+    }
+}
+
+async fn streamed(generation: Generation, model: String) -> Result<Response, ApiError> {
+    let mut turn = Turn {
+        generation,
+        model,
+        n_calls: 0,
+    };
     // what goes wrong before the first chunk still gets a status of its own
-    let first = chunk(generation.next().await?, &model);
-    let state = (!first.done).then_some((generation, model));
+    let first = turn.next().await?;
+    let state = (!first.done).then_some(turn);
     let rest = stream::unfold(state, |state| async {
-        let (mut generation, model) = state?;
-        match generation.next().await {
-            Ok(event) => {
-                let chunk = chunk(event, &model);
-                let state = (!chunk.done).then_some((generation, model));
+        let mut turn = state?;
+        match turn.next().await {
+            Ok(chunk) => {
+                let state = (!chunk.done).then_some(turn);
                 Some((Ok(chunk), state))
             }
             Err(error) => Some((Err(error), None)),
@@ -104,29 +137,25 @@ async fn streamed(mut generation: Generation, model: String) -> Result<Response,
 }
 
 async fn whole(mut generation: Generation, model: String) -> Result<Response, ApiError> {
-    let (mut content, mut thinking) = (String::new(), String::new());
+    let mut answer = Answer::default();
     loop {
-        let next = chunk(generation.next().await?, &model);
-        content += &next.message.content;
-        thinking += next.message.thinking.as_deref().unwrap_or_default();
-        if next.done {
-            return Ok(ndjson::object(&ChatResponse {
-                message: assistant(content, thinking),
-                ..next
-            }));
+        match generation.next().await? {
+            Event::Delta(delta) => answer.extend(delta),
+            finished @ Event::Finished(_) => {
+                return Ok(ndjson::object(&ChatResponse {
+                    message: assistant(answer, &mut 0),
+                    ..chunk(finished, &model, &mut 0)
+                }));
+            }
         }
     }
 }
 
-fn chunk(event: Event, model: &str) -> ChatResponse {
+fn chunk(event: Event, model: &str, n_calls: &mut usize) -> ChatResponse {
     let (message, done_reason, metrics) = match event {
-        Event::Delta(split) => (
-            assistant(split.content, split.thinking),
-            None,
-            Metrics::default(),
-        ),
+        Event::Delta(answer) => (assistant(answer, n_calls), None, Metrics::default()),
         Event::Finished(outcome) => (
-            assistant(String::new(), String::new()),
+            assistant(Answer::default(), n_calls),
             Some(outcome.reason.to_owned()),
             outcome.metrics,
         ),
@@ -141,20 +170,38 @@ fn chunk(event: Event, model: &str) -> ChatResponse {
     }
 }
 
-fn assistant(content: String, thinking: String) -> Message {
+/// A message whose calls go on from number `n_calls`.
+fn assistant(answer: Answer, n_calls: &mut usize) -> Message {
+    let calls = answer.tool_calls.into_iter().map(|call| {
+        let index = *n_calls;
+        *n_calls += 1;
+        let function = json!({"index": index, "name": call.name, "arguments": call.arguments});
+        json!({"id": call_id(), "function": function})
+    });
+    let calls: Vec<Value> = calls.collect();
     Message {
         role: "assistant".to_owned(),
-        content,
-        thinking: non_empty(Some(thinking)),
+        content: answer.content,
+        thinking: non_empty(Some(answer.thinking)),
+        tool_calls: (!calls.is_empty()).then_some(calls),
         ..Message::default()
     }
+}
+
+/// `call_` and eight letters or digits, as Ollama's clients know it.
+fn call_id() -> String {
+    const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let random = (0..8).map(|_| char::from(ALPHABET[fastrand::usize(..ALPHABET.len())]));
+    std::iter::once("call_".to_owned())
+        .chain(random.map(String::from))
+        .collect()
 }
 
 fn done(model: &str, reason: &str) -> ChatResponse {
     ChatResponse {
         model: model.to_owned(),
         created_at: now(),
-        message: assistant(String::new(), String::new()),
+        message: assistant(Answer::default(), &mut 0),
         done: true,
         done_reason: Some(reason.to_owned()),
         metrics: Metrics::default(),
@@ -252,5 +299,58 @@ pub(super) fn checked_think(
             "\"{model}\" does not support thinking"
         ))),
         _ => Ok(None),
+    }
+}
+
+/// The level that a request asks for.
+pub(super) fn think_level(think: Option<&Think>) -> Option<String> {
+    match think {
+        Some(Think::Level(level)) => non_empty(Some(level.clone())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slm_chat::ToolCall;
+
+    #[test]
+    fn calls_are_numbered_over_the_turn_and_have_an_id() {
+        let call = |name: &str| ToolCall {
+            name: name.into(),
+            arguments: Map::from_iter([("b".into(), json!(1)), ("a".into(), json!(2))]),
+        };
+        let mut n_calls = 0;
+        let mut calls_of = |names: &[&str]| {
+            let answer = Answer {
+                tool_calls: names.iter().copied().map(call).collect(),
+                ..Answer::default()
+            };
+            let response = chunk(Event::Delta(answer), "m", &mut n_calls);
+            assert!(!response.done && response.message.content.is_empty());
+            response.message.tool_calls.unwrap()
+        };
+        let mut calls = calls_of(&["f", "g"]);
+        calls.extend(calls_of(&["h"]));
+        for (index, (call, name)) in calls.iter().zip(["f", "g", "h"]).enumerate() {
+            let id = call["id"].as_str().unwrap();
+            let random = id.strip_prefix("call_").unwrap();
+            assert!(
+                random.len() == 8
+                    && random
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()),
+                "{id}"
+            );
+            assert_eq!(
+                call["function"].to_string(),
+                format!(
+                    "{{\"index\":{index},\"name\":\"{name}\",\"arguments\":{{\"b\":1,\"a\":2}}}}"
+                )
+            );
+        }
+        assert_ne!(calls[0]["id"], calls[1]["id"]);
+        assert!(assistant(Answer::default(), &mut 0).tool_calls.is_none());
     }
 }

@@ -2,15 +2,15 @@
 
 use super::{
     as_asked,
-    chat::{Wishes, checked_think},
+    chat::{Wishes, checked_think, think_level},
     model_name, now,
 };
 use crate::{
     body::{LenientJson, non_empty},
-    catalog::{Capability, Record, Template},
+    catalog::{Capability, Needs, Record, Template},
     create::check_template,
     error::ApiError,
-    inference::{self, Event, Generation, Job, PromptSource, RunOptions, conversation},
+    inference::{self, ChatPrompt, Event, Generation, Job, PromptSource, RunOptions, conversation},
     models::KeepFor,
     ndjson,
     state::App,
@@ -87,7 +87,8 @@ async fn source(
             request.model
         )));
     }
-    if non_empty(request.suffix.clone()).is_some() {
+    let suffix = non_empty(request.suffix.clone());
+    if suffix.is_some() && !record.can(Capability::Insert) {
         return Err(ApiError::bad_request(format!(
             "{} does not support insert",
             record.name.full()
@@ -102,7 +103,7 @@ async fn source(
         Some(source) => {
             app.blocking(move |_| {
                 check_template(&source)?;
-                Ok(Template::jinja(&source))
+                Ok(Template::parse(&source))
             })
             .await?
         }
@@ -114,13 +115,20 @@ async fn source(
     };
     let system = system.or_else(|| record.system.clone());
     let user = Message::new("user", request.prompt);
-    Ok(PromptSource::Chat {
-        template: Arc::clone(template.ready()?),
+    let needs = Needs {
+        thinking: request.think.is_some() && enable_thinking.is_some(),
+        ..Needs::default()
+    };
+    Ok(PromptSource::Chat(Box::new(ChatPrompt {
+        template: Arc::clone(template.choose(needs)?),
         messages: conversation(system.as_deref(), stored, vec![user]),
         tools: None,
         enable_thinking,
+        think_level: think_level(request.think.as_ref()),
+        thinking_tags: record.template.thinking_tags(),
+        suffix,
         context,
-    })
+    })))
 }
 
 async fn streamed(
@@ -168,9 +176,9 @@ fn chunk(event: Event, model: &str, raw: bool) -> GenerateResponse {
         ..GenerateResponse::default()
     };
     match event {
-        Event::Delta(split) => GenerateResponse {
-            response: split.content,
-            thinking: non_empty(Some(split.thinking)),
+        Event::Delta(answer) => GenerateResponse {
+            response: answer.content,
+            thinking: non_empty(Some(answer.thinking)),
             ..empty
         },
         Event::Finished(outcome) => GenerateResponse {

@@ -352,8 +352,8 @@ async fn wrong_recipes_are_refused_with_a_reason() {
     )
     .await;
     check(
-        json!({"model": "x", "from": "y", "template": "{{ .Prompt }}"}),
-        "Go's template language",
+        json!({"model": "x", "from": "y", "template": "{{ if .Prompt }}"}),
+        "template error: the chat template does not parse: `if` is not closed; add `{{ end }}` (line 1 of the template)",
     )
     .await;
     check(
@@ -605,14 +605,20 @@ async fn raw_prompts_and_context_are_what_the_model_reads() {
         400,
         "raw mode does not support template, system, or context",
     );
-    let rendered = post(json!({"template": TEMPLATE, "system": "S"}))
-        .await
-        .json();
     let by_hand = post(json!({"raw": true, "prompt": "[system]S[user]hello[assistant]"}))
         .await
         .json();
-    assert_eq!(rendered["prompt_eval_count"], by_hand["prompt_eval_count"]);
-    assert_eq!(rendered["response"], by_hand["response"]);
+    for template in [
+        TEMPLATE,
+        "{{ range .Messages }}[{{ .Role }}]{{ .Content }}{{ end }}[assistant]",
+        "{{ if .System }}[system]{{ .System }}{{ end }}[user]{{ .Prompt }}[assistant]{{ .Response }}[end]",
+    ] {
+        let rendered = post(json!({"template": template, "system": "S"}))
+            .await
+            .json();
+        assert_eq!(rendered["prompt_eval_count"], by_hand["prompt_eval_count"]);
+        assert_eq!(rendered["response"], by_hand["response"]);
+    }
 }
 
 #[tokio::test]
@@ -643,6 +649,51 @@ async fn a_conversation_is_answered_with_the_models_own_prefix() {
     let raw = daemon.post("/api/generate", &raw.to_string()).await.json();
     assert_eq!(raw["response"], text);
     assert_eq!(raw["prompt_eval_count"], last["prompt_eval_count"]);
+}
+
+#[tokio::test]
+async fn tools_and_suffixes_reach_a_go_template() {
+    const GO: &str = "{{ if .Suffix }}[pre]{{ .Prompt }}[suf]{{ .Suffix }}[mid]{{ else }}\
+        {{ range .Tools }}[tool]{{ .Function.Name }}{{ end }}{{ range .Messages }}[{{ .Role }}]{{ .Content }}{{ .ToolName }}\
+        {{ range .ToolCalls }}<tool_call>{{ .Function.Name }}{{ .Function.Arguments }}{{ end }}{{ end }}[assistant]{{ end }}";
+    let daemon = TestDaemon::with_model().await;
+    let made = create(
+        &daemon,
+        json!({"model": "tooled", "from": "tiny", "template": GO, "stream": false}),
+    );
+    assert_eq!(made.await.status, StatusCode::OK);
+    let show = daemon.post("/api/show", r#"{"model": "tooled"}"#).await;
+    assert_eq!(show.json()["template"], GO);
+    assert_eq!(
+        show.json()["capabilities"],
+        json!(["completion", "tools", "insert"])
+    );
+    let options = json!({"temperature": 0, "num_predict": 6});
+    let raw = async |prompt: &str| {
+        let body = json!({"model": "tooled", "raw": true, "stream": false, "options": options, "prompt": prompt});
+        daemon.post("/api/generate", &body.to_string()).await.json()
+    };
+    let chat = json!({"model": "tooled", "stream": false, "options": options,
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+        "messages": [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"b": 1, "a": "x"}}}]},
+            {"role": "tool", "content": "42", "tool_name": "f"}]});
+    let chat = daemon.post("/api/chat", &chat.to_string()).await.json();
+    let by_hand =
+        raw("[tool]f[user]hi[assistant]<tool_call>f{\"a\":\"x\",\"b\":1}[tool]42f[assistant]")
+            .await;
+    assert_eq!(chat["prompt_eval_count"], by_hand["prompt_eval_count"]);
+    assert_eq!(chat["message"]["content"], by_hand["response"]);
+    assert!(chat["message"].get("tool_calls").is_none());
+    let insert = json!({"model": "tooled", "stream": false, "options": options, "prompt": "a", "suffix": "b"});
+    let insert = daemon.post("/api/generate", &insert.to_string()).await;
+    let by_hand = raw("[pre]a[suf]b[mid]").await;
+    assert_eq!(insert.json()["response"], by_hand["response"]);
+    assert_eq!(
+        insert.json()["prompt_eval_count"],
+        by_hand["prompt_eval_count"]
+    );
 }
 
 #[tokio::test]

@@ -36,6 +36,10 @@ enum LayerState {
 /// The state of one sequence, and the tokens that made it.
 pub struct KvCache {
     tokens: Vec<TokenId>,
+    /// How many positions the sequence is going to have at least.
+    expected_len: usize,
+    /// Whether keys were rotated as those of long sequences are.
+    is_long: bool,
     layers: Vec<LayerState>,
     /// Of the recurrent layers, at most [`MAX_CHECKPOINTS`], lengths ascending and at most that of `tokens`.
     checkpoints: Vec<Checkpoint>,
@@ -69,6 +73,8 @@ impl KvCache {
         };
         Self {
             tokens: Vec::new(),
+            expected_len: 0,
+            is_long: false,
             layers: (0..spec.n_layers).map(layer).collect(),
             checkpoints: Vec::new(),
         }
@@ -120,6 +126,7 @@ impl KvCache {
             }
         }
         self.tokens.truncate(len);
+        self.expected_len = 0;
         len
     }
 
@@ -171,6 +178,29 @@ impl KvCache {
             len,
             states: states.collect(),
         });
+    }
+
+    /// Says how many positions the sequence is going to have at least.
+    pub(crate) fn expect(&mut self, len: usize) {
+        self.expected_len = len;
+    }
+
+    pub(crate) fn expected_len(&self) -> usize {
+        self.expected_len
+    }
+
+    pub(crate) fn is_long(&self) -> bool {
+        self.is_long
+    }
+
+    /// Forgets everything, to become the state of a long sequence or of another. Returns the tokens that were there.
+    pub(crate) fn restart(&mut self, is_long: bool) -> Vec<TokenId> {
+        let tokens = self.tokens.clone();
+        let expected_len = self.expected_len;
+        self.rewind(0);
+        self.expected_len = expected_len;
+        self.is_long = is_long;
+        tokens
     }
 
     /// Bytes that one more position adds, while windows are not full.

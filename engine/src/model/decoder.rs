@@ -6,11 +6,11 @@
 
 use super::{
     AttentionShape, DecoderSpec, Gate, Mixer,
-    rope::{Angles, Rope},
-    weights::{AttentionWeights, LayerWeights, Linear, MixerWeights, Weights},
+    mixture::MixtureScratch,
+    rope::{Angles, Factors, Rope},
+    weights::{AttentionWeights, Dense, Ffn, LayerWeights, Linear, MixerWeights, Weights},
 };
-use crate::{KvCache, LoadError, MappedFile, TokenId};
-use slm_gguf::Gguf;
+use crate::{KvCache, TokenId};
 use slm_kernels::{Activations, AttentionArgs, AttentionScratch, Compute, KvType, Matrix};
 
 /// Which positions to turn into logits.
@@ -23,6 +23,9 @@ pub enum LogitsFor {
     /// Every token.
     All,
 }
+
+/// Tokens of a step when positions are computed anew.
+const REPEATED_AT_ONCE: usize = 64;
 
 /// A decoder: its shape, its packed weights, and the CPU tier and threads it runs on.
 pub struct Decoder {
@@ -57,29 +60,34 @@ pub struct Scratch {
     pub(super) per_layer: Vec<f32>,
     angles: Angles,
     sliding_angles: Angles,
+    /// What the experts give.
+    mixed: Vec<f32>,
     pub(super) activations: Activations,
+    mixture: MixtureScratch,
     attention_scratch: AttentionScratch,
 }
 
 impl Decoder {
-    pub(super) fn load(
-        file: &MappedFile,
-        gguf: &Gguf<'_>,
+    pub(super) fn new(
         spec: DecoderSpec,
+        weights: Weights,
         compute: Compute,
         kv_type: KvType,
-    ) -> Result<Self, LoadError> {
-        let weights = Weights::load(file, gguf, &spec, &compute)?;
-        let rope = Rope::new(&spec.rope, weights.rope_factors.as_deref());
-        let sliding_rope = spec.sliding.as_ref().map(|s| Rope::new(&s.rope, None));
-        Ok(Self {
+    ) -> Self {
+        let factors = Factors {
+            short: weights.rope_factors.as_deref(),
+            long: weights.long_rope_factors.as_deref(),
+        };
+        let rope = Rope::new(&spec.rope, factors);
+        let sliding_rope = spec.sliding.as_ref().map(|s| Rope::new(&s.rope, factors));
+        Self {
             spec,
             weights,
             rope,
             sliding_rope,
             compute,
             kv_type,
-        })
+        }
     }
 
     /// The shape.
@@ -102,8 +110,27 @@ impl Decoder {
         KvCache::new(&self.spec, self.kv_type)
     }
 
+    /// Takes `cache` back to what a sequence that starts with `prompt` can use of it, at most all but the last token of
+    /// the prompt, whose logits are needed, and tells it how long the sequence is going to be at least. Returns how many
+    /// positions are left.
+    pub fn resume(&self, cache: &mut KvCache, prompt: &[TokenId]) -> usize {
+        let n_shared = cache.common_prefix(prompt).min(prompt.len().max(1) - 1);
+        let is_usable = cache.is_long() == self.is_long(prompt.len());
+        let n = cache.rewind(if is_usable { n_shared } else { 0 });
+        cache.expect(prompt.len());
+        n
+    }
+
+    /// Whether a sequence of `len` positions is rotated as long ones are.
+    fn is_long(&self, len: usize) -> bool {
+        self.spec.rope.long.as_ref().is_some_and(|l| len > l.beyond)
+    }
+
     /// Runs `tokens` at the positions after those in `cache`, adds their state to it and writes the logits asked for,
     /// `[n, vocab_size]`, to `logits`.
+    ///
+    /// The step with which a sequence becomes long, in models that rotate long ones otherwise, computes all positions
+    /// before it anew. [`resume`](Self::resume) tells the cache of long prompts ahead, so that it does not come to that.
     ///
     /// # Panics
     /// When `tokens` is empty or has an id outside the vocabulary.
@@ -116,11 +143,25 @@ impl Decoder {
         logits: &mut Vec<f32>,
     ) {
         assert!(!tokens.is_empty(), "a step needs at least one token");
-        let n_tokens = tokens.len();
+        let is_long = self.is_long(cache.expected_len().max(cache.len() + tokens.len()));
+        if is_long != cache.is_long() {
+            let before = cache.restart(is_long);
+            for tokens in before.chunks(REPEATED_AT_ONCE) {
+                self.run(cache, scratch, tokens);
+            }
+        }
+        self.run(cache, scratch, tokens);
+        self.logits(wanted, scratch, tokens.len(), logits);
+    }
+
+    /// Runs `tokens` up to the residual stream behind the last block.
+    fn run(&self, cache: &mut KvCache, scratch: &mut Scratch, tokens: &[TokenId]) {
+        let (n_before, n_tokens, is_long) = (cache.len(), tokens.len(), cache.is_long());
         self.embed(tokens, &mut scratch.x);
-        self.rope.fill(&mut scratch.angles, cache.len(), n_tokens);
+        self.rope
+            .fill(&mut scratch.angles, n_before, n_tokens, is_long);
         if let Some(rope) = &self.sliding_rope {
-            rope.fill(&mut scratch.sliding_angles, cache.len(), n_tokens);
+            rope.fill(&mut scratch.sliding_angles, n_before, n_tokens, is_long);
         }
         if let Some(table) = &self.weights.per_layer {
             table.fill(self, scratch, tokens);
@@ -136,7 +177,6 @@ impl Decoder {
             }
         }
         cache.extend(tokens);
-        self.logits(wanted, scratch, n_tokens, logits);
     }
 
     /// The states of the last step's `n_tokens` tokens behind the last norm, `[n_tokens, hidden_size]`: what a model
@@ -280,26 +320,47 @@ impl Decoder {
     fn ffn_block(&self, layer: &LayerWeights, n_tokens: usize, s: &mut Scratch) {
         let Self { spec, compute, .. } = self;
         compute.rms_norm(&s.x, &layer.ffn_norm, spec.rms_norm_eps, &mut s.h);
+        match (&layer.ffn, &spec.experts) {
+            (Ffn::Mixture(mixture), Some(experts)) => {
+                resize(&mut s.mixed, s.h.len());
+                mixture.forward(
+                    (compute, experts, spec.gate),
+                    &mut s.activations,
+                    &mut s.mixture,
+                    &s.h,
+                    &mut s.mixed,
+                );
+                match &mixture.shared {
+                    None => std::mem::swap(&mut s.h, &mut s.mixed),
+                    Some(shared) => {
+                        self.dense(shared, n_tokens, s);
+                        compute.add_assign(&mut s.h, &s.mixed);
+                    }
+                }
+            }
+            (Ffn::Mixture(_), None) => unreachable!("experts are loaded where the spec has them"),
+            (Ffn::Dense(dense), _) => self.dense(dense, n_tokens, s),
+        }
+        self.norm_in_place(layer.post_ffw_norm.as_deref(), &mut s.h, &mut s.normed);
+        self.add_to_stream(&mut s.x, &mut s.h);
+    }
+
+    /// h = Wd · (gate(Wg · h) ⊙ Wu · h)
+    fn dense(&self, dense: &Dense, n_tokens: usize, s: &mut Scratch) {
         self.project(
             &mut s.activations,
             &s.h,
             n_tokens,
-            &mut [(&layer.gate, &mut s.gate), (&layer.up, &mut s.up)],
+            &mut [(&dense.gate, &mut s.gate), (&dense.up, &mut s.up)],
         );
-        match spec.gate {
-            Gate::Silu => compute.silu_mul(&mut s.gate, &s.up),
-            Gate::GeluTanh => compute.gelu_tanh_mul(&mut s.gate, &s.up),
-            Gate::ReluSquared => compute.relu_squared_mul(&mut s.gate, &s.up),
-        }
-        self.norm_in_place(layer.ffn_sub_norm.as_deref(), &mut s.gate, &mut s.normed);
+        self.spec.gate.apply(&self.compute, &mut s.gate, &s.up);
+        self.norm_in_place(dense.sub_norm.as_deref(), &mut s.gate, &mut s.normed);
         self.project(
             &mut s.activations,
             &s.gate,
             n_tokens,
-            &mut [(&layer.down, &mut s.h)],
+            &mut [(&dense.down, &mut s.h)],
         );
-        self.norm_in_place(layer.post_ffw_norm.as_deref(), &mut s.h, &mut s.normed);
-        self.add_to_stream(&mut s.x, &mut s.h);
     }
 
     /// x += scale · h
@@ -388,6 +449,17 @@ pub(super) fn project(
             compute.scale(out, scale);
         }
         add_bias(out, linear.bias.as_deref());
+    }
+}
+
+impl Gate {
+    /// `gate = self(gate) ⊙ up`.
+    pub(super) fn apply(self, compute: &Compute, gate: &mut [f32], up: &[f32]) {
+        match self {
+            Self::Silu => compute.silu_mul(gate, up),
+            Self::GeluTanh => compute.gelu_tanh_mul(gate, up),
+            Self::ReluSquared => compute.relu_squared_mul(gate, up),
+        }
     }
 }
 

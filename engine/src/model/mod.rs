@@ -17,6 +17,7 @@ mod granite;
 mod lfm2;
 mod llama;
 mod loaded;
+mod mixture;
 mod nomic_bert;
 mod per_layer;
 mod phi3;
@@ -24,7 +25,9 @@ mod pooling;
 mod qwen2;
 mod qwen3;
 mod qwen35;
+mod qwen3moe;
 mod rope;
+mod shards;
 mod short_conv;
 mod smollm3;
 mod spec;
@@ -34,21 +37,21 @@ pub use decoder::{Decoder, LogitsFor, Scratch};
 pub use encoder::{Encoder, EncoderSpec, Ffn, Positions};
 pub use pooling::Pooling;
 pub use spec::{
-    AttentionShape, BlockSpec, DecoderSpec, DeltaNetSpec, Extras, Gate, Mixer, RopeSpec,
-    SlidingSpec,
+    AttentionShape, BlockSpec, DecoderSpec, DeltaNetSpec, ExpertsSpec, Extras, Gate, LongSpec,
+    Mixer, RopeSpec, SlidingSpec, YarnSpec,
 };
 
 pub(crate) use encoder::Scratch as EncoderScratch;
 pub(crate) use loaded::{EncoderModel, Loaded};
 pub(crate) use pooling::Pooled;
 
-use crate::{LoadError, LoadOptions, MappedFile, Tokenizer, memory};
+use crate::{LoadError, LoadOptions, Tokenizer, memory};
 use pooling::VectorHead;
 use slm_gguf::Gguf;
 use slm_kernels::{Compute, KvType};
 use spec::Hparams;
 use std::path::Path;
-use weights::Loader;
+use weights::{Loader, Weights};
 
 /// Reads what is special about one architecture.
 type ReadSpec = fn(&Hparams<'_>) -> Result<DecoderSpec, LoadError>;
@@ -57,11 +60,13 @@ type ReadSpec = fn(&Hparams<'_>) -> Result<DecoderSpec, LoadError>;
 const ARCHITECTURES: &[(&str, ReadSpec)] = &[
     ("llama", llama::spec),
     ("qwen3", qwen3::spec),
+    ("qwen3moe", qwen3moe::spec),
     ("qwen2", qwen2::spec),
     ("gemma3", gemma3::spec),
     ("gemma2", gemma2::spec),
     ("smollm3", smollm3::spec),
     ("granite", granite::spec),
+    ("granitemoe", granite::spec),
     ("phi3", phi3::spec),
     ("bitnet", bitnet::spec),
     ("bitnet-b1.58", bitnet::spec_b158),
@@ -92,7 +97,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Maps, checks and packs a GGUF file. The map is released before this returns: packed weights replace it.
+    /// Maps, checks and packs a GGUF file, with the others beside it where the model is split. The map is released before this returns: packed weights replace it.
     ///
     /// # Errors
     /// Whatever makes the file unusable or too large, or a model that makes vectors only; see [`LoadError`].
@@ -121,12 +126,9 @@ impl Model {
 
 /// Loads a model of any kind.
 fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
-    let file = MappedFile::open(path).map_err(|source| LoadError::Open {
-        path: path.to_owned(),
-        source,
-    })?;
-    let gguf = Gguf::parse(&file)?;
-    let (hparams, spec) = read_spec(&gguf, options)?;
+    let files = shards::open(path)?;
+    let gguf = shards::join(&files)?;
+    let (hparams, spec) = read_spec(&gguf)?;
     let pooling = Pooling::read(&hparams)?;
     let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
     let chat_template = gguf
@@ -135,33 +137,37 @@ fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
         .map(str::to_owned);
     memory::check(weights::packed_bytes(&gguf))?;
     let compute = compute(options)?;
+    let loader = Loader::new(&files, &gguf, &compute);
     match spec {
         Spec::Decoder(spec) => {
             check_vocabulary(spec.vocab_size, &tokenizer)?;
-            let (hidden_size, last) = (spec.hidden_size, Pooling::Last);
+            let weights = Weights::load(&loader, &spec)?;
+            let last = pooling.unwrap_or(Pooling::Last);
+            let head = VectorHead::load(&loader, last, spec.hidden_size)?;
+            loader.refuse_unused(spec.n_layers)?;
+            drop(loader);
             // a vector is read once: its texts' keys and values need not be small, but near to the reference
             let kv_type = pooling.map_or(options.kv_type, |_| KvType::F32);
-            let decoder = Decoder::load(&file, &gguf, *spec, compute, kv_type)?;
-            let loader = Loader::new(&file, &gguf, decoder.compute());
             Ok(Loaded::Decoder(Box::new(Model {
-                head: VectorHead::load(&loader, pooling.unwrap_or(last), hidden_size)?,
-                decoder,
+                decoder: Decoder::new(*spec, weights, compute, kv_type),
+                head,
                 tokenizer,
                 chat_template,
             })))
         }
         Spec::Encoder(spec) => {
             check_vocabulary(spec.vocab_size, &tokenizer)?;
-            let hidden_size = spec.hidden_size;
-            let encoder = Encoder::load(&file, &gguf, spec, compute)?;
-            let loader = Loader::new(&file, &gguf, encoder.compute());
+            let weights = encoder::Weights::load(&loader, &spec)?;
             let pooling = pooling.unwrap_or_else(|| {
                 tracing::warn!("the model does not say how to pool; taking the mean");
                 Pooling::Mean
             });
+            let head = VectorHead::load(&loader, pooling, spec.hidden_size)?;
+            loader.refuse_unused(spec.n_layers)?;
+            drop(loader);
             Ok(Loaded::Encoder(Box::new(EncoderModel {
-                head: VectorHead::load(&loader, pooling, hidden_size)?,
-                encoder,
+                encoder: Encoder::new(spec, weights, compute),
+                head,
                 tokenizer,
             })))
         }
@@ -209,10 +215,7 @@ enum Spec {
     Encoder(EncoderSpec),
 }
 
-fn read_spec<'a>(
-    gguf: &'a Gguf<'a>,
-    options: &LoadOptions,
-) -> Result<(Hparams<'a>, Spec), LoadError> {
+fn read_spec<'a>(gguf: &'a Gguf<'a>) -> Result<(Hparams<'a>, Spec), LoadError> {
     let metadata = gguf.metadata();
     let found = metadata.string("general.architecture")?;
     let Some(reader) = reader(found) else {
@@ -221,15 +224,7 @@ fn read_spec<'a>(
             supported: supported(),
         });
     };
-    if let Some(n_shards) = metadata.opt_u32("split.count")?.filter(|&n| n > 1) {
-        return Err(LoadError::Hparam {
-            key: "split.count".into(),
-            value: n_shards.to_string(),
-            problem: "models in several files cannot be loaded yet; merge them into one GGUF"
-                .into(),
-        });
-    }
-    let hparams = Hparams::new(found, gguf, options.context_length);
+    let hparams = Hparams::new(found, gguf);
     let spec = match reader {
         Reader::Decoder(read) => Spec::Decoder(Box::new(read(&hparams)?)),
         Reader::Encoder(read) => Spec::Encoder(read(&hparams)?),

@@ -1,29 +1,18 @@
 //! `phi3`: Phi-3, Phi-3.5 and Phi-4-mini. Fused tensors, a rotation of a part of each head, and "longrope": divisors of
-//! the frequencies of which there are two sets, for short and for long contexts.
+//! the frequencies of which there are two sets, for short and for long sequences.
 //!
-//! Which set is used depends on the context that the model is loaded for, and holds for all positions, as in llama.cpp:
-//! keys in the cache could not be rotated anew when a text outgrows the context that the model was first trained for.
-//! The window of Phi-3-mini-4k is left alone, also as in llama.cpp.
+//! As the models themselves have it, a sequence is long once it has more positions than the model was first trained for,
+//! and then all of it is rotated as such. llama.cpp goes by the context that is set aside instead, however little of it is
+//! used; it also leaves out the window of Phi-3-mini-4k.
 
-use super::spec::{DecoderSpec, Hparams};
+use super::spec::{DecoderSpec, Hparams, STRETCHED};
 use crate::LoadError;
 use slm_kernels::RopeStyle;
 
-const SHORT: &str = "rope_factors_short.weight";
-const LONG: &str = "rope_factors_long.weight";
-
 pub(super) fn spec(hparams: &Hparams<'_>) -> Result<DecoderSpec, LoadError> {
-    let mut spec = hparams.decoder(RopeStyle::Neox, &["none", "linear", "longrope"])?;
+    let mut spec = hparams.decoder(RopeStyle::Neox, STRETCHED)?;
     spec.extras.fused_gate_up = true;
-    spec.rope.magnitude = hparams
-        .opt_positive("rope.scaling.attn_factor")?
-        .unwrap_or(1.0);
-    if hparams.has_tensor(SHORT) || hparams.has_tensor(LONG) {
-        let original = hparams
-            .opt_positions("rope.scaling.original_context_length")?
-            .unwrap_or(spec.context_length);
-        let is_long = hparams.context_in_use(spec.context_length) > original;
-        spec.rope.factors = Some(if is_long { LONG } else { SHORT });
-    }
+    hparams.divide_frequencies(&mut spec)?;
+    spec.sliding = hparams.window(&spec)?;
     Ok(spec)
 }

@@ -1,12 +1,13 @@
 //! `qwen3`: Qwen3, dense. Queries and keys are normed head by head ahead of the rotation, which pairs the halves of a
 //! head.
 
-use super::spec::{DecoderSpec, Hparams, LINEAR};
+use super::spec::{DecoderSpec, Hparams, STRETCHED};
 use crate::LoadError;
 use slm_kernels::RopeStyle;
 
 pub(super) fn spec(hparams: &Hparams<'_>) -> Result<DecoderSpec, LoadError> {
-    let mut spec = hparams.decoder(RopeStyle::Neox, LINEAR)?;
+    let mut spec = hparams.decoder(RopeStyle::Neox, STRETCHED)?;
+    hparams.divide_frequencies(&mut spec)?;
     spec.extras.qk_norms = true;
     Ok(spec)
 }

@@ -8,6 +8,7 @@ use slm_kernels::{DeltaShape, KvLayer, RopeStyle};
 pub(super) const MAX_LAYERS: usize = 512;
 pub(super) const MAX_WIDTH: usize = 1 << 20;
 pub(super) const MAX_HEADS: usize = 1024;
+const MAX_EXPERTS: usize = 1024;
 pub(super) const MAX_CONTEXT: usize = 1 << 24;
 
 /// Everything about a decoder that is not a weight.
@@ -55,6 +56,8 @@ pub struct DecoderSpec {
     pub is_causal: bool,
     /// What the gate of the feed-forward layer goes through.
     pub gate: Gate,
+    /// The experts that stand in for the feed-forward layer, in a mixture.
+    pub experts: Option<ExpertsSpec>,
     /// Tensors of a block that not every family has.
     pub extras: Extras,
     /// Tensor of the norm ahead of the feed-forward layer.
@@ -144,7 +147,10 @@ impl DecoderSpec {
             mixer.max(block.ffn_size)
         };
         let widest_block = (0..self.n_layers).map(block).max().unwrap_or(0);
-        widest_block.max(self.hidden_size).max(per_layer)
+        let by_expert = |e: &ExpertsSpec| e.n_used * e.ffn_size.max(self.hidden_size);
+        let experts = self.experts.as_ref().map_or(0, by_expert);
+        let rows = [widest_block, self.hidden_size, per_layer, experts];
+        rows.into_iter().max().unwrap_or(0)
     }
 
     /// The factor on q·k of the large Gemmas: by the share that a head has of the stream, not by its own size.
@@ -193,6 +199,23 @@ pub struct Extras {
     pub value_norms: bool,
 }
 
+/// A mixture of experts: feed-forward layers of which a router chooses a few for each token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExpertsSpec {
+    /// Experts of a layer.
+    pub n_experts: usize,
+    /// Experts that compute a token; at most `n_experts`.
+    pub n_used: usize,
+    /// Width of an expert.
+    pub ffn_size: usize,
+    /// Width of the layer that computes every token besides; 0 where there is none.
+    pub shared_ffn_size: usize,
+    /// Whether the weights of the chosen experts are divided by their sum.
+    pub is_normalised: bool,
+    /// Factor on the weights; 1 is none.
+    pub weight_scale: f32,
+}
+
 /// The layers that see only the last positions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlidingSpec {
@@ -215,13 +238,42 @@ pub struct RopeSpec {
     pub theta: f32,
     /// Positions are divided by this (linear scaling; 1 is none).
     pub linear_factor: f32,
+    /// How frequencies are stretched by themselves, if they are, in place of the positions.
+    pub yarn: Option<YarnSpec>,
     /// Tensor of divisors of the frequencies, one for each pair, which the file must have.
     pub factors: Option<&'static str>,
+    /// Divisors in their place for sequences beyond some length.
+    pub long: Option<LongSpec>,
     /// Factor on what is rotated; 1 is none.
     pub magnitude: f32,
 }
 
-/// Ways to stretch positions that [`Hparams::decoder`] knows by itself.
+/// YaRN (arXiv 2309.00071): fast pairs keep their frequencies, slow ones are divided by `linear_factor`, those between
+/// are mixed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct YarnSpec {
+    /// Positions before they were stretched.
+    pub original_context: usize,
+    /// Pairs that turn more often than this within the original context keep their frequencies.
+    pub beta_fast: f32,
+    /// Pairs that turn less often than this are stretched wholly.
+    pub beta_slow: f32,
+    /// How much of a frequency is kept where it is kept; 1 is all.
+    pub kept: f32,
+}
+
+/// Divisors of the frequencies for long sequences.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LongSpec {
+    /// Tensor of the divisors, which the file must have.
+    pub factors: &'static str,
+    /// A sequence of more positions than this is rotated with them, all of it.
+    pub beyond: usize,
+}
+
+/// Ways to stretch positions of the families that came before the others.
+pub(super) const STRETCHED: &[&str] = &["none", "linear", "yarn", "longrope"];
+/// Ways to stretch positions of families whose layers do not all rotate alike.
 pub(super) const LINEAR: &[&str] = &["none", "linear"];
 
 /// Of `n_layers` layers all but the last of every `every`.
@@ -233,26 +285,11 @@ pub(super) fn all_but_every(every: usize, n_layers: usize) -> Vec<bool> {
 pub(super) struct Hparams<'a> {
     architecture: &'a str,
     gguf: &'a Gguf<'a>,
-    /// Largest context that was asked for.
-    wanted_context: Option<usize>,
 }
 
 impl<'a> Hparams<'a> {
-    pub(super) fn new(
-        architecture: &'a str,
-        gguf: &'a Gguf<'a>,
-        wanted_context: Option<usize>,
-    ) -> Self {
-        Self {
-            architecture,
-            gguf,
-            wanted_context,
-        }
-    }
-
-    /// Largest context that sequences will have, of a model that was trained for `trained` positions.
-    pub(super) fn context_in_use(&self, trained: usize) -> usize {
-        self.wanted_context.map_or(trained, |n| n.clamp(1, trained))
+    pub(super) fn new(architecture: &'a str, gguf: &'a Gguf<'a>) -> Self {
+        Self { architecture, gguf }
     }
 
     pub(super) fn has_tensor(&self, name: &str) -> bool {
@@ -378,7 +415,28 @@ impl<'a> Hparams<'a> {
         Ok(all_but_every(every, n_layers))
     }
 
-    /// A flag for each of `n_layers` layers, where `name` is an array.
+    /// The window of the layers that slide, where the file states one: those of the pattern, all where there is none.
+    pub(super) fn window(&self, spec: &DecoderSpec) -> Result<Option<SlidingSpec>, LoadError> {
+        let window = "attention.sliding_window";
+        if matches!(self.opt_u32(window)?, None | Some(0)) {
+            return Ok(None);
+        }
+        let pattern = "attention.sliding_window_pattern";
+        let layers = match self.opt_flags(pattern, spec.n_layers)? {
+            Some(flags) => flags,
+            None => match self.opt_count(pattern, MAX_LAYERS)? {
+                Some(every) => all_but_every(every, spec.n_layers),
+                None => vec![true; spec.n_layers],
+            },
+        };
+        Ok(Some(SlidingSpec {
+            window: self.count(window, MAX_CONTEXT)?,
+            layers,
+            rope: spec.rope.clone(),
+        }))
+    }
+
+    /// An optional list of a flag for each of `n_layers` layers; `None` also where the key has no list.
     pub(super) fn opt_flags(
         &self,
         name: &str,
@@ -487,7 +545,7 @@ impl<'a> Hparams<'a> {
                 return self.refuse(kv, n_kv_heads, problem);
             }
         }
-        let ffn_sizes = self.required_layer_counts("feed_forward_length", n_layers, MAX_WIDTH)?;
+        let ffn_sizes = self.ffn_sizes(n_layers)?;
         let n_heads = heads[0];
         let head_dim = match self.opt_count("attention.key_length", KvLayer::MAX_HEAD_DIM)? {
             Some(dim) => dim,
@@ -545,12 +603,67 @@ impl<'a> Hparams<'a> {
             sliding: None,
             is_causal: self.opt_bool("attention.causal")?.unwrap_or(true),
             gate: Gate::Silu,
+            experts: None,
             extras: Extras::default(),
             ffn_norm: "ffn_norm",
             output_norm: "output_norm",
             per_layer_embedding: None,
             blocks: if are_alike { Vec::new() } else { blocks },
         })
+    }
+
+    /// Widths of the feed-forward layers; 0 where a mixture stands in for them and the file does not say.
+    fn ffn_sizes(&self, n_layers: usize) -> Result<Vec<usize>, LoadError> {
+        let name = "feed_forward_length";
+        if self.n_experts()? == 0 {
+            return self.required_layer_counts(name, n_layers, MAX_WIDTH);
+        }
+        let sizes = self.layer_counts(name, n_layers, 0..=MAX_WIDTH)?;
+        Ok(sizes.unwrap_or_else(|| vec![0; n_layers]))
+    }
+
+    fn n_experts(&self) -> Result<u32, LoadError> {
+        Ok(self.opt_u32("expert_count")?.unwrap_or(0))
+    }
+
+    /// The keys of a mixture of experts whose router is a softmax; `None` where the model is none. Files that do not say
+    /// how wide an expert is mean `default_width` of the width of the feed-forward layer and the number of experts used.
+    pub(super) fn experts(
+        &self,
+        ffn_size: usize,
+        default_width: fn(usize, usize) -> usize,
+    ) -> Result<Option<ExpertsSpec>, LoadError> {
+        const SOFTMAX: u32 = 1;
+        if self.n_experts()? == 0 {
+            return Ok(None);
+        }
+        let n_experts = self.count("expert_count", MAX_EXPERTS)?;
+        let n_used = self.count("expert_used_count", n_experts)?;
+        let width = "expert_feed_forward_length";
+        let ffn_size = match self.opt_count(width, MAX_WIDTH)? {
+            Some(size) => size,
+            None => self.check_count(width, default_width(ffn_size, n_used), MAX_WIDTH)?,
+        };
+        if let Some(other) = self.opt_u32("expert_gating_func")?.filter(|&f| f > SOFTMAX) {
+            let problem = "supported is 1, the softmax";
+            return self.refuse("expert_gating_func", other, problem);
+        }
+        if let Some(n) = self.opt_u32("expert_group_count")?.filter(|&n| n > 1) {
+            let problem = "groups of experts are not supported";
+            return self.refuse("expert_group_count", n, problem);
+        }
+        let shared = "expert_shared_feed_forward_length";
+        Ok(Some(ExpertsSpec {
+            n_experts,
+            n_used,
+            ffn_size,
+            shared_ffn_size: match self.opt_u32(shared)? {
+                None | Some(0) => 0,
+                Some(_) => self.count(shared, MAX_WIDTH)?,
+            },
+            is_normalised: self.opt_bool("expert_weights_norm")?.unwrap_or(true),
+            weight_scale: self.opt_scale("expert_weights_scale")?.unwrap_or(1.0),
+        }))
     }
 
     pub(super) fn rope(
@@ -569,26 +682,87 @@ impl<'a> Hparams<'a> {
                 format!("must be even and at most {head_dim}"),
             );
         }
-        let factor = match self.opt_positive("rope.scaling.factor")? {
+        let factor = match self.opt_scale("rope.scaling.factor")? {
             Some(factor) => Some(factor),
-            None => self.opt_positive("rope.scale_linear")?,
+            None => self.opt_scale("rope.scale_linear")?,
         };
-        let linear_factor = match self.opt_string("rope.scaling.type")? {
-            Some(other) if !scaling_types.contains(&other) => {
-                let problem = format!("supported are: {}", scaling_types.join(", "));
-                return self.refuse("rope.scaling.type", other, problem);
-            }
-            None | Some("linear") => factor.unwrap_or(1.0),
-            Some(_) => 1.0,
-        };
-        Ok(RopeSpec {
+        let scaling = self.opt_string("rope.scaling.type")?;
+        if let Some(other) = scaling.filter(|name| !scaling_types.contains(name)) {
+            let problem = format!("supported are: {}", scaling_types.join(", "));
+            return self.refuse("rope.scaling.type", other, problem);
+        }
+        let mut rope = RopeSpec {
             style,
             n_rot,
             theta: self.opt_positive("rope.freq_base")?.unwrap_or(10_000.0),
-            linear_factor,
+            linear_factor: match scaling {
+                None | Some("linear" | "yarn") => factor.unwrap_or(1.0),
+                Some(_) => 1.0,
+            },
+            yarn: None,
             factors: None,
-            magnitude: 1.0,
-        })
+            long: None,
+            magnitude: self.opt_scale("rope.scaling.attn_factor")?.unwrap_or(1.0),
+        };
+        if scaling == Some("yarn") {
+            self.yarn(&mut rope)?;
+        }
+        Ok(rope)
+    }
+
+    /// YaRN's keys. The magnitude is `0.1 ln factor + 1`, where the file does not state it, divided by the same with
+    /// `yarn_log_multiplier` in place of 1, where that is stated.
+    fn yarn(&self, rope: &mut RopeSpec) -> Result<(), LoadError> {
+        let kept = "rope.scaling.yarn_ext_factor";
+        let kept = match self.gguf.metadata().opt_f32(&self.key(kept))? {
+            None => 1.0,
+            Some(unset) if unset < 0.0 => 1.0,
+            Some(value) if value <= 1.0 => value,
+            Some(value) => return self.refuse(kept, value, "must be between 0 and 1"),
+        };
+        let original_context = match self.original_context()? {
+            Some(n) => n,
+            None => self.count("context_length", MAX_CONTEXT)?,
+        };
+        if kept > 0.0 {
+            let growth = 0.1 * rope.linear_factor.max(1.0).ln();
+            let by = self.opt_scale("rope.scaling.yarn_log_multiplier")?;
+            let stated = self.opt_scale("rope.scaling.yarn_attn_factor")?;
+            rope.magnitude *= match stated {
+                Some(magnitude) => magnitude,
+                None => (growth + 1.0) / (growth * by.unwrap_or(0.0) + 1.0),
+            };
+        }
+        let beta = |name, default| Ok::<_, LoadError>(self.opt_positive(name)?.unwrap_or(default));
+        rope.yarn = Some(YarnSpec {
+            original_context,
+            beta_fast: beta("rope.scaling.yarn_beta_fast", 32.0)?,
+            beta_slow: beta("rope.scaling.yarn_beta_slow", 1.0)?,
+            kept,
+        });
+        Ok(())
+    }
+
+    fn original_context(&self) -> Result<Option<usize>, LoadError> {
+        self.opt_positions("rope.scaling.original_context_length")
+    }
+
+    /// Divisors of the frequencies that come as tensors: `rope_freqs`, or "longrope"'s two sets for short and for long
+    /// sequences.
+    pub(super) fn divide_frequencies(&self, spec: &mut DecoderSpec) -> Result<(), LoadError> {
+        const ALWAYS: &str = "rope_freqs.weight";
+        const SHORT: &str = "rope_factors_short.weight";
+        const LONG: &str = "rope_factors_long.weight";
+        if self.has_tensor(SHORT) || self.has_tensor(LONG) {
+            spec.rope.factors = Some(SHORT);
+            spec.rope.long = Some(LongSpec {
+                factors: LONG,
+                beyond: self.original_context()?.unwrap_or(spec.context_length),
+            });
+        } else {
+            spec.rope.factors = self.has_tensor(ALWAYS).then_some(ALWAYS);
+        }
+        Ok(())
     }
 
     /// Rows of `token_embd.weight`: the truth about the vocabulary that the weights know.

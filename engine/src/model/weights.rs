@@ -4,8 +4,9 @@
 //! contiguous, so splitting is slicing.
 
 use super::{
-    AttentionShape, DecoderSpec, Mixer,
+    AttentionShape, DecoderSpec, ExpertsSpec, Mixer,
     delta_net::DeltaNet,
+    mixture::Mixture,
     per_layer::{LayerEmbedding, PerLayerTable},
     short_conv::ShortConv,
 };
@@ -15,7 +16,7 @@ use slm_kernels::{
     Compute, Matrix, PackError,
     format::{QuantType, dequantize},
 };
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, cell::RefCell, collections::HashSet, ops::Range};
 
 /// Weights of the whole decoder.
 pub(super) struct Weights {
@@ -26,6 +27,8 @@ pub(super) struct Weights {
     pub(super) output_norm: Vec<f32>,
     /// Divisors of the RoPE frequencies.
     pub(super) rope_factors: Option<Vec<f32>>,
+    /// In their place, for long sequences.
+    pub(super) long_rope_factors: Option<Vec<f32>>,
     pub(super) per_layer: Option<PerLayerTable>,
     pub(super) layers: Vec<LayerWeights>,
 }
@@ -36,14 +39,31 @@ pub(super) struct LayerWeights {
     pub(super) mixer: MixerWeights,
     pub(super) post_attention_norm: Option<Vec<f32>>,
     pub(super) ffn_norm: Vec<f32>,
-    pub(super) gate: Linear,
-    pub(super) up: Linear,
-    pub(super) ffn_sub_norm: Option<Vec<f32>>,
-    pub(super) down: Linear,
+    pub(super) ffn: Ffn,
     pub(super) post_ffw_norm: Option<Vec<f32>>,
     pub(super) embedding: Option<LayerEmbedding>,
     /// Factor on the stream at the end of the block.
     pub(super) output_scale: Option<f32>,
+}
+
+/// What follows attention in a block.
+pub(super) enum Ffn {
+    Dense(Dense),
+    Mixture(Mixture),
+}
+
+/// Weights of a feed-forward layer.
+pub(super) struct Dense {
+    pub(super) gate: Linear,
+    pub(super) up: Linear,
+    pub(super) sub_norm: Option<Vec<f32>>,
+    pub(super) down: Linear,
+}
+
+impl Dense {
+    pub(super) fn linears(&self) -> [&Linear; 3] {
+        [&self.gate, &self.up, &self.down]
+    }
 }
 
 /// Weights of what mixes tokens.
@@ -84,23 +104,17 @@ pub(super) struct Linear {
 }
 
 impl Weights {
-    /// `gguf` is what `file` holds.
-    pub(super) fn load(
-        file: &MappedFile,
-        gguf: &Gguf<'_>,
-        spec: &DecoderSpec,
-        compute: &Compute,
-    ) -> Result<Self, LoadError> {
-        let loader = Loader::new(file, gguf, compute);
+    pub(super) fn load(loader: &Loader<'_>, spec: &DecoderSpec) -> Result<Self, LoadError> {
         let d = spec.hidden_size;
         let layers = (0..spec.n_layers)
             .map(|il| loader.layer(spec, il))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             token_embd: loader.matrix("token_embd.weight", spec.vocab_size, d)?,
-            output: match gguf.tensor("output.weight") {
-                Some(_) => Some(loader.matrix("output.weight", spec.vocab_size, d)?),
-                None => None,
+            output: if loader.has("output.weight") {
+                Some(loader.matrix("output.weight", spec.vocab_size, d)?)
+            } else {
+                None
             },
             output_bias: loader.opt_vector("output.bias", spec.vocab_size)?,
             output_norm: loader.vector(&format!("{}.weight", spec.output_norm), d)?,
@@ -108,7 +122,11 @@ impl Weights {
                 Some(name) => Some(loader.divisors(name, spec.rope.n_rot / 2)?),
                 None => None,
             },
-            per_layer: PerLayerTable::load(&loader, spec)?,
+            per_layer: PerLayerTable::load(loader, spec)?,
+            long_rope_factors: match &spec.rope.long {
+                Some(long) => Some(loader.divisors(long.factors, spec.rope.n_rot / 2)?),
+                None => None,
+            },
             layers,
         })
     }
@@ -142,20 +160,27 @@ impl LayerWeights {
             MixerWeights::ShortConv(weights) => weights.linears(),
             MixerWeights::DeltaNet(weights) => weights.linears(),
         };
-        linears.extend([&self.gate, &self.up, &self.down]);
         linears.extend(self.embedding.iter().flat_map(LayerEmbedding::linears));
-        linears.into_iter().map(|linear| &linear.matrix).collect()
+        let mut matrices: Vec<&Matrix> = linears.iter().map(|linear| &linear.matrix).collect();
+        match &self.ffn {
+            Ffn::Dense(dense) => matrices.extend(dense.linears().map(|linear| &linear.matrix)),
+            Ffn::Mixture(mixture) => matrices.extend(mixture.matrices()),
+        }
+        matrices
     }
 }
 
 /// Bytes that the tensors of a file take once they are packed (as they are, where they cannot be).
 pub(super) fn packed_bytes(gguf: &Gguf<'_>) -> u64 {
     let packed = |info: &TensorInfo<'_>| {
-        let &[n_cols, n_rows] = info.shape.as_slice() else {
-            return None;
+        let (n_cols, n_rows, n_matrices) = match *info.shape.as_slice() {
+            [n_cols, n_rows] => (n_cols, n_rows, 1),
+            [n_cols, n_rows, n_matrices] => (n_cols, n_rows, n_matrices),
+            _ => return None,
         };
         let quant_type = QuantType::from_id(info.tensor_type.id())?;
-        Matrix::packed_bytes(quant_type, n_rows.try_into().ok()?, n_cols.try_into().ok()?)
+        Matrix::packed_bytes(quant_type, n_rows.try_into().ok()?, n_cols.try_into().ok()?)?
+            .checked_mul(n_matrices.try_into().ok()?)
     };
     let sizes = gguf.tensors().iter();
     sizes
@@ -163,20 +188,26 @@ pub(super) fn packed_bytes(gguf: &Gguf<'_>) -> u64 {
         .fold(0, u64::saturating_add)
 }
 
-/// Finds tensors and makes weights of them.
+/// Tensors that a file may have for others: encoders of images and sound, and blocks that draft tokens ahead.
+const OTHERS: [&str; 4] = ["v.", "a.", "mm.", "mtp."];
+
+/// Takes tensors out of a file, and knows which were taken.
 pub(super) struct Loader<'a> {
-    file: &'a MappedFile,
+    files: &'a [MappedFile],
     gguf: &'a Gguf<'a>,
     compute: &'a Compute,
+    /// Names of the tensors that were asked for.
+    used: RefCell<HashSet<&'a str>>,
 }
 
 impl<'a> Loader<'a> {
-    /// `gguf` is what `file` holds.
-    pub(super) fn new(file: &'a MappedFile, gguf: &'a Gguf<'a>, compute: &'a Compute) -> Self {
+    /// `gguf` is what `files` hold.
+    pub(super) fn new(files: &'a [MappedFile], gguf: &'a Gguf<'a>, compute: &'a Compute) -> Self {
         Self {
-            file,
+            files,
             gguf,
             compute,
+            used: RefCell::default(),
         }
     }
 
@@ -192,6 +223,32 @@ impl<'a> Loader<'a> {
 
     pub(super) fn has(&self, name: &str) -> bool {
         self.gguf.tensor(name).is_some()
+    }
+
+    /// A tensor that nothing asked for belongs to a computation that is not this one. Blocks behind the last one that
+    /// the file counts but the decoder does not have are those that draft tokens.
+    pub(super) fn refuse_unused(&self, n_layers: usize) -> Result<(), LoadError> {
+        let used = self.used.borrow();
+        let metadata = self.gguf.metadata();
+        let architecture = metadata.string("general.architecture")?;
+        let n_blocks = metadata.u32(&format!("{architecture}.block_count"))? as usize;
+        let is_drafting = |name: &str| {
+            let block = name.strip_prefix("blk.").and_then(|n| n.split_once('.'));
+            let index = block.and_then(|(index, _)| index.parse().ok());
+            let is_extra = index.is_some_and(|i| (n_layers..n_blocks).contains(&i));
+            is_extra || name.contains(".nextn.")
+        };
+        let is_unknown = |name: &str| {
+            let is_others = OTHERS.iter().any(|prefix| name.starts_with(prefix));
+            !used.contains(name) && !is_others && !is_drafting(name)
+        };
+        match self.gguf.tensors().iter().find(|t| is_unknown(t.name)) {
+            None => Ok(()),
+            Some(unknown) => Err(LoadError::Tensor {
+                name: unknown.name.to_owned(),
+                problem: "has no place in this architecture as it is known here, so that texts would be wrong without it".into(),
+            }),
+        }
     }
 
     fn layer(&self, spec: &DecoderSpec, il: usize) -> Result<LayerWeights, LoadError> {
@@ -214,16 +271,25 @@ impl<'a> Loader<'a> {
                 MixerWeights::DeltaNet(Box::new(DeltaNet::load(self, il, &delta_net, d)?))
             }
         };
-        let [gate, up] = self.gate_up(spec, il)?;
         Ok(LayerWeights {
             attn_norm: self.vector(&name("attn_norm.weight"), d)?,
             mixer,
             post_attention_norm: norm(extras.post_norms, "post_attention_norm", d)?,
             ffn_norm: self.vector(&name(&format!("{}.weight", spec.ffn_norm)), d)?,
-            gate,
-            up,
-            ffn_sub_norm: norm(extras.sub_norms, "ffn_sub_norm", block.ffn_size)?,
-            down: self.linear(&name("ffn_down"), d, block.ffn_size)?,
+            ffn: match &spec.experts {
+                Some(experts) if self.is_mixture(il) => {
+                    Ffn::Mixture(self.mixture(spec, experts, il)?)
+                }
+                _ => {
+                    let [gate, up] = self.gate_up(spec, il)?;
+                    Ffn::Dense(Dense {
+                        gate,
+                        up,
+                        sub_norm: norm(extras.sub_norms, "ffn_sub_norm", block.ffn_size)?,
+                        down: self.linear(&name("ffn_down"), d, block.ffn_size)?,
+                    })
+                }
+            },
             post_ffw_norm: norm(extras.post_norms, "post_ffw_norm", d)?,
             embedding: LayerEmbedding::load(self, spec, il)?,
             output_scale: self.scalar(&name("layer_output_scale.weight"))?,
@@ -300,7 +366,14 @@ impl<'a> Loader<'a> {
             let mut parts = q_parts();
             parts.extend([run(q_rows..k_end), run(k_end..v_end)]);
             let mut parts = self.parts(&name("attn_qkv"), v_end, d, &parts)?;
-            let kv = parts.split_off(parts.len() - 2);
+            let mut kv = parts.split_off(parts.len() - 2);
+            let queries = parts.iter_mut().take(1);
+            for (part, stem) in queries.chain(&mut kv).zip(["attn_q", "attn_k", "attn_v"]) {
+                if part.bias.is_none() {
+                    let bias = name(&format!("{stem}.bias"));
+                    part.bias = self.opt_vector(&bias, part.matrix.n_rows())?;
+                }
+            }
             (parts, kv)
         } else {
             let parts = self.parts(&name("attn_q"), q_rows, d, &q_parts())?;
@@ -345,6 +418,49 @@ impl<'a> Loader<'a> {
             self.linear(&name("ffn_gate"), rows, d)?,
             self.linear(&name("ffn_up"), rows, d)?,
         ])
+    }
+
+    /// Of a model with experts, layers may be dense all the same: they have a gate and no router.
+    fn is_mixture(&self, il: usize) -> bool {
+        let has = |tensor: &str| self.gguf.tensor(&format!("blk.{il}.{tensor}")).is_some();
+        has("ffn_gate_inp.weight") || !has("ffn_gate.weight")
+    }
+
+    fn mixture(
+        &self,
+        spec: &DecoderSpec,
+        experts: &ExpertsSpec,
+        il: usize,
+    ) -> Result<Mixture, LoadError> {
+        let name = |tensor: &str| format!("blk.{il}.{tensor}");
+        let (d, size) = (spec.hidden_size, experts.ffn_size);
+        let n = experts.n_experts;
+        let router = self.matrix(&name("ffn_gate_inp.weight"), n, d)?;
+        let fused = name("ffn_gate_up_exps");
+        let [gate, up] = if self.gguf.tensor(&format!("{fused}.weight")).is_some() {
+            self.stack(&fused, n, [size; 2], d)?
+        } else {
+            let [gate] = self.stack(&name("ffn_gate_exps"), n, [size], d)?;
+            let [up] = self.stack(&name("ffn_up_exps"), n, [size], d)?;
+            [gate, up]
+        };
+        let [down] = self.stack(&name("ffn_down_exps"), n, [d], size)?;
+        let shared = match experts.shared_ffn_size {
+            0 => None,
+            size => Some(Dense {
+                gate: self.linear(&name("ffn_gate_shexp"), size, d)?,
+                up: self.linear(&name("ffn_up_shexp"), size, d)?,
+                sub_norm: None,
+                down: self.linear(&name("ffn_down_shexp"), d, size)?,
+            }),
+        };
+        Ok(Mixture {
+            router,
+            gate,
+            up,
+            down,
+            shared,
+        })
     }
 
     pub(super) fn linear(
@@ -398,23 +514,34 @@ impl<'a> Loader<'a> {
         parts: &[Vec<Range<usize>>],
     ) -> Result<Vec<Linear>, LoadError> {
         let info = self.shaped(&format!("{stem}.weight"), &[n_cols as u64, n_rows as u64])?;
-        let quant_type = quant_type(info)?;
         let bias = self.opt_vector(&format!("{stem}.bias"), n_rows)?;
         let scale = self.scale(stem)?;
         let part = |ranges: &Vec<Range<usize>>| {
-            let bytes = self.rows(info, quant_type, n_cols, ranges)?;
             let bias = bias.as_ref().map(|bias| {
                 let rows = ranges.iter().flat_map(|rows| &bias[rows.clone()]);
                 rows.copied().collect()
             });
-            let n = ranges.iter().map(ExactSizeIterator::len).sum();
+            let matrix = self.rows_of(info, ranges, n_cols)?;
             Ok(Linear {
-                matrix: self.pack(info, quant_type, n, n_cols, &bytes)?,
+                matrix,
                 scale,
                 bias,
             })
         };
         parts.iter().map(part).collect()
+    }
+
+    /// Rows of a tensor of matrices of `n_cols` columns, as a matrix.
+    fn rows_of(
+        &self,
+        info: &TensorInfo<'a>,
+        ranges: &[Range<usize>],
+        n_cols: usize,
+    ) -> Result<Matrix, LoadError> {
+        let quant_type = quant_type(info)?;
+        let bytes = self.rows(info, quant_type, n_cols, ranges)?;
+        let n_rows = ranges.iter().map(ExactSizeIterator::len).sum();
+        self.pack(info, quant_type, n_rows, n_cols, &bytes)
     }
 
     /// The bytes of a tensor of some rows of another.
@@ -444,6 +571,33 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Splits one tensor of `n` matrices into those, and the rows of each into consecutive groups.
+    fn stack<const N: usize>(
+        &self,
+        stem: &str,
+        n: usize,
+        rows: [usize; N],
+        n_cols: usize,
+    ) -> Result<[Vec<Linear>; N], LoadError> {
+        let n_rows: usize = rows.iter().sum();
+        let shape = [n_cols as u64, n_rows as u64, n as u64];
+        let info = self.shaped(&format!("{stem}.weight"), &shape)?;
+        let scales = self.opt_vector(&format!("{stem}.scale"), n)?;
+        let mut parts = [const { Vec::new() }; N];
+        let mut first = 0;
+        for i in 0..n {
+            for (part, n_rows) in parts.iter_mut().zip(rows) {
+                part.push(Linear {
+                    matrix: self.rows_of(info, &run(first..first + n_rows), n_cols)?,
+                    scale: scales.as_ref().map(|scales| scales[i]),
+                    bias: None,
+                });
+                first += n_rows;
+            }
+        }
+        Ok(parts)
+    }
+
     pub(super) fn matrix(
         &self,
         name: &str,
@@ -469,7 +623,7 @@ impl<'a> Loader<'a> {
         bytes: &[u8],
     ) -> Result<Matrix, LoadError> {
         let packed = Matrix::pack(self.compute, quant_type, n_rows, n_cols, bytes);
-        self.file.release(bytes);
+        self.files.iter().for_each(|file| file.release(bytes));
         packed.map_err(|e| match e {
             PackError::OutOfMemory { size_bytes } => LoadError::OutOfMemory {
                 needed_bytes: size_bytes as u64,
@@ -531,8 +685,9 @@ impl<'a> Loader<'a> {
     }
 
     /// The tensor called `name`, which must have this shape (fastest dimension first; trailing ones do not count).
-    fn shaped(&self, name: &str, shape: &[u64]) -> Result<&TensorInfo<'_>, LoadError> {
+    fn shaped(&self, name: &str, shape: &[u64]) -> Result<&'a TensorInfo<'a>, LoadError> {
         let info = self.gguf.tensor(name).ok_or_else(|| missing(name))?;
+        self.used.borrow_mut().insert(info.name);
         let found = info
             .shape
             .strip_suffix(&[1])

@@ -13,6 +13,8 @@ pub struct GenerateRequest {
     pub sampling: SamplingParams,
     /// Texts that end the answer and are not part of it.
     pub stop: Vec<String>,
+    /// Control tokens whose text shows all the same: marks of tool calls, say.
+    pub shown: Vec<TokenId>,
     /// Most tokens to generate; `None` is until the context is full.
     pub max_tokens: Option<usize>,
     /// Most tokens of prompt and answer together; capped at [`super::Engine::context_length`].

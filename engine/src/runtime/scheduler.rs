@@ -93,8 +93,7 @@ impl<'a> Scheduler<'a> {
             return entry.fail("the prompt has a token id outside the model's vocabulary");
         }
         let cache = self.take_cache(&entry.request.prompt, model);
-        self.active
-            .push(Sequence::new(entry, cache, model.tokenizer()));
+        self.active.push(Sequence::new(entry, cache, model));
     }
 
     /// The idle cache of which most is of use to `prompt`, if at least half of it is: a common beginning such as a

@@ -2,7 +2,7 @@
 
 use super::{Entry, Finish, GenerateRequest, Stats, StepResult, StopReason};
 use crate::{
-    KvCache, TokenId, Tokenizer,
+    KvCache, TokenId,
     model::{DecoderSpec, LogitsFor, Model, Scratch},
     sampler::Sampler,
     text_stream::{Delta, TextStream},
@@ -55,18 +55,19 @@ pub(super) struct Sequence {
 
 impl Sequence {
     /// Keeps what `cache` already knows of the prompt, except the last token, whose logits are needed.
-    pub(super) fn new(entry: Entry, mut cache: KvCache, tokenizer: &Tokenizer) -> Self {
+    pub(super) fn new(entry: Entry, mut cache: KvCache, model: &Model) -> Self {
         let Entry {
             request,
             results,
             queued_at,
         } = entry;
         let prompt = &request.prompt;
-        let n_cached = cache.rewind(cache.common_prefix(prompt).min(prompt.len() - 1));
+        let n_cached = model.decoder().resume(&mut cache, prompt);
         let started_at = Instant::now();
         Self {
             sampler: Sampler::new(&request.sampling, prompt),
-            text: TextStream::after(prompt, tokenizer, request.stop.clone()),
+            text: TextStream::after(prompt, model.tokenizer(), request.stop.clone())
+                .showing(request.shown.clone()),
             stats: Stats {
                 n_prompt_tokens: prompt.len(),
                 n_cached_tokens: n_cached,

@@ -20,6 +20,8 @@ use utf8::Utf8Assembler;
 pub struct TextStream {
     characters: Utf8Assembler,
     stops: Vec<StopMatcher>,
+    /// Control tokens that have a text all the same.
+    shown: Vec<TokenId>,
     /// Characters not yet given out; at most one stop string and one token long.
     held: String,
     /// Nothing has come yet, and a space in front would be the one that the vocabulary puts before every text.
@@ -49,6 +51,7 @@ impl TextStream {
                 .filter(|text| !text.is_empty())
                 .map(StopMatcher::new)
                 .collect(),
+            shown: Vec::new(),
             held: String::new(),
             drop_space: true,
             stopped: false,
@@ -63,9 +66,14 @@ impl TextStream {
             ..Self::new(stop)
         }
     }
-    /// Adds one generated token. Control tokens have no text.
+    /// The same stream, with the text of some control tokens.
+    pub fn showing(mut self, shown: Vec<TokenId>) -> Self {
+        self.shown = shown;
+        self
+    }
+    /// Adds one generated token. Control tokens have no text, but for those that are shown.
     pub fn push(&mut self, tokenizer: &Tokenizer, token: TokenId) -> Delta {
-        if tokenizer.is_control(token) {
+        if tokenizer.is_control(token) && !self.shown.contains(&token) {
             return self.push_bytes(&[], false);
         }
         self.push_bytes(&tokenizer.token_bytes(token), tokenizer.adds_space_prefix())

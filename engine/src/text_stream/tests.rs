@@ -196,3 +196,15 @@ fn text_that_goes_on_from_text_keeps_its_space() {
     );
     assert_eq!(first("Hello</s>"), Delta::Text("Paris".to_owned()));
 }
+
+#[test]
+fn a_control_token_shows_where_it_is_asked_for() {
+    let tokenizer = tokenizer("llama-spm");
+    let eos = tokenizer.eos().unwrap();
+    let text = |shown: Vec<u32>| {
+        let mut stream = TextStream::new(Vec::new()).showing(shown);
+        stream.push(&tokenizer, eos)
+    };
+    assert_eq!(text(vec![]), Delta::Text(String::new()));
+    assert_eq!(text(vec![eos]), Delta::Text("</s>".to_owned()));
+}

@@ -52,6 +52,28 @@ impl Tier for Portable {
     }
 
     #[inline(always)]
+    unsafe fn mul_i(a: u32x16, b: u32x16) -> u32x16 {
+        a * b
+    }
+
+    #[inline(always)]
+    unsafe fn dot_pairs(a: u32x16, b: u32x16) -> u32x16 {
+        cast::<i32x16, u32x16>(cast::<u32x16, i16x32>(a).dot(cast(b)))
+    }
+
+    #[inline(always)]
+    unsafe fn widen_u8(source: *const u8) -> u32x16 {
+        // SAFETY: the caller's promise of 16 bytes.
+        u32x16::new(unsafe { source.cast::<[u8; 16]>().read() }.map(u32::from))
+    }
+
+    #[inline(always)]
+    unsafe fn widen_i8(source: *const i8) -> u32x16 {
+        // SAFETY: the caller's promise of 16 bytes.
+        u32x16::new(unsafe { source.cast::<[i8; 16]>().read() }.map(|byte| i32::from(byte) as u32))
+    }
+
+    #[inline(always)]
     unsafe fn and(a: u32x16, b: u32x16) -> u32x16 {
         a & b
     }
@@ -137,12 +159,6 @@ impl Tier for Portable {
     unsafe fn load_u8(source: *const u8) -> f32x16 {
         // SAFETY: the caller's promise of 16 bytes.
         f32x16::new(unsafe { source.cast::<[u8; 16]>().read_unaligned() }.map(f32::from))
-    }
-
-    #[inline(always)]
-    unsafe fn load_i8(source: *const i8) -> f32x16 {
-        // SAFETY: the caller's promise of 16 bytes.
-        f32x16::new(unsafe { source.cast::<[i8; 16]>().read_unaligned() }.map(f32::from))
     }
 
     #[inline(always)]

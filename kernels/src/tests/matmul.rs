@@ -307,6 +307,42 @@ fn several_matrices_share_one_region() {
 }
 
 #[test]
+fn runs_of_tokens_have_matrices_of_their_own() {
+    let mut rng = fastrand::Rng::with_seed(9);
+    for compute in each_tier(2) {
+        let n_cols = 256;
+        let runs = [3, 0, 1, 14, 0, 2];
+        let n_tokens: usize = runs.iter().sum();
+        let x = random_values(&mut rng, n_tokens * n_cols);
+        let outputs = [(QuantType::Q4K, 40), (QuantType::F16, 17)];
+        let matrices = outputs.map(|(quant_type, n_rows)| {
+            let pack = |_| {
+                let bytes = random_blocks(&mut rng, quant_type, n_rows * n_cols);
+                Matrix::pack(&compute, quant_type, n_rows, n_cols, &bytes).unwrap()
+            };
+            runs.map(pack)
+        });
+        let [first, second] = matrices.each_ref().map(|all| all.each_ref());
+        let mut outs = outputs.map(|(_, n_rows)| vec![f32::NAN; n_tokens * n_rows]);
+        let [out, other] = &mut outs;
+        compute.matmul_by_runs(
+            &mut Activations::default(),
+            &x,
+            &runs,
+            &mut [(&first[..], &mut out[..]), (&second[..], &mut other[..])],
+        );
+        for (matrices, out) in [first, second].iter().zip(&outs) {
+            let (mut x, mut out) = (&x[..], &out[..]);
+            for (matrix, n) in matrices.iter().zip(runs) {
+                let expected = product(&compute, matrix, &x[..n * n_cols], n);
+                assert_eq!(bits(&out[..n * matrix.n_rows()]), bits(&expected));
+                (x, out) = (&x[n * n_cols..], &out[n * matrix.n_rows()..]);
+            }
+        }
+    }
+}
+
+#[test]
 fn packed_rows_expand_as_their_source() {
     let mut rng = fastrand::Rng::with_seed(5);
     let compute = Compute::new(2, None).unwrap();

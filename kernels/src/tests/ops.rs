@@ -204,6 +204,35 @@ fn a_softcap_is_a_scaled_tanh() {
 }
 
 #[test]
+fn rows_are_gathered_and_summed_with_weights() {
+    let mut rng = fastrand::Rng::with_seed(6);
+    for compute in each_tier(3) {
+        for (width, n_out) in [(1, 1), (7, 40), (576, 100)] {
+            let x = random_values(&mut rng, 30 * width);
+            let rows: Vec<usize> = (0..n_out).map(|_| rng.usize(..30)).collect();
+            let mut gathered = vec![f32::NAN; n_out * width];
+            compute.gather_rows(&x, width, &rows, &mut gathered);
+            let terms: Vec<(usize, f32)> = (0..3 * n_out)
+                .map(|_| (rng.usize(..30), rng.f32()))
+                .collect();
+            let mut sums = vec![f32::NAN; n_out * width];
+            compute.sum_rows(&x, width, &terms, 3, &mut sums);
+            for i in 0..n_out {
+                for column in 0..width {
+                    let at = |row: usize| x[row * width + column];
+                    assert_eq!(gathered[i * width + column], at(rows[i]));
+                    let terms = terms[3 * i..][..3].iter();
+                    let sum: f64 = terms
+                        .map(|&(row, w)| f64::from(w) * f64::from(at(row)))
+                        .sum();
+                    assert!((f64::from(sums[i * width + column]) - sum).abs() < 1e-6);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn rope_is_the_oracles() {
     let mut rng = fastrand::Rng::with_seed(3);
     for compute in each_tier(2) {

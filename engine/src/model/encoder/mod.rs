@@ -11,14 +11,14 @@ pub use spec::{EncoderSpec, Ffn, Positions};
 
 use super::{
     decoder::{project, resize},
-    rope::{Angles, Rope},
-    weights::Loader,
+    rope::{Angles, Factors, Rope},
 };
-use crate::{LoadError, MappedFile, TokenId};
-use slm_gguf::Gguf;
+use crate::TokenId;
 use slm_kernels::{Activations, AttentionArgs, AttentionScratch, Compute, KvLayer, KvType};
 use std::ops::Range;
-use weights::{Layer, LayerNorm, Weights};
+use weights::{Layer, LayerNorm};
+
+pub(super) use weights::Weights;
 
 /// An encoder: its shape, its packed weights, and the CPU tier and threads it runs on.
 pub struct Encoder {
@@ -50,23 +50,17 @@ pub(crate) struct Scratch {
 }
 
 impl Encoder {
-    pub(super) fn load(
-        file: &MappedFile,
-        gguf: &Gguf<'_>,
-        spec: EncoderSpec,
-        compute: Compute,
-    ) -> Result<Self, LoadError> {
-        let weights = Weights::load(&Loader::new(file, gguf, &compute), &spec)?;
+    pub(super) fn new(spec: EncoderSpec, weights: Weights, compute: Compute) -> Self {
         let rope = match &spec.positions {
-            Positions::Rope(rope) => Some(Rope::new(rope, None)),
+            Positions::Rope(rope) => Some(Rope::new(rope, Factors::default())),
             Positions::Table => None,
         };
-        Ok(Self {
+        Self {
             spec,
             weights,
             rope,
             compute,
-        })
+        }
     }
 
     /// The shape.
@@ -103,7 +97,7 @@ impl Encoder {
         self.embed(texts, n_tokens, s);
         if let Some(rope) = &self.rope {
             let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
-            rope.fill(&mut s.angles, 0, longest);
+            rope.fill(&mut s.angles, 0, longest, false);
         }
         for layer in &self.weights.layers {
             self.attention_block(layer, n_tokens, s);

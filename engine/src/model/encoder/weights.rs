@@ -8,7 +8,7 @@ use crate::LoadError;
 use slm_kernels::Matrix;
 
 /// Weights of the whole encoder.
-pub(super) struct Weights {
+pub(crate) struct Weights {
     pub(super) token_embd: Matrix,
     /// Added to every token: a text is of the first type.
     pub(super) token_type: Option<Vec<f32>>,
@@ -38,7 +38,7 @@ pub(super) struct LayerNorm {
 }
 
 impl Weights {
-    pub(super) fn load(loader: &Loader<'_>, spec: &EncoderSpec) -> Result<Self, LoadError> {
+    pub(crate) fn load(loader: &Loader<'_>, spec: &EncoderSpec) -> Result<Self, LoadError> {
         const TYPES: &str = "token_types.weight";
         let d = spec.hidden_size;
         let token_type = match loader.n_rows(TYPES, d)? {

@@ -217,6 +217,51 @@ impl<const DOTPROD: bool> Tier for Quads<DOTPROD> {
     }
 
     #[inline(always)]
+    unsafe fn mul_i(a: Self::I, b: Self::I) -> Self::I {
+        unsafe { each!(|q| vmulq_s32(a[q], b[q])) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_pairs(a: Self::I, b: Self::I) -> Self::I {
+        unsafe {
+            each!(|q| {
+                let (a, b) = (vreinterpretq_s16_s32(a[q]), vreinterpretq_s16_s32(b[q]));
+                let low = vmull_s16(vget_low_s16(a), vget_low_s16(b));
+                vpaddq_s32(low, vmull_high_s16(a, b))
+            })
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_u8(source: *const u8) -> Self::I {
+        unsafe {
+            let bytes = vld1q_u8(source);
+            let (low, high) = (vmovl_u8(vget_low_u8(bytes)), vmovl_high_u8(bytes));
+            [
+                vmovl_u16(vget_low_u16(low)),
+                vmovl_high_u16(low),
+                vmovl_u16(vget_low_u16(high)),
+                vmovl_high_u16(high),
+            ]
+            .map(|lanes| vreinterpretq_s32_u32(lanes))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_i8(source: *const i8) -> Self::I {
+        unsafe {
+            let bytes = vld1q_s8(source);
+            let (low, high) = (vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes));
+            [
+                vmovl_s16(vget_low_s16(low)),
+                vmovl_high_s16(low),
+                vmovl_s16(vget_low_s16(high)),
+                vmovl_high_s16(high),
+            ]
+        }
+    }
+
+    #[inline(always)]
     unsafe fn and(a: Self::I, b: Self::I) -> Self::I {
         unsafe { each!(|q| vandq_s32(a[q], b[q])) }
     }
@@ -313,20 +358,6 @@ impl<const DOTPROD: bool> Tier for Quads<DOTPROD> {
                 vcvtq_f32_u32(vmovl_high_u16(low)),
                 vcvtq_f32_u32(vmovl_u16(vget_low_u16(high))),
                 vcvtq_f32_u32(vmovl_high_u16(high)),
-            ]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn load_i8(source: *const i8) -> Self::F {
-        unsafe {
-            let bytes = vld1q_s8(source);
-            let (low, high) = (vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes));
-            [
-                vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
-                vcvtq_f32_s32(vmovl_high_s16(low)),
-                vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
-                vcvtq_f32_s32(vmovl_high_s16(high)),
             ]
         }
     }

@@ -54,6 +54,26 @@ impl Tier for Zmm {
     }
 
     #[inline(always)]
+    unsafe fn mul_i(a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_mullo_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_pairs(a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_madd_epi16(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_u8(source: *const u8) -> __m512i {
+        unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(source.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_i8(source: *const i8) -> __m512i {
+        unsafe { _mm512_cvtepi8_epi32(_mm_loadu_si128(source.cast())) }
+    }
+
+    #[inline(always)]
     unsafe fn and(a: __m512i, b: __m512i) -> __m512i {
         unsafe { _mm512_and_si512(a, b) }
     }
@@ -116,11 +136,6 @@ impl Tier for Zmm {
     #[inline(always)]
     unsafe fn load_u8(source: *const u8) -> __m512 {
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(source.cast()))) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_i8(source: *const i8) -> __m512 {
-        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(source.cast()))) }
     }
 
     #[inline(always)]

@@ -3,19 +3,33 @@
 //! One column: codes are unpacked in registers while the weights stream by. Several columns: a tile is unpacked into a
 //! panel in the first-level cache, block by block of the columns of `W`, and each group of columns passes over it.
 //! Both do for a column the same operations on floats in the same order, so that its result does not depend on how
-//! many are computed together.
+//! many are computed together. What a block's arithmetic is says [`Blocks`].
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use crate::activations::{Group, HALF_SUMS, RecordKind, SCALE, SUM};
+use crate::activations::{Group, RecordKind};
 use crate::layout::{CHUNK, TILE_ROWS, TileShape};
 use crate::memory::LINE;
 use crate::tier::{MAX_COLUMNS, Tier};
-use crate::unpack::{CodeVectors, FloatFormat, Format, ScaleVectors, U8};
+use crate::unpack::{CodeVectors, FloatFormat, Format, ScaleVectors};
 
-/// Chunks of a panel: with its scales and the records of a group it fits the first-level cache.
+mod block256;
+mod block32;
+
+pub(crate) use block32::Block32;
+pub(crate) use block256::Block256;
+
+/// Chunks of a panel at most: with its scales and the records of a group it fits the first-level cache.
 const PANEL_CHUNKS: usize = 24;
+/// Chunks of a panel that holds codes twice ([`Tier::SPLITS_BYTES`]).
+const SPLIT_PANEL_CHUNKS: usize = 16;
+/// Vectors of the codes of a panel.
+const PANEL_VECTORS: usize = if PANEL_CHUNKS > 2 * SPLIT_PANEL_CHUNKS {
+    8 * PANEL_CHUNKS
+} else {
+    16 * SPLIT_PANEL_CHUNKS
+};
 /// How far ahead of their use weights are asked for.
 const PREFETCH_BYTES: usize = 4096;
 /// Columns are run over all tiles of a task together as long as their records are no more than this: they stay in the
@@ -24,7 +38,7 @@ const RECORDS_BYTES: usize = 256 << 10;
 /// Columns that are run over a task's tiles together, at least and at most.
 const BATCH_COLUMNS: Range<usize> = 4 * MAX_COLUMNS..12 * MAX_COLUMNS;
 
-/// Some tiles of one matrix, and all columns.
+/// Some tiles of one matrix, and all columns that it is multiplied with.
 pub(crate) struct Job<'a> {
     /// The first tile of the matrix.
     pub(crate) weights: *const u8,
@@ -32,10 +46,10 @@ pub(crate) struct Job<'a> {
     pub(crate) tiles: Range<usize>,
     pub(crate) n_rows: usize,
     pub(crate) n_cols: usize,
-    /// The records of all groups, one after the other.
+    /// The records of all columns from the first on, group after group.
     pub(crate) records: *const u32,
     pub(crate) groups: &'a [Group],
-    /// `[n_columns, n_rows]`.
+    /// `[n_columns, n_rows]`, of all columns from the first on.
     pub(crate) out: *mut f32,
 }
 
@@ -49,16 +63,18 @@ pub(crate) type MatmulFn = unsafe fn(&Job<'_>);
 pub(crate) unsafe fn matmul<T: Tier, F: Format>(job: &Job<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
-        if let [Group { width: 1, .. }] = job.groups {
+        if let [Group { width: 1, first }] = *job.groups {
+            let records = job
+                .records
+                .add(first * F::Blocks::RECORDS.fields(job.n_cols));
             for tile in job.tiles.clone() {
                 let weights = job.weights.add(tile * job.shape.tile_bytes);
-                let acc =
-                    one_column::<T, F>(weights, job.shape.scales_bytes, job.n_cols, job.records);
-                store_rows::<T>(job, tile, 0, acc);
+                let acc = one_column::<T, F>(weights, job.shape.scales_bytes, job.n_cols, records);
+                store_rows::<T>(job, tile, first, acc);
             }
             return;
         }
-        let column_bytes = 4 * F::RECORDS.fields(job.n_cols);
+        let column_bytes = 4 * F::Blocks::RECORDS.fields(job.n_cols);
         let n_columns =
             (RECORDS_BYTES / column_bytes.max(1)).clamp(BATCH_COLUMNS.start, BATCH_COLUMNS.end);
         let mut groups = job.groups;
@@ -96,6 +112,59 @@ unsafe fn store_rows<T: Tier>(job: &Job<'_>, tile: usize, column: usize, acc: T:
     }
 }
 
+/// How blocks of a format are multiplied.
+pub(crate) trait Blocks<F: Format> {
+    /// What activations are rounded to.
+    const RECORDS: RecordKind;
+    /// Vectors of a panel that hold the scales of a block.
+    const SCALE_VECTORS: usize;
+
+    /// Writes the scales of a block of a tile into a panel.
+    ///
+    /// # Safety
+    /// The CPU has the tier; `block` is there and `scales` has room.
+    unsafe fn unpack_scales<T: Tier>(block: *const u8, scales: *mut u8);
+
+    /// Adds the products of a block of a panel and `N` columns to `acc`.
+    ///
+    /// # Safety
+    /// The CPU has the tier; codes and scales are a panel's, `record` is of `N` columns.
+    unsafe fn add_of_panel<T: Tier, const N: usize>(
+        acc: &mut [T::F; N],
+        codes: *const u8,
+        scales: *const u8,
+        record: *const u32,
+    );
+
+    /// Adds the products of a block of a tile and one column to `acc`: the same operations on floats.
+    ///
+    /// # Safety
+    /// The CPU has the tier; codes and scales are a tile's, `record` is of one column.
+    unsafe fn add_of_tile<T: Tier>(
+        acc: T::F,
+        codes: *const u8,
+        scales: *const u8,
+        record: *const u32,
+    ) -> T::F;
+}
+
+/// Fields of the record of a block of format `F`.
+const fn block_fields<F: Format>() -> usize {
+    F::Blocks::RECORDS.fields(F::Scales::CHUNKS * CHUNK)
+}
+
+/// Asks for `bytes` of weights some way behind `address`.
+///
+/// # Safety
+/// The CPU has the tier; the addresses need not exist.
+#[inline(always)]
+unsafe fn prefetch<T: Tier>(address: *const u8, bytes: usize) {
+    for line in 0..bytes.div_ceil(LINE) {
+        // SAFETY: the caller's promise.
+        unsafe { T::prefetch(address.wrapping_add(PREFETCH_BYTES + line * LINE)) };
+    }
+}
+
 /// One tile times one column.
 ///
 /// # Safety
@@ -113,85 +182,33 @@ unsafe fn one_column<T: Tier, F: Format>(
         let mut scales = tile;
         let mut codes = tile.add(scales_bytes);
         let mut record = records;
-        let mut acc = [T::splat(0.0)];
+        let mut acc = T::splat(0.0);
         for _ in 0..n_cols / CHUNK / F::Scales::CHUNKS {
-            let shared = F::Scales::block::<T>(scales);
-            for line in 0..F::Scales::BYTES.div_ceil(LINE) {
-                T::prefetch(scales.wrapping_add(PREFETCH_BYTES + line * LINE));
-            }
-            for chunk in 0..F::Scales::CHUNKS {
-                for line in 0..F::Codes::BYTES / LINE {
-                    T::prefetch(codes.wrapping_add(PREFETCH_BYTES + line * LINE));
-                }
-                let chunk_scales = F::Scales::chunk::<T>(shared, scales, chunk);
-                add_chunk::<T, F, F::Codes, 1>(&mut acc, codes, chunk_scales, record);
-                codes = codes.add(F::Codes::BYTES);
-                record = record.add(F::FIELDS);
-            }
+            prefetch::<T>(scales, F::Scales::BYTES);
+            acc = F::Blocks::add_of_tile::<T>(acc, codes, scales, record);
             scales = scales.add(F::Scales::BYTES);
+            codes = codes.add(F::Scales::CHUNKS * F::Codes::BYTES);
+            record = record.add(block_fields::<F>());
         }
-        acc[0]
+        acc
     }
 }
 
-/// Adds the products of one chunk: the only arithmetic there is, for any number of columns.
-///
-/// # Safety
-/// The CPU has the tier; `record` is of `N` columns; `codes` is a chunk of codes of format `F` in the layout `C`.
-#[inline(always)]
-unsafe fn add_chunk<T: Tier, F: Format, C: CodeVectors, const N: usize>(
-    acc: &mut [T::F; N],
-    codes: *const u8,
-    scales: [T::F; 4],
-    record: *const u32,
-) {
-    let integers = record.cast::<i32>();
-    let floats = record.cast::<f32>();
-    // SAFETY: fields of the record are `N` apart.
-    unsafe {
-        let n_subs = F::Scales::SUBS;
-        for sub in 0..n_subs {
-            let mut sums = [T::splat_i(0); N];
-            if let Some(field) = F::start_field::<T>() {
-                for (n, sum) in sums.iter_mut().enumerate() {
-                    *sum = T::splat_i(integers.add((field + sub) * N + n).read());
-                }
-            }
-            if C::ARE_BYTES {
-                let codes = codes.add(4 * sub * LINE);
-                let x = integers.add(4 * sub * N);
-                if n_subs == 1 {
-                    T::dot_columns::<8, N>(F::Codes::MAX, &mut sums, codes, x);
-                } else {
-                    T::dot_columns::<4, N>(F::Codes::MAX, &mut sums, codes, x);
-                }
-            } else {
-                for half in sub * 2 / n_subs..(sub + 1) * 2 / n_subs {
-                    let codes = C::half::<T>(codes, half);
-                    for (n, sum) in sums.iter_mut().enumerate() {
-                        let x = integers.add(4 * half * N + n);
-                        *sum = T::dot16(F::Codes::MAX, *sum, codes, x, N);
-                    }
-                }
-            }
-            for (n, (acc, sum)) in acc.iter_mut().zip(sums).enumerate() {
-                let d = T::splat(floats.add(SCALE * N + n).read());
-                *acc = T::mul_add(T::to_float(sum), T::mul(scales[sub], d), *acc);
-                if F::Scales::HAS_MIN {
-                    let field = if n_subs == 1 { SUM } else { HALF_SUMS + sub };
-                    let x_sum = T::splat(floats.add(field * N + n).read());
-                    *acc = T::mul_add(scales[n_subs + sub], x_sum, *acc);
-                }
-            }
-        }
-    }
-}
-
-/// Some chunks of a tile, unpacked: a byte a code, scales as floats.
+/// Some chunks of a tile, unpacked: a byte a code, and scales as [`Blocks`] wants them.
 #[repr(C, align(64))]
 struct Panel {
-    codes: [MaybeUninit<[u8; 8 * LINE]>; PANEL_CHUNKS],
-    scales: [MaybeUninit<[f32; 4 * TILE_ROWS]>; PANEL_CHUNKS],
+    codes: [[u8; LINE]; PANEL_VECTORS],
+    scales: [[u8; LINE]; 4 * PANEL_CHUNKS],
+}
+
+/// Whether panels of format `F` hold codes twice.
+const fn is_split<T: Tier, F: Format>() -> bool {
+    T::SPLITS_BYTES && F::Codes::MAX > i8::MAX as i32
+}
+
+/// Vectors of codes in a panel from one chunk to the next.
+const fn slot_vectors<T: Tier, F: Format>() -> usize {
+    if is_split::<T, F>() { 16 } else { 8 }
 }
 
 /// # Safety
@@ -208,13 +225,19 @@ unsafe fn many_columns<T: Tier, F: Format>(job: &Job<'_>, tile: usize, groups: &
     // panel what was unpacked just before, and of the sums what the first chunks wrote.
     unsafe {
         let weights = job.weights.add(tile * job.shape.tile_bytes);
-        for first in (0..n_chunks).step_by(PANEL_CHUNKS) {
-            let chunks = first..n_chunks.min(first + PANEL_CHUNKS);
+        let panel_chunks = if is_split::<T, F>() {
+            SPLIT_PANEL_CHUNKS
+        } else {
+            PANEL_CHUNKS
+        };
+        for first in (0..n_chunks).step_by(panel_chunks) {
+            let chunks = first..n_chunks.min(first + panel_chunks);
             unpack::<T, F>(weights, job.shape.scales_bytes, chunks.clone(), panel);
             for group in groups {
                 let sums = sums.add((group.first - first_column) * TILE_ROWS);
                 let records = job.records.add(
-                    group.first * F::RECORDS.fields(job.n_cols) + first * F::FIELDS * group.width,
+                    group.first * F::Blocks::RECORDS.fields(job.n_cols)
+                        + first / F::Scales::CHUNKS * block_fields::<F>() * group.width,
                 );
                 match group.width {
                     12 if T::WIDTHS[0] >= 12 => {
@@ -249,26 +272,40 @@ unsafe fn unpack<T: Tier, F: Format>(
     chunks: Range<usize>,
     panel: *mut Panel,
 ) {
-    const { assert!(PANEL_CHUNKS.is_multiple_of(8), "whole blocks") };
-    let per_block = F::Scales::CHUNKS;
-    let n_scales = F::Scales::SUBS * (1 + F::Scales::HAS_MIN as usize);
+    const {
+        assert!(
+            PANEL_CHUNKS.is_multiple_of(8) && SPLIT_PANEL_CHUNKS.is_multiple_of(8),
+            "whole blocks"
+        );
+        assert!(
+            PANEL_CHUNKS / F::Scales::CHUNKS * F::Blocks::SCALE_VECTORS <= 4 * PANEL_CHUNKS,
+            "room for scales"
+        );
+    }
     // SAFETY: the caller's promise.
     unsafe {
-        for (at, chunk) in chunks.enumerate() {
-            let scales = tile.add(chunk / per_block * F::Scales::BYTES);
+        let unpacked = (&raw mut (*panel).codes).cast::<u8>();
+        for (at, chunk) in chunks.clone().enumerate() {
             let codes = tile.add(scales_bytes + chunk * F::Codes::BYTES);
-            let unpacked = (&raw mut (*panel).codes[at]).cast::<u8>();
+            let unpacked = unpacked.add(at * slot_vectors::<T, F>() * LINE);
             for half in 0..2 {
                 for (v, codes) in F::Codes::half::<T>(codes, half).into_iter().enumerate() {
-                    T::store_i(unpacked.add((4 * half + v) * LINE), codes);
+                    let unpacked = unpacked.add((4 * half + v) * LINE);
+                    if is_split::<T, F>() {
+                        let [signed, magnitudes] = T::split(codes);
+                        T::store_i(unpacked, signed);
+                        T::store_i(unpacked.add(8 * LINE), magnitudes);
+                    } else {
+                        T::store_i(unpacked, codes);
+                    }
                 }
             }
-            let shared = F::Scales::block::<T>(scales);
-            let scales = F::Scales::chunk::<T>(shared, scales, chunk % per_block);
-            let unpacked = (&raw mut (*panel).scales[at]).cast::<f32>();
-            for (index, scale) in scales.into_iter().take(n_scales).enumerate() {
-                T::store(unpacked.add(index * TILE_ROWS), scale);
-            }
+        }
+        let unpacked = (&raw mut (*panel).scales).cast::<u8>();
+        for (at, chunk) in chunks.step_by(F::Scales::CHUNKS).enumerate() {
+            let block = tile.add(chunk / F::Scales::CHUNKS * F::Scales::BYTES);
+            let unpacked = unpacked.add(at * F::Blocks::SCALE_VECTORS * LINE);
+            F::Blocks::unpack_scales::<T>(block, unpacked);
         }
     }
 }
@@ -293,19 +330,13 @@ unsafe fn columns<T: Tier, F: Format, const N: usize>(
             }
         }
         let mut record = records;
-        for at in 0..chunks.len() {
-            let codes = (&raw const (*panel).codes[at]).cast::<u8>();
-            let scales = (&raw const (*panel).scales[at]).cast::<f32>();
-            // A vector that was not unpacked is not used either; the last one stands in for it.
-            let last = F::Scales::SUBS * (1 + F::Scales::HAS_MIN as usize) - 1;
-            let scales = [
-                T::load(scales),
-                T::load(scales.add(last.min(1) * TILE_ROWS)),
-                T::load(scales.add(last.min(2) * TILE_ROWS)),
-                T::load(scales.add(last.min(3) * TILE_ROWS)),
-            ];
-            add_chunk::<T, F, U8, N>(&mut acc, codes, scales, record);
-            record = record.add(F::FIELDS * N);
+        let mut codes = (&raw const (*panel).codes).cast::<u8>();
+        let mut scales = (&raw const (*panel).scales).cast::<u8>();
+        for _ in 0..chunks.len() / F::Scales::CHUNKS {
+            F::Blocks::add_of_panel::<T, N>(&mut acc, codes, scales, record);
+            record = record.add(block_fields::<F>() * N);
+            codes = codes.add(F::Scales::CHUNKS * slot_vectors::<T, F>() * LINE);
+            scales = scales.add(F::Blocks::SCALE_VECTORS * LINE);
         }
         for (n, acc) in acc.into_iter().enumerate() {
             T::store(sums.add(n * TILE_ROWS), acc);

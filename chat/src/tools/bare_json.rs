@@ -1,0 +1,75 @@
+//! The message itself is the call: `{"name": …, "parameters": {…}}`. Llama 3 may put `<|python_tag|>` in front, and
+//! several calls follow each other with `;` or a line break. Also the fallback for models without markers.
+use super::{
+    Body, Region, Tools,
+    call::{JsonPrefix, json_prefix},
+    families::Family,
+    python,
+};
+
+pub(super) const LLAMA3: Family = Family {
+    name: "llama3",
+    opens: &["<|python_tag|>"],
+    starts: &["{", "["],
+    closers: &['}', ']', ')', '>'],
+    body,
+};
+pub(super) const ANY: Family = Family {
+    name: "json",
+    opens: &[],
+    starts: &["{", "[", "```json"],
+    closers: &['}', ']', '`'],
+    body,
+};
+
+fn body(region: Region<'_>, tools: &Tools) -> Body {
+    match region.marker {
+        "<|python_tag|>" => match json_prefix(region.text) {
+            JsonPrefix::Value(value, len) => match tools.calls_in(&value) {
+                Some(calls) => Body::Calls(calls, len),
+                None => Body::Text,
+            },
+            JsonPrefix::Unfinished => Body::More,
+            JsonPrefix::Invalid => python_call(region, tools),
+        },
+        "```json" => {
+            let Some((json, len)) = region.until("```") else {
+                return Body::More;
+            };
+            match serde_json::from_str(json)
+                .ok()
+                .and_then(|value| tools.calls_in(&value))
+            {
+                Some(calls) => Body::Calls(calls, len),
+                None => Body::Text,
+            }
+        }
+        brace => {
+            // the brace belongs to the value
+            let text = format!("{brace}{}", region.text);
+            match json_prefix(&text) {
+                JsonPrefix::Value(value, len) => match tools.calls_in(&value) {
+                    Some(calls) => Body::Calls(calls, len - brace.len()),
+                    None => Body::Text,
+                },
+                JsonPrefix::Unfinished => Body::More,
+                JsonPrefix::Invalid => Body::Text,
+            }
+        }
+    }
+}
+
+/// `name.call(key="value")`, as Llama 3.1 writes calls of its built-in tools.
+fn python_call(region: Region<'_>, tools: &Tools) -> Body {
+    match python::call(region.text) {
+        python::Parsed::Done(call, len) => {
+            let name = call.name.strip_suffix(".call").unwrap_or(&call.name);
+            match tools.call(name, call.arguments) {
+                Some(call) => Body::Calls(vec![call], len),
+                None => Body::Text,
+            }
+        }
+        python::Parsed::Unfinished => Body::More,
+        python::Parsed::Invalid => Body::Text,
+    }
+}

@@ -1,0 +1,36 @@
+//! GLM: `<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value>…</tool_call>`.
+use super::{Body, Region, Tools, families::Family};
+use serde_json::Map;
+
+pub(super) const FAMILY: Family = Family {
+    name: "glm",
+    opens: &["<tool_call>"],
+    starts: &[],
+    closers: &['>'],
+    body,
+};
+
+fn body(region: Region<'_>, tools: &Tools) -> Body {
+    let Some((inner, len)) = region.until("</tool_call>") else {
+        return Body::More;
+    };
+    match read(inner, tools) {
+        Some(call) => Body::Calls(vec![call], len),
+        None => Body::Text,
+    }
+}
+
+fn read(inner: &str, tools: &Tools) -> Option<super::ToolCall> {
+    let name_len = inner.find("<arg_key>").unwrap_or(inner.len());
+    let name = inner[..name_len].trim();
+    let mut rest = inner[name_len..].trim_start();
+    let mut arguments = Map::new();
+    while !rest.is_empty() {
+        let (key, after) = rest.strip_prefix("<arg_key>")?.split_once("</arg_key>")?;
+        let after = after.trim_start().strip_prefix("<arg_value>")?;
+        let (value, after) = after.split_once("</arg_value>")?;
+        arguments.insert(key.to_owned(), tools.typed(name, key, value));
+        rest = after.trim_start();
+    }
+    tools.call(name, arguments)
+}

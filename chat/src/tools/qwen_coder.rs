@@ -1,0 +1,74 @@
+//! Qwen3-Coder, Qwen3.5, Nemotron 3: `<tool_call><function=name><parameter=key>` value `</parameter>…</function></tool_call>`.
+//! The outer tag is often left out. Values stand as they are, with a line break at both ends.
+use super::{Body, Region, Tools, families::Family};
+use serde_json::Map;
+
+pub(super) const FAMILY: Family = Family {
+    name: "qwen-coder",
+    opens: &["<tool_call>", "<function="],
+    starts: &[],
+    closers: &['>'],
+    body,
+};
+const FUNCTION: &str = "<function=";
+const FUNCTION_END: &str = "</function>";
+const PARAMETER: &str = "<parameter=";
+const PARAMETER_END: &str = "</parameter>";
+const CLOSE: &str = "</tool_call>";
+
+fn body(region: Region<'_>, tools: &Tools) -> Body {
+    let mut text = region.text;
+    if region.marker == "<tool_call>" {
+        let trimmed = text.trim_start();
+        if trimmed.len() < FUNCTION.len() && FUNCTION.starts_with(trimmed) {
+            return Body::More;
+        }
+        match trimmed.strip_prefix(FUNCTION) {
+            Some(rest) => text = rest,
+            None => return Body::Text,
+        }
+    }
+    let Some((name, mut rest)) = text.split_once('>') else {
+        return if text.contains('\n') {
+            Body::Text
+        } else {
+            Body::More
+        };
+    };
+    let name = name.trim();
+    if !tools.has(name) {
+        return Body::Text;
+    }
+    let mut arguments = Map::new();
+    loop {
+        let trimmed = rest.trim_start();
+        if let Some(after) = trimmed.strip_prefix(FUNCTION_END) {
+            let len = region.text.len() - after.len();
+            if region.may_close(len, CLOSE) && region.marker != FUNCTION {
+                return Body::More;
+            }
+            return match tools.call(name, arguments) {
+                Some(call) => Body::Calls(vec![call], region.with_close(len, CLOSE)),
+                None => Body::Text,
+            };
+        }
+        let Some(after) = trimmed.strip_prefix(PARAMETER) else {
+            let may_come = [FUNCTION_END, PARAMETER]
+                .iter()
+                .any(|tag| tag.starts_with(trimmed));
+            return if may_come { Body::More } else { Body::Text };
+        };
+        let Some((key, value)) = after.split_once('>') else {
+            return Body::More;
+        };
+        let Some(end) = value.find(PARAMETER_END) else {
+            return Body::More;
+        };
+        let text = &value[..end];
+        let text = text.strip_prefix('\n').unwrap_or(text);
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let key = key.trim();
+        arguments.insert(key.to_owned(), tools.typed(name, key, text));
+        rest = &value[end + PARAMETER_END.len()..];
+    }
+}
