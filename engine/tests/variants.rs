@@ -336,6 +336,25 @@ fn a_tensor_without_a_place_in_the_model_is_refused_by_name() {
     }
 }
 
+/// Gemma 4's files may have keys and values also for layers that read those of an earlier one.
+#[test]
+fn keys_of_a_layer_that_reads_those_of_another_do_no_harm() {
+    let copies = ["attn_k", "attn_k_norm", "attn_v"].map(|tensor| {
+        (
+            format!("blk.3.{tensor}.weight"),
+            format!("blk.0.{tensor}.weight"),
+        )
+    });
+    let rewrite = Rewrite {
+        copies: copies.into(),
+        ..Rewrite::default()
+    };
+    let model = load("spare-keys", &rewritten("gemma4", &rewrite, |_| {})).unwrap();
+    let prompt = prompt("gemma4");
+    let rows = all_logits(&model, &prompt, prompt.len());
+    assert!(difference(&rows, &reference("gemma4")).max < 1e-3);
+}
+
 /// Queries, keys and values in one tensor, their biases in one or in three, are as they are apart.
 #[test]
 fn fused_projections_take_their_biases_from_one_tensor_or_three() {

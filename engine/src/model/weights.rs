@@ -225,6 +225,12 @@ impl<'a> Loader<'a> {
         self.gguf.tensor(name).is_some()
     }
 
+    /// Notes that nothing needs this tensor, whether it is there or not.
+    fn pass_over(&self, name: &str) {
+        let info = self.gguf.tensor(name);
+        self.used.borrow_mut().extend(info.map(|info| info.name));
+    }
+
     /// A tensor that nothing asked for belongs to a computation that is not this one. Blocks behind the last one that
     /// the file counts but the decoder does not have are those that draft tokens.
     pub(super) fn refuse_unused(&self, n_layers: usize) -> Result<(), LoadError> {
@@ -319,7 +325,13 @@ impl<'a> Loader<'a> {
                 k_norm: head_norm("attn_k_norm")?,
                 v_norm: extras.value_norms.then(|| vec![1.0; shape.v_head_dim]),
             }),
-            None => None,
+            None => {
+                // files may have those that training left behind
+                for tensor in ["attn_k", "attn_k_norm", "attn_v"] {
+                    self.pass_over(&name(&format!("{tensor}.weight")));
+                }
+                None
+            }
         };
         let sub_norm = extras
             .sub_norms
