@@ -137,7 +137,7 @@ fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
             // a vector is read once: its texts' keys and values need not be small, but near to the reference
             let kv_type = pooling.map_or(options.kv_type, |_| KvType::F32);
             Ok(Loaded::Decoder(Box::new(Model {
-                decoder: Decoder::new(spec, weights, compute, kv_type),
+                decoder: Decoder::new(*spec, weights, compute, kv_type),
                 head,
                 tokenizer,
                 chat_template,
@@ -199,7 +199,7 @@ fn reader(architecture: &str) -> Option<Reader> {
 
 /// The shape of a model of any kind.
 enum Spec {
-    Decoder(DecoderSpec),
+    Decoder(Box<DecoderSpec>),
     Encoder(EncoderSpec),
 }
 
@@ -214,7 +214,7 @@ fn read_spec<'a>(gguf: &'a Gguf<'a>) -> Result<(Hparams<'a>, Spec), LoadError> {
     };
     let hparams = Hparams::new(found, gguf);
     let spec = match reader {
-        Reader::Decoder(read) => Spec::Decoder(read(&hparams)?),
+        Reader::Decoder(read) => Spec::Decoder(Box::new(read(&hparams)?)),
         Reader::Encoder(read) => Spec::Encoder(read(&hparams)?),
     };
     Ok((hparams, spec))
