@@ -7,6 +7,7 @@
 
 pub mod bench;
 mod error;
+pub mod eval;
 mod kv_cache;
 mod mapped_file;
 pub mod memory;

@@ -6,6 +6,8 @@ mod bench;
     reason = "the module of a program, written as if for a library"
 )]
 mod debug;
+mod eval;
+mod model_file;
 mod occupant;
 mod progress;
 mod pull;
@@ -35,6 +37,8 @@ enum Command {
     Pull(pull::PullArgs),
     /// Measure how fast a model runs here, with the tests of llama-bench
     Bench(bench::BenchArgs),
+    /// Measure how well a model predicts a text, with the chunks and formulas of llama-perplexity
+    Eval(eval::EvalArgs),
     /// Look at what the engine makes of a file
     #[command(subcommand)]
     Debug(debug::DebugCommand),
@@ -60,6 +64,7 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::Serve { flags } => serve::run(resolve(&flags)?),
         Command::Pull(args) => pull::run(args),
         Command::Bench(args) => bench::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Debug(command) => debug::run(&command),
     }
 }

@@ -228,6 +228,11 @@ impl Tokenizer {
         self.framing().iter().flatten().count()
     }
 
+    /// What every text begins with, where the model asks for it.
+    pub fn leading_bos(&self) -> Option<TokenId> {
+        self.framing()[0]
+    }
+
     /// What begins and what ends a text, where the model asks for it.
     fn framing(&self) -> [Option<TokenId>; 2] {
         [

@@ -6,8 +6,9 @@
 mod report;
 mod statistics;
 
-use crate::{catalog::Catalog, config::Flags, cpu, details::GgufFacts, routes::model_name};
-use anyhow::{Context, anyhow, bail, ensure};
+use super::model_file;
+use crate::{cpu, details::GgufFacts};
+use anyhow::{Context, anyhow, ensure};
 use report::{Format, Outcome, Report, Setup, Subject};
 use slm_engine::{
     KvType, LoadOptions, MappedFile, Model,
@@ -16,11 +17,7 @@ use slm_engine::{
 };
 use slm_gguf::Gguf;
 use slm_kernels::available_threads;
-use slm_registry::Store;
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, path::Path};
 
 /// Bounds of the buffer that the memory's speed is measured with.
 const MIN_STREAM_BYTES: usize = 256 << 20;
@@ -147,7 +144,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         !tests.is_empty(),
         "there is nothing to test: give -p, -n or -pg a number above 0"
     );
-    let path = find(&args.model)?;
+    let path = model_file::find(&args.model)?;
     let (kv_type, kv_name) = match args.cache_type_k.as_str() {
         "f32" => (KvType::F32, "f32"),
         _ => (KvType::F16, "f16"),
@@ -194,33 +191,6 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         .ceilings(&setups)
         .and_then(|()| report.finish())
         .context("cannot write to standard output")
-}
-
-/// The file that `model` means: a path, else a name in the store.
-fn find(model: &str) -> anyhow::Result<PathBuf> {
-    let path = Path::new(model);
-    if path.is_file() {
-        return Ok(path.to_owned());
-    }
-    if path.is_dir() {
-        bail!("`{model}` is a folder; name a GGUF file in it");
-    }
-    if model.ends_with(".gguf") || model.starts_with(['.', '/', '~']) || model.contains('\\') {
-        bail!("there is no file `{model}`");
-    }
-    let missing =
-        || anyhow!("`{model}` is neither a file nor a stored model; `slm list` shows these");
-    let name = model_name(model).map_err(|_| missing())?;
-    let root = super::resolve(&Flags::default())?.models_dir;
-    if !root.is_dir() {
-        return Err(missing());
-    }
-    let store = Store::open_without_index(&root).map_err(super::with_hint)?;
-    match Catalog::new(store).find(&name) {
-        Ok(record) => Ok(record.weights_path.clone()),
-        Err(error) if error.status() == http::StatusCode::NOT_FOUND => Err(missing()),
-        Err(error) => Err(anyhow!("{}", error.message())),
-    }
 }
 
 fn subject(named: &str, path: &Path, kv_type: &'static str) -> anyhow::Result<Subject> {
@@ -303,12 +273,5 @@ mod tests {
             let words = format!("bench -m x {line}");
             assert!(Line::try_parse_from(words.split(' ')).is_err(), "{line}");
         }
-    }
-
-    #[test]
-    fn what_is_no_model_is_said_plainly() {
-        let words = |model: &str| format!("{:#}", find(model).unwrap_err());
-        assert_eq!(words("./none.gguf"), "there is no file `./none.gguf`");
-        assert!(words(env!("CARGO_MANIFEST_DIR")).contains("is a folder"));
     }
 }
