@@ -8,6 +8,7 @@ mod bench;
 mod cli;
 mod crash;
 mod embed;
+mod eval;
 mod hostile;
 mod larger_models;
 mod parity;
