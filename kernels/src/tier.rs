@@ -107,14 +107,7 @@ pub(crate) trait Tier: Copy + 'static {
         scale: *const u8,
     ) {
         // SAFETY: the caller's promise.
-        unsafe {
-            let mut sums = [Self::splat_i(0); N];
-            Self::dot_columns::<V, N>(max_code, &mut sums, codes, x);
-            let scale = Self::load_i(scale);
-            for (total, sum) in totals.iter_mut().zip(sums) {
-                *total = Self::add_i(*total, Self::mul_i(sum, scale));
-            }
-        }
+        unsafe { scale_products::<Self, V, N>(max_code, totals, codes, x, scale) }
     }
 
     unsafe fn load(source: *const f32) -> Self::F;
@@ -245,3 +238,26 @@ pub(crate) trait Tier: Copy + 'static {
 
 /// 1.5 · 2²³: added to a small number, it leaves the nearest integer in the low bits.
 const ROUND: f32 = 12_582_912.0;
+
+/// [`Tier::dot_scaled`] of a tier whose scales are lanes of 32 bits.
+///
+/// # Safety
+/// As for [`Tier::dot_scaled`].
+#[inline(always)]
+pub(crate) unsafe fn scale_products<T: Tier, const V: usize, const N: usize>(
+    max_code: i32,
+    totals: &mut [T::I; N],
+    codes: *const u8,
+    x: *const i32,
+    scale: *const u8,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [T::splat_i(0); N];
+        T::dot_columns::<V, N>(max_code, &mut sums, codes, x);
+        let scale = T::load_i(scale);
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total = T::add_i(*total, T::mul_i(sum, scale));
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use crate::dispatch::kernel_table;
 use crate::memory::LINE;
-use crate::tier::Tier;
+use crate::tier::{Tier, scale_products};
 
 kernel_table!(Ymm<false>, crate::Isa::Avx2, "avx2,fma,f16c");
 
@@ -518,14 +518,10 @@ impl<const VNNI: bool> Tier for Ymm<VNNI> {
         scale: *const u8,
     ) {
         unsafe {
-            let scale = Self::load_i(scale);
             if VNNI {
-                let mut sums = [Self::splat_i(0); N];
-                Self::dot_columns::<V, N>(max_code, &mut sums, codes, x);
-                for (total, sum) in totals.iter_mut().zip(sums) {
-                    *total = Self::add_i(*total, Self::mul_i(sum, scale));
-                }
+                scale_products::<Self, V, N>(max_code, totals, codes, x, scale);
             } else {
+                let scale = Self::load_i(scale);
                 add_scaled_pairs::<V, N>(max_code, totals, codes, x, scale);
             }
         }
