@@ -145,13 +145,22 @@ fn a_thread_that_holds_a_region_up_rests() {
         assert_eq!(n_items.into_inner(), 64);
         n_others.into_inner()
     };
-    // The other thread may come late to a region on a busy machine; it must hold one up before it can rest.
-    let has_stalled = (0..1000).any(|_| others_items(Duration::from_millis(30)) > 0);
-    assert!(has_stalled, "the other thread never took a share");
-    let since = Instant::now();
-    let n_others = others_items(Duration::ZERO);
-    // On a machine so busy that the rest was over by then nothing can be said.
-    if since.elapsed() < Duration::from_millis(3) {
-        assert_eq!(n_others, 0, "it did not rest");
-    }
+    // Whether the other thread rested after it had held a region up; nothing can be said on a machine so busy that the
+    // rest was over by then.
+    let rested = || {
+        // It may come late to a region; it must hold one up before it can rest.
+        let has_stalled = (0..1000).any(|_| others_items(Duration::from_millis(30)) > 0);
+        assert!(has_stalled, "the other thread never took a share");
+        let since = Instant::now();
+        let n_others = others_items(Duration::ZERO);
+        (since.elapsed() < Duration::from_millis(3)).then_some(n_others == 0)
+    };
+    // Where the caller loses its core just then, it does not see that it was held up, so that most must do.
+    let said: Vec<bool> = (0..9).filter_map(|_| rested()).collect();
+    let n_rested = said.iter().filter(|rested| **rested).count();
+    assert!(
+        2 * n_rested >= said.len(),
+        "it rested {n_rested} of {} times",
+        said.len()
+    );
 }
