@@ -4,6 +4,7 @@ use crate::{home::Home, http::Http};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::{self, File},
+    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -61,7 +62,7 @@ impl Daemon {
                 log,
                 http: Http::new(home.address()),
             };
-            if daemon.answers() {
+            if daemon.answers(home.address()) {
                 return daemon;
             }
             last_log = daemon.log();
@@ -73,13 +74,15 @@ impl Daemon {
         panic!("slmd did not start; its log:\n{last_log}");
     }
 
-    fn answers(&mut self) -> bool {
+    /// Whether it listens on `address` and answers there: it alone, not a daemon that was there before.
+    fn answers(&mut self, address: SocketAddr) -> bool {
+        let listens = format!("listening on {address}");
         let deadline = Instant::now() + START_PATIENCE;
         while Instant::now() < deadline {
             if let Ok(Some(_)) = self.child.try_wait() {
                 return false;
             }
-            if self.http.is_up() {
+            if self.log().contains(&listens) && self.http.is_up() {
                 return true;
             }
             thread::sleep(Duration::from_millis(10));

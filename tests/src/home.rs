@@ -10,8 +10,10 @@ use std::{
     ffi::OsStr,
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    ops::Range,
     path::{Path, PathBuf},
-    process::Command,
+    process::{self, Command},
+    sync::atomic::{AtomicU32, Ordering},
 };
 use tempfile::TempDir;
 
@@ -164,10 +166,22 @@ impl Drop for Home {
     }
 }
 
-/// A loopback address that was free a moment ago.
+/// A loopback address that is free, and that no other caller in this process gets.
 pub(crate) fn free_address() -> SocketAddr {
-    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
-    probe.local_addr().expect("a bound socket has an address")
+    // tests run side by side: a port that the system picks is free for the next of them until its daemon listens.
+    // Below 32768 the system hands none out by itself; a test program that runs beside this one starts elsewhere
+    const PORTS: Range<u32> = 12_000..32_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    for _ in PORTS {
+        let turn = TAKEN.fetch_add(1, Ordering::Relaxed);
+        let start = process::id().wrapping_mul(101);
+        let port = PORTS.start + start.wrapping_add(turn) % (PORTS.end - PORTS.start);
+        let address = (Ipv4Addr::LOCALHOST, u16::try_from(port).expect("below 32000"));
+        if TcpListener::bind(address).is_ok() {
+            return address.into();
+        }
+    }
+    panic!("no loopback port of {PORTS:?} is free");
 }
 
 /// A loopback port on which nobody listens.
