@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use slm_kernels::format::QuantType;
 use slm_kernels::{
-    Activations, AttentionArgs, AttentionScratch, Compute, KvLayer, KvType, Matrix,
-    available_threads,
+    Activations, AttentionArgs, AttentionRun, AttentionScratch, Compute, KvLayer, KvPool, KvType,
+    Matrix, available_threads,
 };
 
 /// Seconds of the fastest of some runs.
@@ -132,7 +132,13 @@ fn main() {
     }
     for n_positions in [128, 512, 1024, 4096] {
         let (n_heads, n_kv_heads, head_dim) = (9, 3, 64);
-        let mut kv = KvLayer::new(KvType::F16, n_kv_heads, head_dim, head_dim);
+        let mut kv = KvLayer::new(
+            &KvPool::default(),
+            KvType::F16,
+            n_kv_heads,
+            head_dim,
+            head_dim,
+        );
         let keys = noise(n_positions * n_kv_heads * head_dim);
         let append = best(1, || kv.append(n_positions, &keys, &keys));
         let q = noise(512 * n_heads * head_dim);
@@ -140,7 +146,6 @@ fn main() {
         let mut scratch = AttentionScratch::default();
         let mut time = |n_tokens: usize| {
             let args = AttentionArgs {
-                n_tokens,
                 n_heads,
                 scale: 0.125,
                 is_causal: true,
@@ -149,7 +154,8 @@ fn main() {
             };
             let len = n_tokens * n_heads * head_dim;
             best(10, || {
-                compute.attention(&mut scratch, &args, &kv, &q[..len], &mut out[..len])
+                let runs = [AttentionRun { kv: &kv, n_tokens }];
+                compute.attention(&mut scratch, &args, &runs, &q[..len], &mut out[..len])
             })
         };
         println!(

@@ -1,9 +1,9 @@
-//! Attention over one layer's cache, causal or not, written once for all tiers.
+//! Attention over one layer's caches, causal or not, written once for all tiers.
 //!
-//! Queries that share keys (the heads of a group, then neighbouring tokens) are *rows* computed together. Positions
-//! are walked in blocks of [`BLOCK`], counted from the first position of the sequence: each block has its own softmax,
-//! and blocks are merged in order. What a row gets therefore depends on its own positions alone, not on how many rows
-//! or threads there are, and one row's blocks can be spread over threads.
+//! Queries that share keys (the heads of a group, then neighbouring tokens of a sequence) are *rows* computed together.
+//! Positions are walked in blocks, the pages of the cache, counted from the first position of the sequence: each block
+//! has its own softmax, and blocks are merged in order. What a row gets therefore depends on its own positions alone,
+//! not on how many rows, sequences or threads there are, and one row's blocks can be spread over threads.
 //!
 //! With a half-float cache queries are rounded to half floats too, as ggml does (`ggml_vec_dot_f16`), so that greedy
 //! text stays as close to the reference as its own variants are to each other.
@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use crate::KvLayer;
 use crate::half_float::round_to_f16;
-use crate::kv::{BLOCK, Store, TILE_POSITIONS, Tiles, VECTOR_DIMS};
+use crate::kv::{KvType, PAGE_POSITIONS as BLOCK, TILE_POSITIONS, VECTOR_DIMS};
 use crate::memory::{Scratch, Shared};
 use crate::ops;
 use crate::pool::Pool;
@@ -32,8 +32,6 @@ const BATCH: usize = 8;
 /// What one call of [`Compute::attention`](crate::Compute::attention) computes.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionArgs {
-    /// Queries: the last positions of the cache.
-    pub n_tokens: usize,
     /// Query heads; a multiple of the cache's heads.
     pub n_heads: usize,
     /// What scores are multiplied with.
@@ -47,10 +45,20 @@ pub struct AttentionArgs {
     pub softcap: Option<f32>,
 }
 
+/// The queries of one sequence: at the last positions of its cache.
+#[derive(Clone, Copy)]
+pub struct AttentionRun<'a> {
+    /// The sequence's keys and values, those of its queries' positions included.
+    pub kv: &'a KvLayer,
+    /// How many queries.
+    pub n_tokens: usize,
+}
+
 /// Reusable scratch of [`Compute::attention`](crate::Compute::attention).
 #[derive(Default)]
 pub struct AttentionScratch {
     partials: Scratch,
+    plans: Vec<Plan>,
 }
 
 /// Rows of one key head.
@@ -58,7 +66,9 @@ pub struct AttentionScratch {
 pub(crate) struct Task<'a> {
     args: &'a AttentionArgs,
     kv: &'a KvLayer,
-    /// `[n_tokens, n_heads, head_dim]`.
+    /// Queries of the sequence.
+    n_queries: usize,
+    /// Those queries, `[n_queries, n_heads, head_dim]`.
     q: &'a [f32],
     kv_head: usize,
     /// Heads of the group and tokens: row `r` is head `r % n` and token `r / n` of the `n` heads.
@@ -84,6 +94,107 @@ pub(crate) struct Kernels {
     pub(crate) merge: unsafe fn(*mut f32, *const f32, usize, usize),
 }
 
+/// How the heads of one sequence are cut into tasks, and which units of work of a parallel region are its.
+#[derive(Clone, Copy)]
+struct Plan {
+    /// Where its queries begin among all.
+    first_query: usize,
+    n_queries: usize,
+    /// Query heads of a task, and tasks that the heads of one key head make.
+    heads_of_task: usize,
+    parts_of_group: usize,
+    tokens_of_task: usize,
+    /// Runs of tokens.
+    n_runs: usize,
+    /// Tasks of one run of tokens.
+    n_heads: usize,
+    n_blocks: usize,
+    first_unit: usize,
+    /// Where its tasks begin among all.
+    first_task: usize,
+}
+
+impl Plan {
+    fn n_tasks(&self) -> usize {
+        self.n_runs * self.n_heads
+    }
+
+    /// Task `index`: the last tokens see most, so they come first, and no thread is left with much at the end.
+    fn task<'a>(
+        &self,
+        args: &'a AttentionArgs,
+        kv: &'a KvLayer,
+        q: &'a [f32],
+        index: usize,
+    ) -> Task<'a> {
+        let (run, head) = (self.n_runs - 1 - index / self.n_heads, index % self.n_heads);
+        let (kv_head, part) = (head / self.parts_of_group, head % self.parts_of_group);
+        let group = args.n_heads / kv.layout.n_kv_heads;
+        let first_head = part * self.heads_of_task;
+        let first_token = run * self.tokens_of_task;
+        let row = args.n_heads * kv.layout.head_dim;
+        Task {
+            args,
+            kv,
+            n_queries: self.n_queries,
+            q: &q[self.first_query * row..][..self.n_queries * row],
+            kv_head,
+            first_head: kv_head * group + first_head,
+            n_heads: self.heads_of_task.min(group - first_head),
+            first_token,
+            n_tokens: self.tokens_of_task.min(self.n_queries - first_token),
+        }
+    }
+}
+
+/// Cuts the heads and tokens of every sequence into tasks.
+fn plan(plans: &mut Vec<Plan>, args: &AttentionArgs, runs: &[AttentionRun<'_>]) {
+    plans.clear();
+    let (mut first_query, mut first_task) = (0, 0);
+    for run in runs {
+        let layout = &run.kv.layout;
+        let max_rows = MAX_ROWS
+            .min(MAX_ROW_VALUES / layout.head_dim.max(layout.v_stride))
+            .max(1);
+        let group = args.n_heads / layout.n_kv_heads;
+        let heads_of_task = group.min(max_rows);
+        let parts_of_group = group.div_ceil(heads_of_task);
+        let tokens_of_task = (max_rows / heads_of_task).min(run.n_tokens).max(1);
+        let plan = Plan {
+            first_query,
+            n_queries: run.n_tokens,
+            heads_of_task,
+            parts_of_group,
+            tokens_of_task,
+            n_runs: run.n_tokens.div_ceil(tokens_of_task),
+            n_heads: layout.n_kv_heads * parts_of_group,
+            n_blocks: run.kv.len.div_ceil(BLOCK),
+            first_unit: 0,
+            first_task,
+        };
+        first_query += run.n_tokens;
+        first_task += plan.n_tasks();
+        plans.push(plan);
+    }
+}
+
+/// Gives every plan so many units of work; returns their number.
+fn number_units(plans: &mut [Plan], n_units: impl Fn(&Plan) -> usize) -> usize {
+    let mut first_unit = 0;
+    for plan in plans {
+        plan.first_unit = first_unit;
+        first_unit += n_units(plan);
+    }
+    first_unit
+}
+
+/// The sequence that `unit` belongs to, and its number there.
+fn of_unit(plans: &[Plan], unit: usize) -> (usize, usize) {
+    // sequences without work have no unit: the last that begins here has it
+    let index = plans.partition_point(|plan| plan.first_unit <= unit) - 1;
+    (index, unit - plans[index].first_unit)
+}
+
 /// See [`Compute::attention`](crate::Compute::attention), which has checked the shapes.
 ///
 /// # Safety
@@ -93,100 +204,86 @@ pub(crate) unsafe fn attention(
     pool: &Pool,
     scratch: &mut AttentionScratch,
     args: &AttentionArgs,
-    kv: &KvLayer,
+    runs: &[AttentionRun<'_>],
     q: &[f32],
     out: &mut [f32],
 ) {
-    let v_stride = kv.shape().v_stride;
-    let max_rows = MAX_ROWS
-        .min(MAX_ROW_VALUES / kv.head_dim.max(v_stride))
-        .max(1);
-    let group = args.n_heads / kv.n_kv_heads;
-    let heads_of_task = group.min(max_rows);
-    let parts_of_group = group.div_ceil(heads_of_task);
-    let tokens_of_task = (max_rows / heads_of_task).min(args.n_tokens);
-    let token_runs = args.n_tokens.div_ceil(tokens_of_task);
-    let n_tasks = token_runs * kv.n_kv_heads * parts_of_group;
-    // The last tokens see most: they come first, so that no thread is left with much at the end.
-    let task = |index: usize| {
-        let (run, head) = (
-            token_runs - 1 - index / (n_tasks / token_runs),
-            index % (n_tasks / token_runs),
-        );
-        let (kv_head, part) = (head / parts_of_group, head % parts_of_group);
-        let (first_head, first_token) = (part * heads_of_task, run * tokens_of_task);
-        Task {
-            args,
-            kv,
-            q,
-            kv_head,
-            first_head: kv_head * group + first_head,
-            n_heads: heads_of_task.min(group - first_head),
-            first_token,
-            n_tokens: tokens_of_task.min(args.n_tokens - first_token),
-        }
-    };
+    let AttentionScratch { partials, plans } = scratch;
+    plan(plans, args, runs);
     let out = Shared(out.as_mut_ptr());
-
-    let partial_len = PARTIAL_HEAD + max_rows * v_stride;
-    let n_blocks = kv.len.div_ceil(BLOCK);
-    let partials_bytes = n_tasks * n_blocks * partial_len * size_of::<f32>();
-    if n_tasks < 4 * pool.n_threads()
-        && n_blocks > 1
-        && pool.n_threads() > 1
-        && partials_bytes <= MAX_PARTIALS_BYTES
-    {
-        let bytes = scratch.partials.at_least(partials_bytes);
-        let partials = Shared(bytes.as_mut_ptr().cast::<f32>());
-        pool.parallel_for(n_tasks * n_blocks, 1, &|indices| {
-            for index in indices {
-                let task = task(index / n_blocks);
-                if task.blocks().contains(&(index % n_blocks)) {
+    let n_tasks: usize = plans.iter().map(Plan::n_tasks).sum();
+    let n_pieces = number_units(plans, |plan| plan.n_tasks() * plan.n_blocks);
+    let stride = runs.iter().map(|run| run.kv.layout.v_stride).max();
+    let partial_len = PARTIAL_HEAD + MAX_ROWS * stride.unwrap_or(0);
+    let partials_bytes = n_pieces * partial_len * size_of::<f32>();
+    let are_few = n_tasks < 4 * pool.n_threads() && pool.n_threads() > 1;
+    if are_few && n_pieces > n_tasks && partials_bytes <= MAX_PARTIALS_BYTES {
+        let partials = Shared(partials.at_least(partials_bytes).as_mut_ptr().cast::<f32>());
+        let plans = &plans[..];
+        pool.parallel_for(n_pieces, 1, &|pieces| {
+            for piece in pieces {
+                let (sequence, index) = of_unit(plans, piece);
+                let (plan, kv) = (&plans[sequence], runs[sequence].kv);
+                let task = plan.task(args, kv, q, index / plan.n_blocks);
+                let block = index % plan.n_blocks;
+                if task.blocks().contains(&block) {
                     let mut queries = MaybeUninit::<[f32; MAX_ROW_VALUES]>::uninit();
                     let queries = queries.as_mut_ptr().cast::<f32>();
-                    // SAFETY: the caller's promise; every index has its own partial.
+                    // SAFETY: the caller's promise; every piece has its own partial.
                     unsafe {
-                        let partial = partials.get().add(index * partial_len);
+                        let partial = partials.get().add(piece * partial_len);
                         (kernels.pack)(&task, queries);
-                        (kernels.block)(&task, queries, index % n_blocks, partial);
+                        (kernels.block)(&task, queries, block, partial);
                     }
                 }
             }
         });
-        for index in 0..n_tasks {
-            let task = task(index);
-            let blocks = task.blocks();
-            let partial = |block: usize| {
-                // SAFETY: within the scratch, as above.
-                unsafe { partials.get().add((index * n_blocks + block) * partial_len) }
-            };
-            let sum = partial(blocks.start);
-            for block in blocks.start + 1..blocks.end {
-                // SAFETY: the caller's promise; two partials written above.
-                unsafe { (kernels.merge)(sum, partial(block), task.n_rows(), v_stride) };
+        pool.parallel_for(n_tasks, 1, &|tasks| {
+            for index in tasks {
+                let sequence = plans.partition_point(|plan| plan.first_task <= index) - 1;
+                let (plan, kv) = (&plans[sequence], runs[sequence].kv);
+                let index = index - plan.first_task;
+                let task = plan.task(args, kv, q, index);
+                let blocks = task.blocks();
+                let partial = |block: usize| {
+                    let piece = plan.first_unit + index * plan.n_blocks + block;
+                    // SAFETY: within the scratch, as above.
+                    unsafe { partials.get().add(piece * partial_len) }
+                };
+                let sum = partial(blocks.start);
+                for block in blocks.start + 1..blocks.end {
+                    // SAFETY: the caller's promise; two partials written above.
+                    unsafe {
+                        (kernels.merge)(sum, partial(block), task.n_rows(), kv.layout.v_stride);
+                    }
+                }
+                // SAFETY: a task's rows are its own.
+                unsafe { task.finish(sum, plan.rows_of(&task, out)) };
             }
-            // SAFETY: a task's rows are its own.
-            unsafe { task.finish(sum, out.get()) };
-        }
+        });
     } else {
         // Several runs of tokens go over a block of positions together, while it lies in the second-level cache.
-        let heads = n_tasks / token_runs;
-        let n_batches = token_runs.div_ceil(BATCH);
-        pool.parallel_for(n_batches * heads, 1, &|indices| {
+        let n_units = number_units(plans, |plan| plan.n_runs.div_ceil(BATCH) * plan.n_heads);
+        let plans = &plans[..];
+        pool.parallel_for(n_units, 1, &|units| {
             let mut rows = [const { MaybeUninit::<Rows>::uninit() }; BATCH];
             let mut partial = MaybeUninit::<[f32; PARTIAL_HEAD + MAX_ROW_VALUES]>::uninit();
             let partial = partial.as_mut_ptr().cast::<f32>();
-            for index in indices {
-                let (batch, head) = (index / heads, index % heads);
-                let runs = batch * BATCH..token_runs.min((batch + 1) * BATCH);
-                let (last, first) = (task(runs.start * heads), task((runs.end - 1) * heads));
+            for unit in units {
+                let (sequence, index) = of_unit(plans, unit);
+                let (plan, kv) = (&plans[sequence], runs[sequence].kv);
+                let task = |index: usize| plan.task(args, kv, q, index);
+                let (batch, head) = (index / plan.n_heads, index % plan.n_heads);
+                let runs = batch * BATCH..plan.n_runs.min((batch + 1) * BATCH);
+                let last = task(runs.start * plan.n_heads);
+                let first = task((runs.end - 1) * plan.n_heads);
                 let mut tasks = rows.iter_mut().zip(runs).map(|(rows, run)| {
                     let rows = rows.as_mut_ptr();
                     // SAFETY: fields of what `rows` has room for.
                     let (queries, sum) =
                         unsafe { (&raw mut (*rows).queries, &raw mut (*rows).sum) };
                     (
-                        task(run * heads + head),
+                        task(run * plan.n_heads + head),
                         queries.cast::<f32>(),
                         sum.cast::<f32>(),
                     )
@@ -206,16 +303,24 @@ pub(crate) unsafe fn attention(
                                 (kernels.block)(task, *queries, block, *sum);
                             } else if blocks.contains(&block) {
                                 (kernels.block)(task, *queries, block, partial);
-                                (kernels.merge)(*sum, partial, task.n_rows(), v_stride);
+                                (kernels.merge)(*sum, partial, task.n_rows(), kv.layout.v_stride);
                             }
                         }
                     }
                     for (task, _, sum) in tasks() {
-                        task.finish(*sum, out.get());
+                        task.finish(*sum, plan.rows_of(task, out));
                     }
                 }
             }
         });
+    }
+}
+
+impl Plan {
+    /// Where the outputs of its sequence begin.
+    fn rows_of(&self, task: &Task<'_>, out: Shared<f32>) -> *mut f32 {
+        let row = task.args.n_heads * task.kv.layout.v_head_dim;
+        out.get().wrapping_add(self.first_query * row)
     }
 }
 
@@ -242,7 +347,7 @@ impl Task<'_> {
 
     /// The positions that a row sees.
     fn positions(&self, row: usize) -> Range<usize> {
-        let end = self.kv.len - self.args.n_tokens + self.place(row).0 + 1;
+        let end = self.kv.len - self.n_queries + self.place(row).0 + 1;
         match self.args.window {
             window if self.args.is_causal => end - window.unwrap_or(end).min(end)..end,
             Some(window) => {
@@ -267,10 +372,10 @@ impl Task<'_> {
     /// Divides by the sums and writes the outputs.
     ///
     /// # Safety
-    /// `partial` is this task's, `out` is `[n_tokens, n_heads, v_head_dim]`.
+    /// `partial` is this task's, `out` is the sequence's `[n_queries, n_heads, v_head_dim]`.
     unsafe fn finish(&self, partial: *const f32, out: *mut f32) {
-        let v_head_dim = self.kv.v_head_dim;
-        let v_stride = self.kv.shape().v_stride;
+        let v_head_dim = self.kv.layout.v_head_dim;
+        let v_stride = self.kv.layout.v_stride;
         for row in 0..self.n_rows() {
             let (token, head) = self.place(row);
             // SAFETY: the caller's promise.
@@ -351,11 +456,11 @@ pub(crate) unsafe fn block<T: Tier>(
     block: usize,
     partial: *mut f32,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; the type is that of the cache.
     unsafe {
-        match &task.kv.store {
-            Store::F16(tiles) => block_of::<T, u16>(task, tiles, queries, block, partial),
-            Store::F32(tiles) => block_of::<T, f32>(task, tiles, queries, block, partial),
+        match task.kv.layout.kv_type {
+            KvType::F16 => block_of::<T, u16>(task, queries, block, partial),
+            KvType::F32 => block_of::<T, f32>(task, queries, block, partial),
         }
     }
 }
@@ -369,11 +474,11 @@ pub(crate) unsafe fn pack<T: Tier>(task: &Task<'_>, packed: *mut f32) {
     let n_rows = task.n_rows();
     // SAFETY: the caller's promise.
     unsafe {
-        match &task.kv.store {
-            Store::F16(_) => {
+        match task.kv.layout.kv_type {
+            KvType::F16 => {
                 for_rows!(n_rows, first, pack_rows::<T, u16>(task, first, packed));
             }
-            Store::F32(_) => {
+            KvType::F32 => {
                 for_rows!(n_rows, first, pack_rows::<T, f32>(task, first, packed));
             }
         }
@@ -385,43 +490,40 @@ pub(crate) unsafe fn pack<T: Tier>(task: &Task<'_>, packed: *mut f32) {
 struct Scores([[f32; BLOCK]; MAX_ROWS]);
 
 /// # Safety
-/// As for [`block`].
+/// As for [`block`]; `E` is the type of the cache's elements.
 #[inline(always)]
 unsafe fn block_of<T: Tier, E: Element>(
     task: &Task<'_>,
-    tiles: &Tiles<E>,
     queries: *const f32,
     block: usize,
     partial: *mut f32,
 ) {
     let n_rows = task.n_rows();
     let all = task.all_positions();
-    let positions = all.start.max(block * BLOCK)..all.end.min((block + 1) * BLOCK);
-    // counted from the first tile that is held
-    let held = task.kv.first / TILE_POSITIONS;
-    let first_tile = positions.start / TILE_POSITIONS - held;
-    let n_tiles = positions.end.div_ceil(TILE_POSITIONS) - held - first_tile;
+    let start = block * BLOCK;
+    let positions = all.start.max(start)..all.end.min(start + BLOCK);
+    // counted from the first tile of the page
+    let first_tile = (positions.start - start) / TILE_POSITIONS;
+    let n_tiles = (positions.end - start).div_ceil(TILE_POSITIONS) - first_tile;
     let mut scores = MaybeUninit::<Scores>::uninit();
     let scores = scores.as_mut_ptr().cast::<f32>();
-    let shape = task.kv.shape();
-    let tile_stride = task.kv.n_kv_heads * shape.head_keys();
-    let keys_end =
-        (first_tile + n_tiles - 1) * tile_stride + (task.kv_head + 1) * shape.head_keys();
-    let values_stride = task.kv.n_kv_heads * shape.head_values();
-    let values_end =
-        (first_tile + n_tiles - 1) * values_stride + (task.kv_head + 1) * shape.head_values();
-    assert!(keys_end <= tiles.keys.len() && values_end <= tiles.values.len());
-    // SAFETY: keys and values of the tiles were just checked; `scores` has all rows and `partial` room, and both are
-    // written before they are read.
+    let layout = &task.kv.layout;
+    let page = task.kv.page(block, positions.end - start).as_slice();
+    assert!(page.len() == layout.page_bytes() && task.kv_head < layout.n_kv_heads);
+    let (keys, values) = page.split_at(layout.page_keys_bytes());
+    let keys_stride = layout.n_kv_heads * layout.head_keys();
+    let values_stride = layout.n_kv_heads * layout.head_values();
+    // SAFETY: a page has the tiles of all its positions, for all heads; `scores` has all rows and `partial` room, and
+    // both are written before they are read.
     unsafe {
-        let keys = tiles
-            .keys
+        let keys = keys
             .as_ptr()
-            .add(first_tile * tile_stride + task.kv_head * shape.head_keys());
+            .cast::<E>()
+            .add(first_tile * keys_stride + task.kv_head * layout.head_keys());
         for_rows!(
             n_rows,
             first,
-            score_rows::<T, E>(task, first, queries, keys, tile_stride, n_tiles, scores)
+            score_rows::<T, E>(task, first, queries, keys, keys_stride, n_tiles, scores)
         );
         for row in 0..n_rows {
             let scores = scores.add(row * BLOCK);
@@ -429,17 +531,17 @@ unsafe fn block_of<T: Tier, E: Element>(
             let (max, sum) = softmax::<T>(
                 task.args,
                 scores,
-                (held + first_tile) * TILE_POSITIONS,
+                start + first_tile * TILE_POSITIONS,
                 n_tiles,
                 visible,
             );
             partial.add(row).write(max);
             partial.add(MAX_ROWS + row).write(sum);
         }
-        let values = tiles
-            .values
+        let values = values
             .as_ptr()
-            .add(first_tile * values_stride + task.kv_head * shape.head_values());
+            .cast::<E>()
+            .add(first_tile * values_stride + task.kv_head * layout.head_values());
         let out = partial.add(PARTIAL_HEAD);
         let first_lane = positions.start % TILE_POSITIONS;
         let lanes = first_lane..first_lane + positions.len();
@@ -449,10 +551,10 @@ unsafe fn block_of<T: Tier, E: Element>(
             add_values::<T, E>(
                 values,
                 values_stride,
-                shape.v_stride,
+                layout.v_stride,
                 lanes.clone(),
                 scores.add(first * BLOCK),
-                out.add(first * shape.v_stride)
+                out.add(first * layout.v_stride)
             )
         );
     }
@@ -468,7 +570,7 @@ unsafe fn pack_rows<T: Tier, E: Element, const N: usize, const P: usize>(
     first: usize,
     packed: *mut f32,
 ) {
-    let head_dim = task.kv.head_dim;
+    let head_dim = task.kv.layout.head_dim;
     for n in 0..N {
         let (token, head) = task.place(first + n);
         let query = &task.q[(token * task.args.n_heads + head) * head_dim..][..head_dim];
@@ -496,7 +598,7 @@ unsafe fn score_rows<T: Tier, E: Element, const N: usize, const P: usize>(
     n_tiles: usize,
     scores: *mut f32,
 ) {
-    let head_dim = task.kv.head_dim;
+    let head_dim = task.kv.layout.head_dim;
     // SAFETY: the caller's promise; the task's queries are packed.
     unsafe {
         let packed = queries.add(first * head_dim);

@@ -10,7 +10,8 @@ use crate::memory::{Arena, Shared};
 use crate::pool::Pool;
 use crate::recurrent::{Convolution, DeltaTask};
 use crate::{
-    Activations, AttentionArgs, AttentionScratch, DeltaShape, Isa, KvLayer, Matrix, UnsupportedCpu,
+    Activations, AttentionArgs, AttentionRun, AttentionScratch, DeltaShape, Isa, Matrix,
+    UnsupportedCpu,
 };
 
 /// Weights that a thread takes at once, at least: enough to be worth the taking, a few microseconds.
@@ -443,48 +444,51 @@ impl Compute {
         });
     }
 
-    /// Attention of `n_tokens` queries at positions `kv.len() - n_tokens .. kv.len()` over one layer's cache.
+    /// Attention of the queries of all `runs`, each over its own sequence's cache of one layer. A run's queries are at
+    /// the positions `kv.len() - n_tokens .. kv.len()`.
     ///
-    /// `q` is `[n_tokens, n_heads, head_dim]`, `out` is `[n_tokens, n_heads, v_head_dim]`.
+    /// `q` is `[n_tokens of all runs, n_heads, head_dim]`, `out` is `[n_tokens of all runs, n_heads, v_head_dim]`.
     ///
     /// # Panics
-    /// When the shapes disagree, the cache holds fewer than `n_tokens` positions, a position that a query sees was let
-    /// go, or the window is empty.
+    /// When the shapes disagree, a cache holds fewer positions than it has queries, a position that a query sees was
+    /// let go, or the window is empty.
     pub fn attention(
         &self,
         scratch: &mut AttentionScratch,
         args: &AttentionArgs,
-        kv: &KvLayer,
+        runs: &[AttentionRun<'_>],
         q: &[f32],
         out: &mut [f32],
     ) {
-        assert!(
-            args.n_tokens <= kv.len,
-            "the cache holds the queries' positions"
-        );
-        assert!(
-            args.n_heads.is_multiple_of(kv.n_kv_heads),
-            "whole groups of heads"
-        );
-        assert_eq!(
-            q.len(),
-            args.n_tokens * args.n_heads * kv.head_dim,
-            "the queries' length"
-        );
-        assert_eq!(
-            out.len(),
-            args.n_tokens * args.n_heads * kv.v_head_dim,
-            "the output's length"
-        );
         assert!(args.window != Some(0), "a query sees its own position");
-        let seen = match args.window {
-            Some(window) if args.is_causal => (kv.len - args.n_tokens + 1).saturating_sub(window),
-            _ => 0,
-        };
-        assert!(
-            kv.first <= seen || args.n_tokens == 0,
-            "the cache holds all positions that are seen"
-        );
+        let (mut q_len, mut out_len) = (0, 0);
+        for AttentionRun { kv, n_tokens } in runs {
+            assert!(
+                *n_tokens <= kv.len,
+                "the cache holds the queries' positions"
+            );
+            assert!(
+                args.n_heads.is_multiple_of(kv.layout.n_kv_heads),
+                "whole groups of heads"
+            );
+            let seen = match args.window {
+                Some(window) if args.is_causal => (kv.len - n_tokens + 1).saturating_sub(window),
+                _ => 0,
+            };
+            assert!(
+                kv.first() <= seen || *n_tokens == 0,
+                "the cache holds all positions that are seen"
+            );
+            assert_eq!(
+                (kv.layout.head_dim, kv.layout.v_head_dim),
+                (runs[0].kv.layout.head_dim, runs[0].kv.layout.v_head_dim),
+                "heads of one layer"
+            );
+            q_len += n_tokens * args.n_heads * kv.layout.head_dim;
+            out_len += n_tokens * args.n_heads * kv.layout.v_head_dim;
+        }
+        assert_eq!(q.len(), q_len, "the queries' length");
+        assert_eq!(out.len(), out_len, "the output's length");
         if out.is_empty() {
             return;
         }
@@ -495,7 +499,7 @@ impl Compute {
                 &self.pool,
                 scratch,
                 args,
-                kv,
+                runs,
                 q,
                 out,
             );

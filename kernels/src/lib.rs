@@ -37,10 +37,10 @@ mod tier;
 mod unpack;
 
 pub use activations::Activations;
-pub use attention::{AttentionArgs, AttentionScratch};
+pub use attention::{AttentionArgs, AttentionRun, AttentionScratch};
 pub use compute::{Compute, RopeStyle, available_threads};
 pub use dispatch::{Isa, UnknownIsa, UnsupportedCpu};
 pub use features::cpu_features;
-pub use kv::{KvLayer, KvType};
+pub use kv::{KvLayer, KvPool, KvType, PAGE_POSITIONS};
 pub use matrix::{Matrix, PackError};
 pub use recurrent::DeltaShape;

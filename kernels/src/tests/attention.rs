@@ -1,7 +1,9 @@
 //! Attention and its cache.
 
 use super::{bits, each_tier, random_values};
-use crate::{AttentionArgs, AttentionScratch, Compute, Isa, KvLayer, KvType, oracle};
+use crate::{
+    AttentionArgs, AttentionRun, AttentionScratch, Compute, Isa, KvLayer, KvPool, KvType, oracle,
+};
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -50,19 +52,23 @@ impl Case {
     }
 
     fn cache(&self, data: &Data) -> KvLayer {
-        let mut kv = KvLayer::new(
-            self.kv_type,
-            self.n_kv_heads,
-            self.head_dim,
-            self.v_head_dim,
-        );
+        let mut kv = self.empty(&KvPool::default());
         kv.append(self.n_positions, &data.k, &data.v);
         kv
     }
 
-    fn args(&self, n_tokens: usize) -> AttentionArgs {
+    fn empty(&self, pool: &KvPool) -> KvLayer {
+        KvLayer::new(
+            pool,
+            self.kv_type,
+            self.n_kv_heads,
+            self.head_dim,
+            self.v_head_dim,
+        )
+    }
+
+    fn args(&self) -> AttentionArgs {
         AttentionArgs {
-            n_tokens,
             n_heads: self.n_kv_heads * self.group,
             scale: 1.0 / (self.head_dim as f32).sqrt(),
             is_causal: self.is_causal,
@@ -77,8 +83,8 @@ impl Case {
         let mut out = vec![f32::NAN; n_tokens * n_heads * self.v_head_dim];
         compute.attention(
             &mut AttentionScratch::default(),
-            &self.args(n_tokens),
-            kv,
+            &self.args(),
+            &[AttentionRun { kv, n_tokens }],
             q,
             &mut out,
         );
@@ -120,7 +126,7 @@ impl Case {
             let (keys, values) = (seen(&keys), seen(&values));
             let keys: Vec<&[f32]> = keys.iter().map(Vec::as_slice).collect();
             let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
-            let expected = oracle::attention(q, &keys, &values, self.args(1).scale, self.softcap);
+            let expected = oracle::attention(q, &keys, &values, self.args().scale, self.softcap);
             for (dim, (value, expected)) in out.iter().zip(expected).enumerate() {
                 assert!(
                     (f64::from(*value) - expected).abs() < 3e-6,
@@ -251,7 +257,7 @@ fn rows_do_not_depend_on_their_company() {
                 let together = case.run(compute, &case.cache(&data), &data.q);
                 assert_eq!(bits(&together), bits(&expected), "{isa}");
                 // Step by step, in runs of 1 to 30 tokens.
-                let mut kv = KvLayer::new(case.kv_type, 2, case.head_dim, case.v_head_dim);
+                let mut kv = case.empty(&KvPool::default());
                 let mut first = 0;
                 while first < case.n_positions {
                     let n = rng.usize(1..=30).min(case.n_positions - first);
@@ -304,18 +310,146 @@ fn truncated_positions_are_gone() {
 
 #[test]
 fn a_position_has_a_price() {
-    assert_eq!(
-        KvLayer::new(KvType::F16, 3, 64, 64).bytes_per_position(),
-        3 * 128 * 2
-    );
-    assert_eq!(
-        KvLayer::new(KvType::F32, 3, 64, 64).bytes_per_position(),
-        3 * 128 * 4
-    );
-    assert_eq!(
-        KvLayer::new(KvType::F16, 1, 24, 24).bytes_per_position(),
-        (24 + 32) * 2
-    );
+    let price = |kv_type, n_heads, head_dim| {
+        let kv = KvLayer::new(&KvPool::default(), kv_type, n_heads, head_dim, head_dim);
+        (kv.bytes_per_position(), kv.bytes_at(1), kv.bytes_at(129))
+    };
+    for (layer, bytes) in [
+        (price(KvType::F16, 3, 64), 3 * 128 * 2),
+        (price(KvType::F32, 3, 64), 3 * 128 * 4),
+        (price(KvType::F16, 1, 24), (24 + 32) * 2),
+    ] {
+        assert_eq!(layer, (bytes, 128 * bytes, 256 * bytes));
+    }
+}
+
+/// Sequences of different lengths in one call get what each gets alone.
+#[test]
+fn sequences_do_not_depend_on_their_company() {
+    let mut rng = fastrand::Rng::with_seed(4);
+    for n_threads in [1, 3] {
+        for compute in each_tier(n_threads) {
+            for (window, lengths) in [
+                (None, &[(1, 1), (700, 1), (130, 1), (16, 1)][..]),
+                (None, &[(300, 1), (300, 40), (0, 0), (129, 129), (5, 2)]),
+                (Some(60), &[(300, 1), (64, 64), (200, 3)]),
+            ] {
+                let cases: Vec<Case> = lengths
+                    .iter()
+                    .map(|&(n_positions, n_tokens)| Case {
+                        n_positions,
+                        n_tokens,
+                        window,
+                        ..CASE
+                    })
+                    .collect();
+                let data: Vec<Data> = cases.iter().map(|case| case.data(&mut rng)).collect();
+                let caches: Vec<KvLayer> = cases
+                    .iter()
+                    .zip(&data)
+                    .map(|(case, data)| case.cache(data))
+                    .collect();
+                let runs: Vec<AttentionRun<'_>> = cases
+                    .iter()
+                    .zip(&caches)
+                    .map(|(case, kv)| AttentionRun {
+                        kv,
+                        n_tokens: case.n_tokens,
+                    })
+                    .collect();
+                let q: Vec<f32> = data.iter().flat_map(|data| data.q.clone()).collect();
+                let mut out = vec![f32::NAN; q.len()];
+                compute.attention(
+                    &mut AttentionScratch::default(),
+                    &cases[0].args(),
+                    &runs,
+                    &q,
+                    &mut out,
+                );
+                let alone: Vec<f32> = cases
+                    .iter()
+                    .zip(&caches)
+                    .zip(&data)
+                    .flat_map(|((case, kv), data)| case.run(&compute, kv, &data.q))
+                    .collect();
+                assert_eq!(bits(&out), bits(&alone), "{} {lengths:?}", compute.isa());
+            }
+        }
+    }
+}
+
+/// A clone goes its own way from any position on, and neither sees what the other writes.
+#[test]
+fn clones_share_pages_until_they_part() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let compute = Compute::new(1, None).unwrap();
+    for kv_type in [KvType::F16, KvType::F32] {
+        let case = Case {
+            n_positions: 300,
+            n_tokens: 3,
+            kv_type,
+            ..CASE
+        };
+        let (data, other) = (case.data(&mut rng), case.data(&mut rng));
+        let expected = case.run(&compute, &case.cache(&data), &data.q);
+        let row = case.n_kv_heads * case.head_dim;
+        let pool = KvPool::default();
+        let mut kv = case.empty(&pool);
+        kv.append(300, &data.k, &data.v);
+        let page = kv.bytes_at(1);
+        assert_eq!(pool.bytes_in_use(), 3 * page);
+        for at in [300, 290, 256, 200, 128, 1, 0] {
+            let mut clone = kv.clone();
+            clone.truncate(at);
+            assert_eq!(pool.bytes_in_use(), 3 * page, "a clone at {at} shares all");
+            clone.append(300 - at, &other.k[at * row..], &other.v[at * row..]);
+            let (mut k, mut v) = (data.k[..at * row].to_vec(), data.v[..at * row].to_vec());
+            k.extend(&other.k[at * row..]);
+            v.extend(&other.v[at * row..]);
+            let mut parted = case.empty(&KvPool::default());
+            parted.append(300, &k, &v);
+            let in_clone = case.run(&compute, &clone, &data.q);
+            assert_eq!(
+                bits(&in_clone),
+                bits(&case.run(&compute, &parted, &data.q)),
+                "at {at}"
+            );
+            assert_eq!(
+                bits(&case.run(&compute, &kv, &data.q)),
+                bits(&expected),
+                "at {at}"
+            );
+            let n_shared = if at == 300 { 3 } else { at / 128 };
+            assert_eq!(
+                pool.bytes_in_use(),
+                (6 - n_shared) * page,
+                "a clone at {at}"
+            );
+        }
+        drop(kv);
+        assert_eq!(pool.bytes_in_use(), 0);
+        assert!(pool.bytes_free() >= 3 * page);
+        pool.trim();
+        assert_eq!(pool.bytes_free(), 0);
+    }
+}
+
+/// Pages go round: a cache that grows and shrinks takes no more memory from the system.
+#[test]
+fn pages_are_used_again() {
+    let pool = KvPool::default();
+    let mut kv = CASE.empty(&pool);
+    let row = CASE.n_kv_heads * CASE.head_dim;
+    let values = vec![0.5; 200 * row];
+    let page = kv.bytes_at(1);
+    for _ in 0..5 {
+        kv.append(200, &values, &values);
+        assert_eq!((pool.bytes_in_use(), pool.bytes_free()), (2 * page, 0));
+        kv.truncate(100);
+        assert_eq!((pool.bytes_in_use(), pool.bytes_free()), (page, page));
+        kv.truncate(0);
+    }
+    assert_eq!((pool.bytes_in_use(), pool.bytes_free()), (0, 2 * page));
 }
 
 #[test]
@@ -334,7 +468,7 @@ fn positions_let_go_change_nothing_that_is_seen() {
                 let data = case.data(&mut rng);
                 let whole = case.run(&compute, &case.cache(&data), &data.q);
                 let (k_row, v_row) = (2 * case.head_dim, 2 * case.v_head_dim);
-                let mut kv = KvLayer::new(kv_type, 2, case.head_dim, case.v_head_dim);
+                let mut kv = case.empty(&KvPool::default());
                 for first in (0..700).step_by(35) {
                     kv.let_go((first + 1usize).saturating_sub(100));
                     kv.append(
