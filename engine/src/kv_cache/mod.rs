@@ -13,7 +13,7 @@ use crate::{
     model::{AttentionShape, DecoderSpec, DeltaNetSpec, Mixer},
 };
 use recurrent::Checkpoint;
-use slm_kernels::{KvLayer, KvType};
+use slm_kernels::{KvLayer, KvPool, KvType, PAGE_POSITIONS};
 
 /// Checkpoints of a sequence at most; a new one takes the place of the oldest.
 const MAX_CHECKPOINTS: usize = 3;
@@ -22,6 +22,7 @@ const MAX_CHECKPOINTS: usize = 3;
 const REWIND_POSITIONS: usize = 2048;
 
 /// State of one layer for one sequence.
+#[derive(Clone)]
 enum LayerState {
     /// Keys and values of every position; can be taken back to any.
     Full(KvLayer),
@@ -33,7 +34,9 @@ enum LayerState {
     Recurrent(RecurrentState),
 }
 
-/// The state of one sequence, and the tokens that made it.
+/// The state of one sequence, and the tokens that made it. A clone shares its pages of keys and values, until one of
+/// the two writes to them.
+#[derive(Clone)]
 pub struct KvCache {
     tokens: Vec<TokenId>,
     /// How many positions the sequence is going to have at least.
@@ -46,7 +49,7 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    pub(crate) fn new(spec: &DecoderSpec, kv_type: KvType) -> Self {
+    pub(crate) fn new(spec: &DecoderSpec, kv_type: KvType, pool: &KvPool) -> Self {
         let layer = |il| match spec.block(il).mixer {
             Mixer::Attention(AttentionShape {
                 kv_of: Some(source),
@@ -54,7 +57,7 @@ impl KvCache {
             }) => LayerState::SharedWith(source),
             Mixer::Attention(shape) => {
                 let (k_dim, v_dim) = (shape.head_dim, shape.v_head_dim);
-                let kv = KvLayer::new(kv_type, shape.n_kv_heads, k_dim, v_dim);
+                let kv = KvLayer::new(pool, kv_type, shape.n_kv_heads, k_dim, v_dim);
                 match spec.sliding_layer(il) {
                     Some(sliding) => LayerState::Sliding {
                         kv,
@@ -215,10 +218,11 @@ impl KvCache {
     /// Bytes at `n_positions`, with as many checkpoints as there can be.
     pub fn bytes_at(&self, n_positions: usize) -> u64 {
         let bytes = |layer: &LayerState| match layer {
-            LayerState::Full(kv) => kv.bytes_per_position().saturating_mul(n_positions),
+            LayerState::Full(kv) => kv.bytes_at(n_positions),
             LayerState::Sliding { kv, window } => {
-                let kept = window.saturating_add(REWIND_POSITIONS).min(n_positions);
-                kv.bytes_per_position().saturating_mul(kept)
+                // what is seen begins and ends anywhere in a page
+                let kept = window.saturating_add(REWIND_POSITIONS + PAGE_POSITIONS);
+                kv.bytes_at(kept.min(n_positions))
             }
             LayerState::SharedWith(_) => 0,
             LayerState::Recurrent(state) => state.size_bytes() * (1 + MAX_CHECKPOINTS),

@@ -1,6 +1,7 @@
 //! State that goes from token to token, and copies of it to come back to.
 
 use slm_kernels::DeltaShape;
+use std::sync::Arc;
 
 /// State of a layer that carries it from token to token; zeroes at the start of a sequence.
 #[derive(Clone)]
@@ -41,8 +42,9 @@ impl RecurrentState {
 }
 
 /// Copies of the states of all such layers at one length.
+#[derive(Clone)]
 pub(super) struct Checkpoint {
     pub(super) len: usize,
     /// In the layers' order.
-    pub(super) states: Vec<RecurrentState>,
+    pub(super) states: Arc<[RecurrentState]>,
 }

@@ -11,7 +11,10 @@ use super::{
     weights::{AttentionWeights, Dense, Ffn, LayerWeights, Linear, MixerWeights, Weights},
 };
 use crate::{KvCache, TokenId};
-use slm_kernels::{Activations, AttentionArgs, AttentionScratch, Compute, KvType, Matrix};
+use slm_kernels::{
+    Activations, AttentionArgs, AttentionRun, AttentionScratch, Compute, KvPool, KvType, Matrix,
+};
+use std::ops::Range;
 
 /// Which positions to turn into logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,27 @@ pub enum LogitsFor {
     Last,
     /// Every token.
     All,
+}
+
+/// What a step does for one sequence.
+pub struct Part<'a> {
+    /// The sequence's state.
+    pub cache: &'a mut KvCache,
+    /// What follows in it.
+    pub tokens: &'a [TokenId],
+    /// Which of `tokens` to turn into logits.
+    pub wanted: LogitsFor,
+}
+
+impl LogitsFor {
+    /// How many of the last tokens of `n_tokens`.
+    pub fn count(self, n_tokens: usize) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Last => n_tokens.min(1),
+            Self::All => n_tokens,
+        }
+    }
 }
 
 /// Tokens of a step when positions are computed anew.
@@ -36,11 +60,14 @@ pub struct Decoder {
     sliding_rope: Option<Rope>,
     compute: Compute,
     kv_type: KvType,
+    kv_pool: KvPool,
 }
 
 /// Buffers of a forward pass, reused from step to step. Grow to the largest batch seen.
 #[derive(Default)]
 pub struct Scratch {
+    /// Of all parts.
+    pub(super) tokens: Vec<TokenId>,
     /// Residual stream.
     pub(super) x: Vec<f32>,
     /// What a norm gives, then what a projection back to the stream gives.
@@ -87,6 +114,7 @@ impl Decoder {
             sliding_rope,
             compute,
             kv_type,
+            kv_pool: KvPool::default(),
         }
     }
 
@@ -107,7 +135,12 @@ impl Decoder {
 
     /// An empty cache for one sequence.
     pub fn new_cache(&self) -> KvCache {
-        KvCache::new(&self.spec, self.kv_type)
+        KvCache::new(&self.spec, self.kv_type, &self.kv_pool)
+    }
+
+    /// Where the keys and values of all sequences lie.
+    pub fn kv_pool(&self) -> &KvPool {
+        &self.kv_pool
     }
 
     /// Takes `cache` back to what a sequence that starts with `prompt` can use of it, at most all but the last token of
@@ -126,14 +159,42 @@ impl Decoder {
         self.spec.rope.long.as_ref().is_some_and(|l| len > l.beyond)
     }
 
-    /// Runs `tokens` at the positions after those in `cache`, adds their state to it and writes the logits asked for,
-    /// `[n, vocab_size]`, to `logits`.
+    /// Runs the tokens of every part at the positions after those in its cache, adds their state to it and writes the
+    /// logits asked for, of one part after the other, `[n, vocab_size]`, to `logits`. What a part gets does not depend
+    /// on the others.
     ///
     /// The step with which a sequence becomes long, in models that rotate long ones otherwise, computes all positions
     /// before it anew. [`resume`](Self::resume) tells the cache of long prompts ahead, so that it does not come to that.
     ///
     /// # Panics
-    /// When `tokens` is empty or has an id outside the vocabulary.
+    /// When a part has no tokens, or one has an id outside the vocabulary.
+    pub fn step(&self, parts: &mut [Part<'_>], scratch: &mut Scratch, logits: &mut Vec<f32>) {
+        for Part { cache, tokens, .. } in &mut *parts {
+            assert!(!tokens.is_empty(), "a part needs at least one token");
+            let is_long = self.is_long(cache.expected_len().max(cache.len() + tokens.len()));
+            if is_long != cache.is_long() {
+                let before = cache.restart(is_long);
+                for tokens in before.chunks(REPEATED_AT_ONCE) {
+                    let wanted = LogitsFor::Nothing;
+                    self.run(
+                        &mut [Part {
+                            cache,
+                            tokens,
+                            wanted,
+                        }],
+                        scratch,
+                    );
+                }
+            }
+        }
+        self.run(parts, scratch);
+        self.logits(parts, scratch, logits);
+    }
+
+    /// [`Decoder::step`] of one part.
+    ///
+    /// # Panics
+    /// As [`Decoder::step`].
     pub fn forward(
         &self,
         cache: &mut KvCache,
@@ -142,32 +203,34 @@ impl Decoder {
         wanted: LogitsFor,
         logits: &mut Vec<f32>,
     ) {
-        assert!(!tokens.is_empty(), "a step needs at least one token");
-        let is_long = self.is_long(cache.expected_len().max(cache.len() + tokens.len()));
-        if is_long != cache.is_long() {
-            let before = cache.restart(is_long);
-            for tokens in before.chunks(REPEATED_AT_ONCE) {
-                self.run(cache, scratch, tokens);
-            }
-        }
-        self.run(cache, scratch, tokens);
-        self.logits(wanted, scratch, tokens.len(), logits);
+        let part = Part {
+            cache,
+            tokens,
+            wanted,
+        };
+        self.step(&mut [part], scratch, logits);
     }
 
-    /// Runs `tokens` up to the residual stream behind the last block.
-    fn run(&self, cache: &mut KvCache, scratch: &mut Scratch, tokens: &[TokenId]) {
-        let (n_before, n_tokens, is_long) = (cache.len(), tokens.len(), cache.is_long());
-        self.embed(tokens, &mut scratch.x);
-        self.rope
-            .fill(&mut scratch.angles, n_before, n_tokens, is_long);
-        if let Some(rope) = &self.sliding_rope {
-            rope.fill(&mut scratch.sliding_angles, n_before, n_tokens, is_long);
+    /// Runs `parts` up to the residual stream behind the last block.
+    fn run(&self, parts: &mut [Part<'_>], scratch: &mut Scratch) {
+        scratch.tokens.clear();
+        scratch.angles.clear();
+        scratch.sliding_angles.clear();
+        for Part { cache, tokens, .. } in &*parts {
+            let (first, n, is_long) = (cache.len(), tokens.len(), cache.is_long());
+            scratch.tokens.extend_from_slice(tokens);
+            self.rope.extend(&mut scratch.angles, first, n, is_long);
+            if let Some(rope) = &self.sliding_rope {
+                rope.extend(&mut scratch.sliding_angles, first, n, is_long);
+            }
         }
+        let n_tokens = scratch.tokens.len();
+        self.embed(&scratch.tokens, &mut scratch.x);
         if let Some(table) = &self.weights.per_layer {
-            table.fill(self, scratch, tokens);
+            table.fill(self, scratch);
         }
         for (il, layer) in self.weights.layers.iter().enumerate() {
-            self.mixer_block(layer, cache, il, n_tokens, scratch);
+            self.mixer_block(layer, parts, il, n_tokens, scratch);
             self.ffn_block(layer, n_tokens, scratch);
             if let Some(embedding) = &layer.embedding {
                 embedding.forward(self, scratch, il, n_tokens);
@@ -176,7 +239,9 @@ impl Decoder {
                 self.compute.scale(&mut scratch.x, scale);
             }
         }
-        cache.extend(tokens);
+        for Part { cache, tokens, .. } in parts {
+            cache.extend(tokens);
+        }
     }
 
     /// The states of the last step's `n_tokens` tokens behind the last norm, `[n_tokens, hidden_size]`: what a model
@@ -204,7 +269,7 @@ impl Decoder {
     fn mixer_block(
         &self,
         layer: &LayerWeights,
-        cache: &mut KvCache,
+        parts: &mut [Part<'_>],
         il: usize,
         n_tokens: usize,
         s: &mut Scratch,
@@ -213,13 +278,9 @@ impl Decoder {
         resize(&mut s.h, n_tokens * spec.hidden_size);
         compute.rms_norm(&s.x, &layer.attn_norm, spec.rms_norm_eps, &mut s.h);
         match &layer.mixer {
-            MixerWeights::Attention(weights) => self.attention(weights, cache, il, n_tokens, s),
-            MixerWeights::ShortConv(weights) => {
-                weights.forward(self, cache.recurrent(il), s, n_tokens);
-            }
-            MixerWeights::DeltaNet(weights) => {
-                weights.forward(self, cache.recurrent(il), s, n_tokens);
-            }
+            MixerWeights::Attention(weights) => self.attention(weights, parts, il, n_tokens, s),
+            MixerWeights::ShortConv(weights) => weights.forward(self, parts, il, n_tokens, s),
+            MixerWeights::DeltaNet(weights) => weights.forward(self, parts, il, n_tokens, s),
         }
         self.norm_in_place(
             layer.post_attention_norm.as_deref(),
@@ -233,7 +294,7 @@ impl Decoder {
     fn attention(
         &self,
         weights: &AttentionWeights,
-        cache: &mut KvCache,
+        parts: &mut [Part<'_>],
         il: usize,
         n_tokens: usize,
         s: &mut Scratch,
@@ -275,21 +336,37 @@ impl Decoder {
             self.norm_in_place(kv.k_norm.as_deref(), &mut s.k, &mut s.normed);
             self.norm_in_place(kv.v_norm.as_deref(), &mut s.v, &mut s.normed);
             rotate(&mut s.k, shape.n_kv_heads);
-            cache.append(il, n_tokens, &s.k, &s.v);
+            let (k_row, v_row) = (s.k.len() / n_tokens, s.v.len() / n_tokens);
+            for (cache, tokens) in each_part(parts) {
+                let k = &s.k[tokens.start * k_row..tokens.end * k_row];
+                let v = &s.v[tokens.start * v_row..tokens.end * v_row];
+                cache.append(il, tokens.len(), k, v);
+            }
         }
 
         let values = n_tokens * shape.n_heads * shape.v_head_dim;
         resize(&mut s.attention, values);
         let args = AttentionArgs {
-            n_tokens,
             n_heads: shape.n_heads,
             scale: spec.attention_scale,
             is_causal: spec.is_causal,
             window,
             softcap: spec.attention_softcap,
         };
-        let kv = cache.kv(il);
-        compute.attention(&mut s.attention_scratch, &args, kv, &s.q, &mut s.attention);
+        let runs: Vec<AttentionRun<'_>> = parts
+            .iter()
+            .map(|part| AttentionRun {
+                kv: part.cache.kv(il),
+                n_tokens: part.tokens.len(),
+            })
+            .collect();
+        compute.attention(
+            &mut s.attention_scratch,
+            &args,
+            &runs,
+            &s.q,
+            &mut s.attention,
+        );
         if weights.gate.is_some() {
             compute.sigmoid_mul(&mut s.gate, &s.attention);
             std::mem::swap(&mut s.gate, &mut s.attention);
@@ -371,27 +448,31 @@ impl Decoder {
         self.compute.add_assign(x, h);
     }
 
-    fn logits(&self, wanted: LogitsFor, s: &mut Scratch, n_tokens: usize, logits: &mut Vec<f32>) {
+    fn logits(&self, parts: &[Part<'_>], s: &mut Scratch, logits: &mut Vec<f32>) {
         let d = self.spec.hidden_size;
-        let n = match wanted {
-            LogitsFor::Nothing => 0,
-            LogitsFor::Last => 1,
-            LogitsFor::All => n_tokens,
-        };
+        // the rows that are wanted, one after the other
+        s.normed.clear();
+        let mut end = 0;
+        for Part { tokens, wanted, .. } in parts {
+            end += tokens.len();
+            let first = end - wanted.count(tokens.len());
+            s.normed.extend_from_slice(&s.x[first * d..end * d]);
+        }
+        let n = s.normed.len() / d;
         resize(logits, n * self.spec.vocab_size);
         if n == 0 {
             return;
         }
-        let last = &s.x[(n_tokens - n) * d..];
+        resize(&mut s.h, n * d);
         self.compute.rms_norm(
-            last,
+            &s.normed,
             &self.weights.output_norm,
             self.spec.rms_norm_eps,
-            &mut s.h[..n * d],
+            &mut s.h,
         );
         self.compute.matmul(
             &mut s.activations,
-            &s.h[..n * d],
+            &s.h,
             n,
             &mut [(self.weights.head(), logits)],
         );
@@ -428,6 +509,18 @@ impl Decoder {
     ) {
         project(&self.compute, activations, x, n_tokens, outputs);
     }
+}
+
+/// The cache of every part, and which of the step's tokens are its.
+pub(super) fn each_part<'a>(
+    parts: &'a mut [Part<'_>],
+) -> impl Iterator<Item = (&'a mut KvCache, Range<usize>)> {
+    let mut end = 0;
+    parts.iter_mut().map(move |part| {
+        let first = end;
+        end += part.tokens.len();
+        (&mut *part.cache, first..end)
+    })
 }
 
 /// See [`Decoder::project`].

@@ -4,11 +4,11 @@
 //! lets the matrix fade, corrects what it answers to the key, and asks it the query. What comes out is normed and gated.
 
 use super::{
-    Decoder, DeltaNetSpec, Scratch,
-    decoder::resize,
+    Decoder, DeltaNetSpec, Part, Scratch,
+    decoder::{each_part, resize},
     weights::{Linear, Loader},
 };
-use crate::{LoadError, kv_cache::RecurrentState};
+use crate::LoadError;
 use slm_kernels::DeltaShape;
 
 /// Added to the squared length of a query or key ahead of the root.
@@ -97,9 +97,10 @@ impl DeltaNet {
     pub(super) fn forward(
         &self,
         decoder: &Decoder,
-        state: &mut RecurrentState,
-        s: &mut Scratch,
+        parts: &mut [Part<'_>],
+        il: usize,
         n_tokens: usize,
+        s: &mut Scratch,
     ) {
         let compute = decoder.compute();
         decoder.project(
@@ -116,14 +117,23 @@ impl DeltaNet {
             ],
         );
 
-        let mut histories = state.history.as_mut_slice();
+        let mut history_start = 0;
         for (x, taps) in [&mut s.q, &mut s.k, &mut s.v].into_iter().zip(&self.taps) {
             let n_channels = x.len() / n_tokens;
-            let (history, others) =
-                std::mem::take(&mut histories).split_at_mut(taps.len() - n_channels);
-            histories = others;
+            let history = history_start..history_start + taps.len() - n_channels;
+            history_start = history.end;
             resize(&mut s.normed, x.len());
-            compute.convolve(n_channels, taps, history, x, true, &mut s.normed);
+            for (cache, tokens) in each_part(parts) {
+                let values = tokens.start * n_channels..tokens.end * n_channels;
+                compute.convolve(
+                    n_channels,
+                    taps,
+                    &mut cache.recurrent(il).history[history.clone()],
+                    &x[values.clone()],
+                    true,
+                    &mut s.normed[values],
+                );
+            }
             std::mem::swap(x, &mut s.normed);
         }
         let eps = LENGTH_EPS / self.shape.k_head_dim as f32;
@@ -142,16 +152,23 @@ impl DeltaNet {
             .for_each(|x| *x = 1.0 / (1.0 + (-*x).exp()));
 
         resize(&mut s.attention, s.v.len());
-        compute.delta_rule(
-            self.shape,
-            &s.q,
-            &s.k,
-            &s.v,
-            &s.decay,
-            &s.beta,
-            &mut state.matrices,
-            &mut s.attention,
-        );
+        for (cache, tokens) in each_part(parts) {
+            let rows = |x: &[f32]| {
+                let width = x.len() / n_tokens;
+                tokens.start * width..tokens.end * width
+            };
+            let out = rows(&s.v);
+            compute.delta_rule(
+                self.shape,
+                &s.q[rows(&s.q)],
+                &s.k[rows(&s.k)],
+                &s.v[rows(&s.v)],
+                &s.decay[rows(&s.decay)],
+                &s.beta[rows(&s.beta)],
+                &mut cache.recurrent(il).matrices,
+                &mut s.attention[out],
+            );
+        }
         decoder.norm_in_place(Some(&self.norm), &mut s.attention, &mut s.normed);
         compute.silu_mul(&mut s.gate, &s.attention);
         decoder.project(

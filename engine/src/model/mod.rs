@@ -33,7 +33,7 @@ mod smollm3;
 mod spec;
 mod weights;
 
-pub use decoder::{Decoder, LogitsFor, Scratch};
+pub use decoder::{Decoder, LogitsFor, Part, Scratch};
 pub use encoder::{Encoder, EncoderSpec, Ffn, Positions};
 pub use pooling::Pooling;
 pub use spec::{

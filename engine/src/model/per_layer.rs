@@ -9,7 +9,7 @@ use super::{
     decoder::resize,
     weights::{Linear, Loader},
 };
-use crate::{LoadError, TokenId};
+use crate::LoadError;
 use slm_kernels::Matrix;
 
 /// What all blocks share.
@@ -49,21 +49,21 @@ impl PerLayerTable {
     }
 
     /// Fills `s.per_layer`, `[n_tokens, n_layers, width]`, from the embeddings in `s.x`.
-    pub(super) fn fill(&self, decoder: &Decoder, s: &mut Scratch, tokens: &[TokenId]) {
+    pub(super) fn fill(&self, decoder: &Decoder, s: &mut Scratch) {
         let compute = decoder.compute();
         decoder.project(
             &mut s.activations,
             &s.x,
-            tokens.len(),
+            s.tokens.len(),
             &mut [(&self.from_stream, &mut s.per_layer)],
         );
-        let hidden_size = s.x.len() / tokens.len();
+        let hidden_size = s.x.len() / s.tokens.len();
         compute.scale(&mut s.per_layer, 1.0 / (hidden_size as f32).sqrt());
         decoder.norm_in_place(Some(&self.norm), &mut s.per_layer, &mut s.normed);
         let root = (self.width as f32).sqrt();
         let row_len = self.table.n_cols();
         resize(&mut s.gate, row_len);
-        for (row, &token) in s.per_layer.chunks_exact_mut(row_len).zip(tokens) {
+        for (row, &token) in s.per_layer.chunks_exact_mut(row_len).zip(&s.tokens) {
             self.table.dequantize_row(token as usize, &mut s.gate);
             for (value, embedding) in row.iter_mut().zip(&s.gate) {
                 *value = (*value + root * embedding) * std::f32::consts::FRAC_1_SQRT_2;

@@ -33,6 +33,13 @@ pub(super) struct Angles {
     pub(super) sin: Vec<f32>,
 }
 
+impl Angles {
+    pub(super) fn clear(&mut self) {
+        self.cos.clear();
+        self.sin.clear();
+    }
+}
+
 impl Rope {
     /// `factors` are used as far as the spec asks for them.
     pub(super) fn new(spec: &RopeSpec, factors: Factors<'_>) -> Self {
@@ -44,11 +51,9 @@ impl Rope {
         }
     }
 
-    /// Fills `angles` for the `n_tokens` positions from `first`, of a long sequence or another.
-    pub(super) fn fill(&self, angles: &mut Angles, first: usize, n_tokens: usize, is_long: bool) {
+    /// Adds the `n_tokens` positions from `first`, of a long sequence or another, to `angles`.
+    pub(super) fn extend(&self, angles: &mut Angles, first: usize, n_tokens: usize, is_long: bool) {
         let Angles { cos, sin } = angles;
-        cos.clear();
-        sin.clear();
         let long = self.long_frequencies.as_ref().filter(|_| is_long);
         let frequencies = long.unwrap_or(&self.frequencies);
         for position in first..first + n_tokens {
@@ -111,7 +116,7 @@ mod tests {
         };
         let rope = Rope::new(&spec, factors);
         let mut angles = Angles::default();
-        rope.fill(&mut angles, 6, 2, true);
+        rope.extend(&mut angles, 6, 2, true);
         // pair 0: p/2; pair 1: p/2 · 100^(-1/2) / 4
         let expected: Vec<f64> = vec![3.0, 0.075, 3.5, 0.0875];
         for (i, angle) in expected.iter().enumerate() {
@@ -234,7 +239,8 @@ mod tests {
         let rope = Rope::new(&spec, factors);
         let mut angles = Angles::default();
         for (is_long, expected) in [(false, [1.0f32, 0.05]), (true, [0.25, 0.02])] {
-            rope.fill(&mut angles, 1, 1, is_long);
+            angles.clear();
+            rope.extend(&mut angles, 1, 1, is_long);
             for (sin, expected) in angles.sin.iter().zip(expected) {
                 assert!((sin - expected.sin()).abs() < 1e-7);
             }

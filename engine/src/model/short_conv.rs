@@ -3,11 +3,11 @@
 //! The convolution looks at the last few tokens of each channel; the inputs it still needs are the layer's state.
 
 use super::{
-    Decoder, Scratch,
-    decoder::resize,
+    Decoder, Part, Scratch,
+    decoder::{each_part, resize},
     weights::{Linear, Loader},
 };
-use crate::{LoadError, kv_cache::RecurrentState};
+use crate::LoadError;
 
 /// Weights of the layer.
 pub(super) struct ShortConv {
@@ -46,9 +46,10 @@ impl ShortConv {
     pub(super) fn forward(
         &self,
         decoder: &Decoder,
-        state: &mut RecurrentState,
-        s: &mut Scratch,
+        parts: &mut [Part<'_>],
+        il: usize,
         n_tokens: usize,
+        s: &mut Scratch,
     ) {
         let compute = decoder.compute();
         decoder.project(
@@ -64,14 +65,17 @@ impl ShortConv {
         compute.mul_assign(&mut s.q, &s.v);
         resize(&mut s.attention, s.q.len());
         let d = s.q.len() / n_tokens;
-        compute.convolve(
-            d,
-            &self.taps,
-            &mut state.history,
-            &s.q,
-            false,
-            &mut s.attention,
-        );
+        for (cache, tokens) in each_part(parts) {
+            let values = tokens.start * d..tokens.end * d;
+            compute.convolve(
+                d,
+                &self.taps,
+                &mut cache.recurrent(il).history,
+                &s.q[values.clone()],
+                false,
+                &mut s.attention[values],
+            );
+        }
         compute.mul_assign(&mut s.attention, &s.k);
         decoder.project(
             &mut s.activations,

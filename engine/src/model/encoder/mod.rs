@@ -14,7 +14,9 @@ use super::{
     rope::{Angles, Factors, Rope},
 };
 use crate::TokenId;
-use slm_kernels::{Activations, AttentionArgs, AttentionScratch, Compute, KvLayer, KvType};
+use slm_kernels::{
+    Activations, AttentionArgs, AttentionRun, AttentionScratch, Compute, KvLayer, KvPool, KvType,
+};
 use std::ops::Range;
 use weights::{Layer, LayerNorm};
 
@@ -47,6 +49,7 @@ pub(crate) struct Scratch {
     angles: Angles,
     activations: Activations,
     attention_scratch: AttentionScratch,
+    kv_pool: KvPool,
 }
 
 impl Encoder {
@@ -97,7 +100,8 @@ impl Encoder {
         self.embed(texts, n_tokens, s);
         if let Some(rope) = &self.rope {
             let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
-            rope.fill(&mut s.angles, 0, longest, false);
+            s.angles.clear();
+            rope.extend(&mut s.angles, 0, longest, false);
         }
         for layer in &self.weights.layers {
             self.attention_block(layer, n_tokens, s);
@@ -140,12 +144,11 @@ impl Encoder {
             ],
         );
         resize(&mut s.attention, n_tokens * d);
-        let mut kv = KvLayer::new(KvType::F32, spec.n_heads, spec.head_dim, spec.head_dim);
+        let mut caches = Vec::with_capacity(s.texts.len());
         for text in &s.texts {
-            let n_tokens = text.len();
             let values = text.start * d..text.end * d;
             if let Positions::Rope(rope) = &spec.positions {
-                let angles = ..n_tokens * rope.n_rot / 2;
+                let angles = ..text.len() * rope.n_rot / 2;
                 for heads in [&mut s.q, &mut s.k] {
                     compute.rope(
                         &mut heads[values.clone()],
@@ -158,24 +161,32 @@ impl Encoder {
                     );
                 }
             }
-            kv.truncate(0);
-            kv.append(n_tokens, &s.k[values.clone()], &s.v[values.clone()]);
-            let args = AttentionArgs {
-                n_tokens,
-                n_heads: spec.n_heads,
-                scale: 1.0 / (spec.head_dim as f32).sqrt(),
-                is_causal: false,
-                window: None,
-                softcap: None,
-            };
-            compute.attention(
-                &mut s.attention_scratch,
-                &args,
-                &kv,
-                &s.q[values.clone()],
-                &mut s.attention[values],
-            );
+            let (n_heads, head_dim) = (spec.n_heads, spec.head_dim);
+            let mut kv = KvLayer::new(&s.kv_pool, KvType::F32, n_heads, head_dim, head_dim);
+            kv.append(text.len(), &s.k[values.clone()], &s.v[values]);
+            caches.push(kv);
         }
+        let args = AttentionArgs {
+            n_heads: spec.n_heads,
+            scale: 1.0 / (spec.head_dim as f32).sqrt(),
+            is_causal: false,
+            window: None,
+            softcap: None,
+        };
+        let runs: Vec<AttentionRun<'_>> = caches
+            .iter()
+            .map(|kv| AttentionRun {
+                kv,
+                n_tokens: kv.len(),
+            })
+            .collect();
+        compute.attention(
+            &mut s.attention_scratch,
+            &args,
+            &runs,
+            &s.q,
+            &mut s.attention,
+        );
         project(
             compute,
             &mut s.activations,
