@@ -1,9 +1,8 @@
 //! A model from weights to tokens: architectures, tokenizer, KV cache, sampler, and the thread they run on.
 //!
 //! [`Engine`] is the facade: load a GGUF, queue generations, read results from a bounded channel, or turn texts into
-//! vectors. [`Model`] is the
-//! synchronous core for diagnostics and tests. Knows no HTTP, no wire type and no async runtime (channels aside):
-//! tokens and parameters in, tokens and timings out.
+//! vectors. [`Model`] is the synchronous core for diagnostics and tests. Knows no HTTP, no wire type and no async
+//! runtime (channels aside): tokens and parameters in, tokens and timings out.
 
 pub mod bench;
 mod error;
@@ -20,7 +19,7 @@ pub mod tokenizer;
 pub use error::LoadError;
 pub use kv_cache::KvCache;
 pub use mapped_file::MappedFile;
-pub use model::Model;
+pub use model::{Model, ModelFiles};
 pub use runtime::{
     EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings, Engine, Finish, GenerateRequest,
     LoadOptions, MemoryUse, QueueFull, Stats, StepResult, StopReason,

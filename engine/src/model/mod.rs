@@ -36,6 +36,7 @@ mod weights;
 pub use decoder::{Decoder, LogitsFor, Part, Scratch};
 pub use encoder::{Encoder, EncoderSpec, Ffn, Positions};
 pub use pooling::Pooling;
+pub use shards::ModelFiles;
 pub use spec::{
     AttentionShape, BlockSpec, DecoderSpec, DeltaNetSpec, ExpertsSpec, Extras, Gate, LongSpec,
     Mixer, RopeSpec, SlidingSpec, YarnSpec,
@@ -97,7 +98,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Maps, checks and packs a GGUF file, with the others beside it where the model is split. The map is released before this returns: packed weights replace it.
+    /// Maps, checks and packs a GGUF file, with the others beside it where the model is split. The map is released
+    /// before this returns: packed weights replace it.
     ///
     /// # Errors
     /// Whatever makes the file unusable or too large, or a model that makes vectors only; see [`LoadError`].
@@ -126,8 +128,8 @@ impl Model {
 
 /// Loads a model of any kind.
 fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
-    let files = shards::open(path)?;
-    let gguf = shards::join(&files)?;
+    let files = ModelFiles::open(path)?;
+    let gguf = files.gguf()?;
     let (hparams, spec) = read_spec(&gguf)?;
     let pooling = Pooling::read(&hparams)?;
     let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
@@ -137,7 +139,7 @@ fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
         .map(str::to_owned);
     memory::check(weights::packed_bytes(&gguf))?;
     let compute = compute(options)?;
-    let loader = Loader::new(&files, &gguf, &compute);
+    let loader = Loader::new(files.as_slice(), &gguf, &compute);
     match spec {
         Spec::Decoder(spec) => {
             check_vocabulary(spec.vocab_size, &tokenizer)?;

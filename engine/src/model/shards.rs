@@ -10,22 +10,42 @@ use std::path::{Path, PathBuf};
 /// Most files of a model.
 const MAX_FILES: u32 = 1000;
 
-/// Maps the file at `path`, and all others of its model.
-pub(super) fn open(path: &Path) -> Result<Vec<MappedFile>, LoadError> {
-    let first = map(path)?;
-    let others = match Gguf::parse(&first)?.shard()? {
-        None => vec![],
-        Some(shard) => others(path, shard)?,
-    };
-    let mut files = vec![first];
-    for path in &others {
-        files.push(map(path)?);
+/// All files of a model, mapped: one, unless it is split.
+pub struct ModelFiles(Vec<MappedFile>);
+
+impl ModelFiles {
+    /// Maps the file at `path`, and all others of its model.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, or a first one that is no GGUF file or not the first of its model.
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
+        let first = map(path)?;
+        let others = match Gguf::parse(&first)?.shard()? {
+            None => vec![],
+            Some(shard) => others(path, shard)?,
+        };
+        let mut files = vec![first];
+        for path in &others {
+            files.push(map(path)?);
+        }
+        Ok(Self(files))
     }
-    Ok(files)
+
+    /// The first file's metadata and the tensors of all.
+    ///
+    /// # Errors
+    /// Files that are no GGUF or do not belong together.
+    pub fn gguf(&self) -> Result<Gguf<'_>, LoadError> {
+        join(&self.0)
+    }
+
+    /// The files, in order.
+    pub(super) fn as_slice(&self) -> &[MappedFile] {
+        &self.0
+    }
 }
 
-/// The model that `files` are, as [`open`] gave them.
-pub(super) fn join(files: &[MappedFile]) -> Result<Gguf<'_>, LoadError> {
+fn join(files: &[MappedFile]) -> Result<Gguf<'_>, LoadError> {
     const TENSORS_KEY: &str = "split.tensors.count";
     let (first, others) = files.split_first().expect("a model has a file");
     let mut model = Gguf::parse(first)?;

@@ -11,11 +11,10 @@ use crate::{cpu, details::GgufFacts};
 use anyhow::{Context, anyhow, ensure};
 use report::{Format, Outcome, Report, Setup, Subject};
 use slm_engine::{
-    KvType, LoadOptions, MappedFile, Model,
+    KvType, LoadOptions, Model, ModelFiles,
     bench::{Bench, Test, Work},
     memory,
 };
-use slm_gguf::Gguf;
 use slm_kernels::available_threads;
 use std::{ffi::OsString, path::Path};
 
@@ -68,7 +67,8 @@ pub(super) struct BenchArgs {
         value_name = "N,…",
         value_delimiter = ',',
         default_value = "0",
-        env = "SLM_NUM_THREADS"
+        env = "SLM_NUM_THREADS",
+        value_parser = threads
     )]
     threads: Vec<usize>,
     /// Times that each test is run, after a warm-up
@@ -83,6 +83,14 @@ pub(super) struct BenchArgs {
     /// CPU tier to force [default: the best that this machine has]
     #[arg(long, value_name = "TIER", env = "SLM_CPU")]
     cpu: Option<String>,
+}
+
+/// A number of threads; an empty variable is one that is not set.
+fn threads(text: &str) -> Result<usize, std::num::ParseIntError> {
+    match text.trim() {
+        "" => Ok(0),
+        number => number.parse(),
+    }
 }
 
 /// `P,N`.
@@ -195,9 +203,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
 
 fn subject(named: &str, path: &Path, kv_type: &'static str) -> anyhow::Result<Subject> {
     let facts = GgufFacts::read(path).map_err(|error| anyhow!("{}", error.message()))?;
-    let file = MappedFile::open(path)
-        .with_context(|| format!("cannot open model file `{}`", path.display()))?;
-    let work = Work::of(&Gguf::parse(&file)?);
+    let work = Work::of(&ModelFiles::open(path)?.gguf()?);
     let params = crate::details::count_label(work.n_params);
     Ok(Subject {
         model_filename: named.to_owned(),
@@ -268,8 +274,13 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_number_of_threads_is_none() {
+        assert_eq!(["", " ", "0", "3"].map(threads), [0, 0, 0, 3].map(Ok));
+    }
+
+    #[test]
     fn wrong_numbers_are_refused() {
-        for line in ["-r 0", "-p x", "--pg 5", "-o yaml", "--ctk q8_0"] {
+        for line in ["-r 0", "-p x", "-t x", "--pg 5", "-o yaml", "--ctk q8_0"] {
             let words = format!("bench -m x {line}");
             assert!(Line::try_parse_from(words.split(' ')).is_err(), "{line}");
         }
