@@ -63,7 +63,7 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
         "Context window where neither model nor request says one; 0 chooses by model and memory";
     "max-loaded-models" ["SLM_MAX_LOADED_MODELS", "OLLAMA_MAX_LOADED_MODELS"], "N" = "3":
         "Models that may be loaded at once";
-    "num-parallel" ["SLM_NUM_PARALLEL", "OLLAMA_NUM_PARALLEL"], "N" = "4":
+    "num-parallel" ["SLM_NUM_PARALLEL", "OLLAMA_NUM_PARALLEL"], "N" = "16":
         "Generations that run at once per model";
     "max-queue" ["SLM_MAX_QUEUE", "OLLAMA_MAX_QUEUE"], "N" = "512":
         "Requests that may wait before more are refused";
@@ -229,7 +229,7 @@ impl Config {
             )?,
             context_length: positive(values.number("context-length")?),
             max_loaded_models: positive(values.number("max-loaded-models")?).unwrap_or(3),
-            n_parallel: positive(values.number("num-parallel")?).unwrap_or(4),
+            n_parallel: positive(values.number("num-parallel")?).unwrap_or(16),
             max_queue: values.number::<usize>("max-queue")?.max(1),
             n_threads: positive(values.number("num-threads")?),
             cpu: values.parse_with("cpu", &usable_tiers(), |text| match text {

@@ -521,7 +521,8 @@ fn a_state_that_cannot_be_taken_back_is_computed_again() {
         let mut changed = prompt.clone();
         changed[5] += 1;
         assert_eq!(run(&changed), 0, "{name}");
-        assert_eq!(run(&prompt), 0, "{name}");
+        // which did not cost the first prompt its state
+        assert_eq!(run(&prompt), prompt.len() - 8, "{name}");
     }
 }
 

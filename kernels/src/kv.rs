@@ -271,6 +271,19 @@ impl KvLayer {
         self.layout.page_bytes() / PAGE_POSITIONS
     }
 
+    /// Bytes of pages that [`KvLayer::append`] of `n_tokens` takes from the pool.
+    pub fn growth_bytes(&self, n_tokens: usize) -> usize {
+        let n_pages = |len: usize| len.div_ceil(PAGE_POSITIONS);
+        let is_partly_full = !self.len.is_multiple_of(PAGE_POSITIONS);
+        let is_shared = self
+            .pages
+            .last()
+            .is_some_and(|last| Arc::strong_count(last) > 1);
+        let n_copies = usize::from(n_tokens > 0 && is_partly_full && is_shared);
+        let n_new = n_pages(self.len.saturating_add(n_tokens)) - n_pages(self.len);
+        (n_new + n_copies).saturating_mul(self.layout.page_bytes())
+    }
+
     /// Bytes of the pages that `n_positions` take when none was let go.
     pub fn bytes_at(&self, n_positions: usize) -> usize {
         n_positions

@@ -231,6 +231,29 @@ impl KvCache {
         bytes.fold(0, u64::saturating_add)
     }
 
+    /// The tokens whose state this is.
+    pub(crate) fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
+    /// Bytes of pages that `n_tokens` more positions take from the pool.
+    pub(crate) fn growth_bytes(&self, n_tokens: usize) -> u64 {
+        let bytes = |layer: &LayerState| match layer {
+            LayerState::Full(kv) | LayerState::Sliding { kv, .. } => kv.growth_bytes(n_tokens),
+            LayerState::SharedWith(_) | LayerState::Recurrent(_) => 0,
+        };
+        self.layers.iter().map(|layer| bytes(layer) as u64).sum()
+    }
+
+    /// Bytes of what is not in pages.
+    pub(crate) fn own_bytes(&self) -> u64 {
+        let bytes = |layer: &LayerState| match layer {
+            LayerState::Recurrent(state) => state.size_bytes() * (1 + self.checkpoints.len()),
+            _ => 0,
+        };
+        self.layers.iter().map(|layer| bytes(layer) as u64).sum()
+    }
+
     /// Notes the tokens whose state the layers received in this step.
     pub(crate) fn extend(&mut self, tokens: &[TokenId]) {
         self.tokens.extend_from_slice(tokens);

@@ -92,6 +92,16 @@ impl Loaded {
     }
 }
 
+impl Loaded {
+    /// Bytes of the pages of all states.
+    pub(crate) fn kv_bytes_in_use(&self) -> usize {
+        match self {
+            Self::Decoder(model) => model.decoder().kv_pool().bytes_in_use(),
+            Self::Encoder(_) => 0,
+        }
+    }
+}
+
 impl Model {
     /// Adds the states of `tokens`, which follow those in `cache`, to `pooled`.
     pub(crate) fn pool(

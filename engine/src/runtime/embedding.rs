@@ -2,7 +2,7 @@
 
 use super::{
     request::{EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings},
-    sequence::prefill_chunk,
+    scheduler::prefill_chunk,
 };
 use crate::{
     KvCache, TokenId,

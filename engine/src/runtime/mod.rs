@@ -1,10 +1,14 @@
 //! A loaded model in use: requests in over a bounded inbox, results out over bounded channels, one engine thread.
 //!
-//! [`Engine`] is the handle that the async side holds. Behind it, `thread` runs `scheduler`, which steps every active
-//! `sequence` in turn. The engine thread never waits for a client: a sequence whose channel is full sits out its turn, and
-//! one whose receiver is gone is dropped before its next step.
+//! [`Engine`] is the handle that the async side holds. Behind it, `thread` runs `scheduler`, which steps all active
+//! `sequence`s together, at the `pace` that suits prompts and answers, with guesses (`draft`) at what follows; states of
+//! ended ones stay in the `prefix_cache`. The engine thread never waits for a client: a sequence whose channel is full
+//! sits out its turn, and one whose receiver is gone is dropped before its next step.
 
+mod draft;
 mod embedding;
+mod pace;
+mod prefix_cache;
 mod request;
 mod scheduler;
 mod sequence;
@@ -15,10 +19,11 @@ pub use request::{
     QueueFull, Stats, StepResult, StopReason,
 };
 
-pub(crate) use sequence::prefill_chunk;
+pub(crate) use scheduler::prefill_chunk;
 
-use crate::{LoadError, Tokenizer, model::Loaded};
+use crate::{LoadError, Tokenizer, memory, model::Loaded};
 use request::{Entry, Order};
+use scheduler::Limits;
 use slm_kernels::KvType;
 use std::{
     fmt,
@@ -28,8 +33,8 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// Generations that are stepped in turn when nothing else is said.
-const DEFAULT_PARALLEL: usize = 4;
+/// Generations that run together when nothing else is said.
+const DEFAULT_PARALLEL: usize = 16;
 /// Generations that wait when nothing else is said.
 const DEFAULT_QUEUE: usize = 512;
 /// Results that a client may lag behind before its sequence sits out.
@@ -48,6 +53,10 @@ pub struct LoadOptions {
     pub kv_type: KvType,
     /// Generations that run at once, at least 1.
     pub n_parallel: usize,
+    /// Bytes for the keys and values of all generations, and of those that ended and may be gone on from; `None` takes
+    /// what suffices for `n_parallel` of them at the full context, or a quarter of the memory that is free, if less.
+    /// One generation at the full context fits in any case.
+    pub kv_bytes: Option<u64>,
     /// Generations that may wait.
     pub max_queue: usize,
 }
@@ -60,6 +69,7 @@ impl Default for LoadOptions {
             context_length: None,
             kv_type: KvType::F16,
             n_parallel: DEFAULT_PARALLEL,
+            kv_bytes: None,
             max_queue: DEFAULT_QUEUE,
         }
     }
@@ -74,6 +84,7 @@ pub struct Engine {
 struct Shared {
     model: Arc<Loaded>,
     context_length: usize,
+    kv_bytes_limit: u64,
     thread: thread::EngineThread,
 }
 
@@ -92,6 +103,10 @@ pub struct MemoryUse {
     pub weights_bytes: u64,
     /// KV cache of one sequence at the full context.
     pub kv_bytes: u64,
+    /// What the states of all sequences may take.
+    pub kv_bytes_limit: u64,
+    /// What keys and values take now, those of ended sequences that may be gone on from included.
+    pub kv_bytes_in_use: u64,
 }
 
 impl Engine {
@@ -104,15 +119,14 @@ impl Engine {
         let longest = model.context_length();
         let wanted = options.context_length.filter(|_| model.writes_text());
         let context_length = wanted.map_or(longest, |n| n.clamp(1, longest));
-        let thread = thread::EngineThread::spawn(
-            Arc::clone(&model),
-            options.n_parallel.max(1),
-            options.max_queue.max(1),
-        )?;
+        let limits = limits(&model, options, context_length);
+        let thread =
+            thread::EngineThread::spawn(Arc::clone(&model), limits, options.max_queue.max(1))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 model,
                 context_length,
+                kv_bytes_limit: limits.kv_bytes,
                 thread,
             }),
         })
@@ -198,6 +212,8 @@ impl Engine {
         MemoryUse {
             weights_bytes: model.weights_bytes() as u64,
             kv_bytes: model.state_bytes(self.shared.context_length),
+            kv_bytes_limit: self.shared.kv_bytes_limit,
+            kv_bytes_in_use: model.kv_bytes_in_use() as u64,
         }
     }
 
@@ -209,5 +225,19 @@ impl Engine {
     /// Compute threads in use.
     pub fn n_threads(&self) -> usize {
         self.shared.model.compute().n_threads()
+    }
+}
+
+fn limits(model: &Loaded, options: &LoadOptions, context_length: usize) -> Limits {
+    let n_parallel = options.n_parallel.max(1);
+    let of_one = model.state_bytes(context_length);
+    let of_all = of_one.saturating_mul(n_parallel as u64);
+    let kv_bytes = options.kv_bytes.unwrap_or_else(|| {
+        let quarter = memory::available_bytes().map_or(of_all, |bytes| bytes / 4);
+        of_all.min(quarter)
+    });
+    Limits {
+        n_parallel,
+        kv_bytes: kv_bytes.max(of_one),
     }
 }

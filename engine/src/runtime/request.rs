@@ -66,6 +66,10 @@ pub struct Stats {
     pub n_cached_tokens: usize,
     /// Generated tokens, an end-of-generation token included.
     pub n_generated_tokens: usize,
+    /// Tokens that were guessed ahead, and how many of them were right.
+    pub n_drafted: usize,
+    /// See [`Stats::n_drafted`].
+    pub n_drafted_right: usize,
     /// Time waiting for the engine thread.
     pub queued: Duration,
     /// Time from then to the first token.

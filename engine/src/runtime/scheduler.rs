@@ -1,37 +1,71 @@
-//! Which sequence steps next: all active ones in turn, one prefill chunk or one token each; requests for vectors among
-//! them.
+//! What runs next on a model: one step after the other, each with a part of every generation that can go on.
+//!
+//! Generations join between two steps and leave when they have ended. A step feeds in the token that each has just got,
+//! with a guess at what follows, and as much of the prompts of others as the pace allows. Older ones come first, for
+//! memory too: where it does not suffice for all, states of ended generations go, then those of the youngest running
+//! ones, which are computed anew when there is room.
 
 use super::{
     embedding::{Buffers, Embedding},
+    pace::{Load, Pace},
+    prefix_cache::PrefixCache,
     request::{EmbedError, Entry, Order},
-    sequence::{Progress, Sequence},
+    sequence::{Readiness, Sequence},
 };
 use crate::{
-    KvCache,
-    model::{Loaded, Model, Scratch},
+    TokenId,
+    model::{DecoderSpec, Loaded, Model, Scratch},
 };
+use std::time::Instant;
 
-/// The sequences of one model, and the caches that ended ones left behind.
+/// Prompt tokens of a step at most: enough to use the weights well.
+const PREFILL_CHUNK: usize = 512;
+/// Values of the widest buffer of a step: it bounds the chunk for models of outlandish shapes.
+const WIDEST_BUFFER: usize = 16 << 20;
+/// Tokens of answers in a step that guesses may fill it up to.
+const GUESSED_TOGETHER: usize = 16;
+/// A prompt that begins as one that is being computed waits for it from so many tokens on.
+const WORTH_WAITING: usize = 32;
+
+/// Bounds of what runs at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Generations and requests for vectors.
+    pub(super) n_parallel: usize,
+    /// Bytes of the states of all generations.
+    pub(super) kv_bytes: u64,
+}
+
+/// The generations of one model, and the states that ended ones left behind.
 pub(super) struct Scheduler<'a> {
     loaded: &'a Loaded,
-    n_parallel: usize,
+    limits: Limits,
+    /// The oldest first.
     active: Vec<Sequence>,
+    /// The next one, which waits for a place, for memory or for a prompt that begins as its own.
+    pending: Option<Entry>,
     embeddings: Vec<Embedding>,
-    /// Caches of ended sequences, most recently used last; at most `n_parallel` together with the active ones.
-    idle_caches: Vec<KvCache>,
+    prefixes: PrefixCache,
+    pace: Pace,
     scratch: Scratch,
     buffers: Buffers,
     logits: Vec<f32>,
 }
 
 impl<'a> Scheduler<'a> {
-    pub(super) fn new(loaded: &'a Loaded, n_parallel: usize) -> Self {
+    pub(super) fn new(loaded: &'a Loaded, limits: Limits) -> Self {
+        let most = match loaded {
+            Loaded::Decoder(model) => prefill_chunk(model.decoder().spec()),
+            Loaded::Encoder(_) => PREFILL_CHUNK,
+        };
         Self {
             loaded,
-            n_parallel,
+            limits,
             active: Vec::new(),
+            pending: None,
             embeddings: Vec::new(),
-            idle_caches: Vec::new(),
+            prefixes: PrefixCache::default(),
+            pace: Pace::new(most),
             scratch: Scratch::default(),
             buffers: Buffers::default(),
             logits: Vec::new(),
@@ -39,14 +73,18 @@ impl<'a> Scheduler<'a> {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.active.len() + self.embeddings.len() < self.n_parallel
+        self.pending.is_none() && self.has_place()
+    }
+
+    fn has_place(&self) -> bool {
+        self.active.len() + self.embeddings.len() < self.limits.n_parallel
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.active.is_empty() && self.embeddings.is_empty()
+        self.active.is_empty() && self.embeddings.is_empty() && self.pending.is_none()
     }
 
-    /// Makes a request active.
+    /// Makes a request active, or the next that becomes so.
     pub(super) fn admit(&mut self, order: Order) {
         match (order, self.loaded) {
             (
@@ -62,7 +100,11 @@ impl<'a> Scheduler<'a> {
                 self.embeddings.extend(embedding);
             }
             (Order::Generate(entry), Loaded::Decoder(model)) if self.loaded.writes_text() => {
-                self.admit_generation(entry, model);
+                match problem(&entry, model) {
+                    Some(problem) => entry.fail(&problem),
+                    None => self.pending = Some(entry),
+                }
+                self.admit_pending(model);
             }
             (Order::Generate(entry), _) => {
                 entry.fail("the model makes vectors (embeddings) and cannot write text");
@@ -70,52 +112,47 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// On an idle cache that the prompt continues, if there is one.
-    fn admit_generation(&mut self, entry: Entry, model: &'a Model) {
+    /// Makes the waiting generation active, if it need not wait any longer.
+    fn admit_pending(&mut self, model: &Model) {
+        if !self.has_place() {
+            return;
+        }
+        let Some(entry) = self.pending.take() else {
+            return;
+        };
         if entry.results.is_closed() {
             return;
         }
-        let vocab_size = model.tokenizer().vocab_size();
-        let n_prompt = entry.request.prompt.len();
-        let n_context = entry.request.context_length;
-        if n_prompt == 0 {
-            return entry.fail("the prompt is empty");
+        let prompt = &entry.request.prompt;
+        if self.is_being_computed(prompt) {
+            self.pending = Some(entry);
+            return;
         }
-        if n_prompt >= n_context {
-            return entry.fail(&format!("the prompt of {n_prompt} tokens exceeds the available context size of {n_context} tokens"));
+        let running = self.active.iter().map(Sequence::cache);
+        let cache = self.prefixes.state_of(model.decoder(), prompt, running);
+        let needed = cache.growth_bytes(prompt.len() - cache.len());
+        let sequence = Sequence::new(entry, cache, model);
+        // alone it may try in any case: to fail with the reason, when it comes to that
+        if self.make_room(model, needed) || self.active.is_empty() {
+            self.active.push(sequence);
+        } else {
+            let (entry, cache) = sequence.into_entry();
+            self.prefixes.keep(cache);
+            self.pending = Some(entry);
         }
-        if entry
-            .request
-            .prompt
-            .iter()
-            .any(|&t| t as usize >= vocab_size)
-        {
-            return entry.fail("the prompt has a token id outside the model's vocabulary");
-        }
-        let cache = self.take_cache(&entry.request.prompt, model);
-        self.active.push(Sequence::new(entry, cache, model));
     }
 
-    /// The idle cache of which most is of use to `prompt`, if at least half of it is: a common beginning such as a
-    /// system prompt alone would cost another conversation its cache. Else a new one, in place of the oldest where
-    /// there are enough.
-    fn take_cache(&mut self, prompt: &[u32], model: &Model) -> KvCache {
-        let shared = |cache: &KvCache| cache.reusable(prompt);
-        let best = (0..self.idle_caches.len()).max_by_key(|&i| shared(&self.idle_caches[i]));
-        if let Some(i) = best
-            && shared(&self.idle_caches[i]) * 2 >= self.idle_caches[i].len().max(1)
-        {
-            return self.idle_caches.remove(i);
-        }
-        if !self.idle_caches.is_empty()
-            && self.active.len() + self.idle_caches.len() >= self.n_parallel
-        {
-            return self.idle_caches.remove(0);
-        }
-        model.decoder().new_cache()
+    /// Whether a running generation is about to know more of the beginning of `prompt` than it does now.
+    fn is_being_computed(&self, prompt: &[TokenId]) -> bool {
+        self.active.iter().any(|sequence| {
+            let known = sequence.cache().common_prefix(prompt);
+            let tokens = sequence.tokens().iter().zip(prompt);
+            let n_common = tokens.take_while(|(a, b)| a == b).count();
+            known == sequence.cache().len() && n_common >= known + WORTH_WAITING
+        })
     }
 
-    /// Steps everything active once. False when nothing could: all wait for their clients.
+    /// Steps everything that can go on. False when nothing could: all wait for their clients.
     pub(super) fn step(&mut self) -> bool {
         let mut has_stepped = !self.embeddings.is_empty();
         for embedding in std::mem::take(&mut self.embeddings) {
@@ -125,26 +162,169 @@ impl<'a> Scheduler<'a> {
         let Loaded::Decoder(model) = self.loaded else {
             return has_stepped;
         };
-        let mut i = 0;
-        while i < self.active.len() {
-            match self.active[i].step(model, &mut self.scratch, &mut self.logits) {
-                Progress::Stepped => (has_stepped, i) = (true, i + 1),
-                Progress::Waiting => i += 1,
-                Progress::Ended => {
-                    has_stepped = true;
-                    self.idle_caches.push(self.active.remove(i).into_cache());
+        has_stepped |= self.step_generations(model);
+        self.admit_pending(model);
+        has_stepped
+    }
+
+    fn step_generations(&mut self, model: &Model) -> bool {
+        let mut is_ready = Vec::with_capacity(self.active.len());
+        let mut has_changed = false;
+        for mut sequence in std::mem::take(&mut self.active) {
+            match sequence.poll() {
+                Readiness::Ended => {
+                    has_changed = true;
+                    self.prefixes.keep(sequence.into_cache());
+                    continue;
                 }
+                readiness => is_ready.push(readiness == Readiness::Ready),
+            }
+            self.active.push(sequence);
+        }
+        let (plan, load) = self.plan(model, &is_ready);
+        if plan.is_empty() {
+            return has_changed;
+        }
+        let started = Instant::now();
+        let mut rows = Vec::with_capacity(plan.len());
+        let mut parts = Vec::with_capacity(plan.len());
+        let mut planned = plan.iter().peekable();
+        for (i, sequence) in self.active.iter_mut().enumerate() {
+            if let Some(&(_, n_tokens)) = planned.next_if(|(index, _)| *index == i) {
+                let part = sequence.part(n_tokens);
+                rows.push(part.wanted.count(n_tokens));
+                parts.push(part);
             }
         }
-        has_stepped
+        let decoder = model.decoder();
+        decoder.step(&mut parts, &mut self.scratch, &mut self.logits);
+        self.pace.learn(load, started.elapsed());
+        let mut logits = self.logits.as_mut_slice();
+        for ((index, _), n_rows) in plan.into_iter().zip(rows) {
+            let (of_sequence, rest) =
+                std::mem::take(&mut logits).split_at_mut(n_rows * decoder.spec().vocab_size);
+            self.active[index].take(model, of_sequence);
+            logits = rest;
+        }
+        true
+    }
+
+    /// Which sequences the next step runs, and how many tokens of each.
+    fn plan(&mut self, model: &Model, is_ready: &[bool]) -> (Vec<(usize, usize)>, Load) {
+        let mut load = Load {
+            n_decoded: 0,
+            n_prompt: 0,
+        };
+        let ready = || {
+            self.active
+                .iter()
+                .zip(is_ready)
+                .filter(|(_, ready)| **ready)
+        };
+        let n_decoding = ready()
+            .filter(|(sequence, _)| sequence.is_decoding())
+            .count();
+        let n_guessed = (GUESSED_TOGETHER / n_decoding.max(1)).saturating_sub(1);
+        for (sequence, is_ready) in self.active.iter_mut().zip(is_ready) {
+            if *is_ready && sequence.is_decoding() {
+                sequence.guess(n_guessed);
+                load.n_decoded += sequence.n_next(0);
+            }
+        }
+        let n_prompt = self.pace.n_prompt(load.n_decoded);
+        let mut plan = Vec::with_capacity(self.active.len());
+        let mut i = 0;
+        while i < self.active.len() {
+            let sequence = &mut self.active[i];
+            let is_decoding = sequence.is_decoding();
+            let most = n_prompt - load.n_prompt;
+            if !is_ready[i] || (!is_decoding && most == 0) {
+                i += 1;
+                continue;
+            }
+            let n_tokens = sequence.n_next(most);
+            let n_rest = sequence.tokens().len() - sequence.cache().len();
+            let needed = sequence.cache().growth_bytes(n_rest.max(n_tokens));
+            if self.make_room_before(model, needed, i + 1) {
+                plan.push((i, n_tokens));
+                if !is_decoding {
+                    load.n_prompt += n_tokens;
+                }
+            } else if i == 0 {
+                self.active.remove(0).fail(&format!(
+                    "the memory set aside for keys and values ({} MiB) is used up; ask for less text, or give the model more memory",
+                    self.limits.kv_bytes >> 20
+                ));
+                // the others are looked at anew in the next step
+                break;
+            }
+            i += 1;
+        }
+        (plan, load)
+    }
+
+    /// Whether the states of all sequences can grow by `needed` bytes. Those of ended ones make room.
+    fn make_room(&mut self, model: &Model, needed: u64) -> bool {
+        let pool = model.decoder().kv_pool();
+        loop {
+            let states: u64 = self.active.iter().map(|s| s.cache().own_bytes()).sum();
+            let in_use = pool.bytes_in_use() as u64 + self.prefixes.own_bytes() + states;
+            if in_use + needed <= self.limits.kv_bytes {
+                if in_use + needed + pool.bytes_free() as u64 > self.limits.kv_bytes {
+                    pool.trim();
+                }
+                return true;
+            }
+            if !self.prefixes.let_one_go() {
+                return false;
+            }
+        }
+    }
+
+    /// As [`Scheduler::make_room`]; the sequences from `first` on make room too, the youngest first.
+    fn make_room_before(&mut self, model: &Model, needed: u64, first: usize) -> bool {
+        while !self.make_room(model, needed) {
+            let younger = self.active[first..].iter_mut().rev();
+            let Some(youngest) = younger.into_iter().find(|s| !s.cache().is_empty()) else {
+                return false;
+            };
+            youngest.replace_cache(model.decoder().new_cache());
+        }
+        true
     }
 
     pub(super) fn fail_all(&mut self, why: &str) {
         for sequence in self.active.drain(..) {
             sequence.fail(why);
         }
+        if let Some(entry) = self.pending.take() {
+            entry.fail(why);
+        }
         for embedding in self.embeddings.drain(..) {
             embedding.fail(EmbedError::Failed(why.to_owned()));
         }
     }
+}
+
+/// Prompt tokens that a model of this shape takes at a step.
+pub(crate) fn prefill_chunk(spec: &DecoderSpec) -> usize {
+    PREFILL_CHUNK.min(WIDEST_BUFFER / spec.widest_row()).max(1)
+}
+
+/// Why a generation cannot begin.
+fn problem(entry: &Entry, model: &Model) -> Option<String> {
+    let vocab_size = model.tokenizer().vocab_size();
+    let n_prompt = entry.request.prompt.len();
+    let n_context = entry.request.context_length;
+    if n_prompt == 0 {
+        return Some("the prompt is empty".to_owned());
+    }
+    if n_prompt >= n_context {
+        return Some(format!(
+            "the prompt of {n_prompt} tokens exceeds the available context size of {n_context} tokens"
+        ));
+    }
+    let is_outside = |&token: &TokenId| token as usize >= vocab_size;
+    let outside = entry.request.prompt.iter().any(is_outside);
+    outside.then(|| "the prompt has a token id outside the model's vocabulary".to_owned())
 }

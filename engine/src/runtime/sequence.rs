@@ -1,9 +1,15 @@
-//! One generation in progress: prompt, then tokens, until a stop.
+//! One generation in progress: its tokens, how far its cache has got with them, and what it has to say.
+//!
+//! A sequence is a list of tokens, prompt and answer alike, of which the cache has the state of the first ones. A step
+//! feeds it some of the others. Once it has all, the logits of the last give the next token.
 
-use super::{Entry, Finish, GenerateRequest, Stats, StepResult, StopReason};
+use super::{
+    Entry, Finish, GenerateRequest, Stats, StepResult, StopReason,
+    draft::{Drafter, MAX_DRAFT},
+};
 use crate::{
     KvCache, TokenId,
-    model::{DecoderSpec, LogitsFor, Model, Scratch},
+    model::{LogitsFor, Model, Part},
     sampler::Sampler,
     text_stream::{Delta, TextStream},
 };
@@ -13,22 +19,18 @@ use std::{
 };
 use tokio::sync::mpsc::{Sender, error::TrySendError};
 
-/// Prompt tokens per step: enough to use the weights well, few enough that others get their turn soon.
-const PREFILL_CHUNK: usize = 512;
-/// Values of the widest buffer of a step: it bounds the chunk for models of outlandish shapes.
-const WIDEST_BUFFER: usize = 16 << 20;
 /// Tokens at the end of a prompt ahead of which a state that cannot be taken back is copied: the same prompt again, or
 /// one that goes on from this one without the answer's beginning, starts from there.
 const PROMPT_END: usize = 8;
 /// How long a client may take nothing before its generation is given up, so that it does not keep others out.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What a step did.
+/// Whether a sequence can be stepped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// Work was done and more follows.
-    Stepped,
-    /// The client has not taken earlier results yet; nothing was done.
+pub(super) enum Readiness {
+    /// It can.
+    Ready,
+    /// The client has not taken earlier results yet.
     Waiting,
     /// Finished, failed or cancelled.
     Ended,
@@ -38,31 +40,33 @@ pub(super) enum Progress {
 pub(super) struct Sequence {
     request: GenerateRequest,
     results: Sender<StepResult>,
-    /// Results that did not fit into the channel; at most two.
+    /// Results that did not fit into the channel; as many as a step gives.
     unsent: VecDeque<StepResult>,
     has_ended: bool,
     /// Since when the client has taken nothing.
     waiting_since: Option<Instant>,
+    /// Prompt and answer.
+    tokens: Vec<TokenId>,
+    /// A guess at what follows, fed in with the next step.
+    draft: Vec<TokenId>,
+    drafter: Drafter,
     cache: KvCache,
     sampler: Sampler,
     text: TextStream,
-    /// The token that the next step feeds in; `None` during prefill.
-    next: Option<TokenId>,
     started_at: Instant,
     first_token_at: Option<Instant>,
     stats: Stats,
 }
 
 impl Sequence {
-    /// Keeps what `cache` already knows of the prompt, except the last token, whose logits are needed.
-    pub(super) fn new(entry: Entry, mut cache: KvCache, model: &Model) -> Self {
+    /// A generation that goes on from what `cache` has of its prompt.
+    pub(super) fn new(entry: Entry, cache: KvCache, model: &Model) -> Self {
         let Entry {
             request,
             results,
             queued_at,
         } = entry;
         let prompt = &request.prompt;
-        let n_cached = model.decoder().resume(&mut cache, prompt);
         let started_at = Instant::now();
         Self {
             sampler: Sampler::new(&request.sampling, prompt),
@@ -70,93 +74,168 @@ impl Sequence {
                 .showing(request.shown.clone()),
             stats: Stats {
                 n_prompt_tokens: prompt.len(),
-                n_cached_tokens: n_cached,
+                n_cached_tokens: cache.len(),
                 queued: started_at - queued_at,
                 ..Stats::default()
             },
+            tokens: prompt.clone(),
+            draft: Vec::new(),
+            drafter: Drafter::new(!cache.is_recurrent()),
             request,
             results,
             unsent: VecDeque::new(),
             has_ended: false,
             waiting_since: None,
             cache,
-            next: None,
             started_at,
             first_token_at: None,
         }
+    }
+
+    pub(super) fn cache(&self) -> &KvCache {
+        &self.cache
     }
 
     pub(super) fn into_cache(self) -> KvCache {
         self.cache
     }
 
+    /// The request as it came, and the state, of a sequence that has not been stepped.
+    pub(super) fn into_entry(self) -> (Entry, KvCache) {
+        let entry = Entry {
+            request: self.request,
+            results: self.results,
+            queued_at: self.started_at - self.stats.queued,
+        };
+        (entry, self.cache)
+    }
+
+    /// Takes the state away: it is computed anew when the sequence is stepped next.
+    pub(super) fn replace_cache(&mut self, cache: KvCache) {
+        self.draft.clear();
+        self.cache = cache;
+    }
+
+    /// Prompt and answer so far.
+    pub(super) fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
     pub(super) fn fail(self, why: &str) {
         let _receiver_may_be_gone = self.results.try_send(StepResult::Failed(why.to_owned()));
     }
 
-    /// Sends what waits, then does one prefill chunk or one token.
-    pub(super) fn step(
-        &mut self,
-        model: &Model,
-        scratch: &mut Scratch,
-        logits: &mut Vec<f32>,
-    ) -> Progress {
+    /// Sends what waits, and says whether there is more to do.
+    pub(super) fn poll(&mut self) -> Readiness {
         match self.flush() {
-            Flushed::All if self.has_ended => return Progress::Ended,
-            Flushed::All => self.waiting_since = None,
+            Flushed::All if self.has_ended || self.results.is_closed() => Readiness::Ended,
+            Flushed::All => {
+                self.waiting_since = None;
+                Readiness::Ready
+            }
             Flushed::ChannelFull => {
                 let since = *self.waiting_since.get_or_insert_with(Instant::now);
-                return if since.elapsed() < CLIENT_TIMEOUT {
-                    Progress::Waiting
+                if since.elapsed() < CLIENT_TIMEOUT {
+                    Readiness::Waiting
                 } else {
-                    Progress::Ended
-                };
-            }
-            Flushed::ReceiverGone => return Progress::Ended,
-        }
-        if self.results.is_closed() {
-            return Progress::Ended;
-        }
-        let n_done = self.cache.len();
-        match self.next {
-            Some(token) => {
-                model
-                    .decoder()
-                    .forward(&mut self.cache, scratch, &[token], LogitsFor::Last, logits)
-            }
-            None => {
-                let rest = &self.request.prompt[n_done..];
-                let mut n = rest.len().min(prefill_chunk(model.decoder().spec()));
-                if self.cache.is_recurrent() {
-                    match rest.len().saturating_sub(PROMPT_END) {
-                        0 => self.cache.checkpoint(),
-                        ahead => n = n.min(ahead),
-                    }
-                }
-                let chunk = &rest[..n];
-                let is_last = chunk.len() == rest.len();
-                let wanted = if is_last {
-                    LogitsFor::Last
-                } else {
-                    LogitsFor::Nothing
-                };
-                model
-                    .decoder()
-                    .forward(&mut self.cache, scratch, chunk, wanted, logits);
-                if !is_last {
-                    return Progress::Stepped;
+                    Readiness::Ended
                 }
             }
+            Flushed::ReceiverGone => Readiness::Ended,
+        }
+    }
+
+    /// Whether the next step gives a token, and needs no more than that and a guess.
+    pub(super) fn is_decoding(&self) -> bool {
+        self.cache.len() + 1 == self.tokens.len()
+    }
+
+    /// Guesses at what follows, at most `n_tokens` of it.
+    pub(super) fn guess(&mut self, n_tokens: usize) {
+        debug_assert!(self.is_decoding(), "nothing else waits to be fed in");
+        let n_left = self.n_left().saturating_sub(1);
+        let n = n_tokens.min(MAX_DRAFT).min(n_left);
+        self.drafter.guess(&self.tokens, n, &mut self.draft);
+    }
+
+    /// How many tokens may still be generated.
+    fn n_left(&self) -> usize {
+        let in_context = self
+            .request
+            .context_length
+            .saturating_sub(self.tokens.len());
+        let max = self.request.max_tokens.unwrap_or(usize::MAX);
+        in_context.min(max.saturating_sub(self.stats.n_generated_tokens))
+    }
+
+    /// How many tokens the next step would take of this sequence, of at most `most`.
+    pub(super) fn n_next(&mut self, most: usize) -> usize {
+        let n_rest = self.tokens.len() - self.cache.len();
+        if self.is_decoding() {
+            return 1 + self.draft.len();
+        }
+        let n = n_rest.min(most);
+        if !self.cache.is_recurrent() {
+            return n;
+        }
+        match n_rest.saturating_sub(PROMPT_END) {
+            0 => {
+                self.cache.checkpoint();
+                n
+            }
+            ahead => n.min(ahead),
+        }
+    }
+
+    /// This sequence's part of a step of `n_tokens` of it, as [`Sequence::n_next`] gave them.
+    pub(super) fn part<'a>(&'a mut self, n_tokens: usize) -> Part<'a> {
+        let first = self.cache.len();
+        if !self.draft.is_empty() {
+            // the guess stands behind the tokens until it is judged
+            self.tokens.extend_from_slice(&self.draft);
+        }
+        let end = first + n_tokens;
+        Part {
+            cache: &mut self.cache,
+            wanted: match end == self.tokens.len() {
+                true if self.draft.is_empty() => LogitsFor::Last,
+                true => LogitsFor::All,
+                false => LogitsFor::Nothing,
+            },
+            tokens: &self.tokens[first..end],
+        }
+    }
+
+    /// Takes what a step gave: the logits that its part wanted, `[n, vocab_size]`.
+    pub(super) fn take(&mut self, model: &Model, logits: &mut [f32]) {
+        let vocab_size = model.decoder().spec().vocab_size;
+        let draft = std::mem::take(&mut self.draft);
+        let n_known = self.tokens.len() - draft.len();
+        self.tokens.truncate(n_known);
+        if logits.is_empty() {
+            return;
         }
         if self.request.max_tokens == Some(0) {
-            self.finish(String::new(), StopReason::Length);
-        } else {
-            self.choose(model, logits);
+            return self.finish(String::new(), StopReason::Length);
         }
-        match self.flush() {
-            Flushed::All if !self.has_ended => Progress::Stepped,
-            Flushed::ChannelFull => Progress::Stepped,
-            Flushed::All | Flushed::ReceiverGone => Progress::Ended,
+        self.stats.n_drafted += draft.len();
+        let mut n_right = 0;
+        for row in logits.chunks_exact_mut(vocab_size) {
+            self.choose(model, row);
+            if self.has_ended {
+                break;
+            }
+            let is_right = self.tokens.last() == draft.get(n_right);
+            if !is_right {
+                break;
+            }
+            n_right += 1;
+            self.stats.n_drafted_right += 1;
+        }
+        if !draft.is_empty() {
+            self.drafter.judge(draft.len(), n_right);
+            // of a wrong guess nothing is kept
+            self.cache.rewind(n_known + n_right);
         }
     }
 
@@ -175,7 +254,7 @@ impl Sequence {
         self.stats.prefill = first_token_at - self.started_at;
         self.stats.decode = now - first_token_at;
         self.stats.n_generated_tokens += 1;
-        self.next = Some(token);
+        self.tokens.push(token);
 
         if model.tokenizer().is_end_of_generation(token) {
             let text = self.text.finish();
@@ -185,12 +264,7 @@ impl Sequence {
             Delta::Stop(text) => return self.finish(text, StopReason::Stop),
             Delta::Text(text) => self.unsent.push_back(StepResult::Token { token, text }),
         }
-        let is_out_of_context = self.cache.len() + 1 >= self.request.context_length;
-        let is_at_limit = self
-            .request
-            .max_tokens
-            .is_some_and(|max| self.stats.n_generated_tokens >= max);
-        if is_out_of_context || is_at_limit {
+        if self.n_left() == 0 {
             let text = self.text.finish();
             self.finish(text, StopReason::Length);
         }
@@ -223,11 +297,6 @@ impl Sequence {
         }
         Flushed::All
     }
-}
-
-/// Prompt tokens that a model of this shape takes at a step.
-pub(crate) fn prefill_chunk(spec: &DecoderSpec) -> usize {
-    PREFILL_CHUNK.min(WIDEST_BUFFER / spec.widest_row()).max(1)
 }
 
 enum Flushed {

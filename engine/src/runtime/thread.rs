@@ -1,6 +1,9 @@
 //! The engine thread's life: spawned with the model, ended by closing its inbox, guarded against panics.
 
-use super::{request::Order, scheduler::Scheduler};
+use super::{
+    request::Order,
+    scheduler::{Limits, Scheduler},
+};
 use crate::{LoadError, model::Loaded};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -26,13 +29,13 @@ pub(super) struct EngineThread {
 impl EngineThread {
     pub(super) fn spawn(
         model: Arc<Loaded>,
-        n_parallel: usize,
+        limits: Limits,
         max_queue: usize,
     ) -> Result<Self, LoadError> {
         let (inbox, orders) = sync_channel(max_queue);
         let handle = std::thread::Builder::new()
             .name("slm-engine".into())
-            .spawn(move || run(&model, n_parallel, &orders))
+            .spawn(move || run(&model, limits, &orders))
             .map_err(|e| LoadError::Cpu(format!("cannot start the engine thread: {e}")))?;
         Ok(Self {
             inbox: Some(inbox),
@@ -60,8 +63,8 @@ impl Drop for EngineThread {
     }
 }
 
-fn run(model: &Loaded, n_parallel: usize, orders: &Receiver<Order>) {
-    let mut scheduler = Scheduler::new(model, n_parallel);
+fn run(model: &Loaded, limits: Limits, orders: &Receiver<Order>) {
+    let mut scheduler = Scheduler::new(model, limits);
     let served = catch_unwind(AssertUnwindSafe(|| serve(&mut scheduler, orders)));
     if served.is_err() {
         tracing::error!(
