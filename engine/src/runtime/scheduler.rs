@@ -22,8 +22,9 @@ use std::time::Instant;
 const PREFILL_CHUNK: usize = 512;
 /// Values of the widest buffer of a step: it bounds the chunk for models of outlandish shapes.
 const WIDEST_BUFFER: usize = 16 << 20;
-/// Tokens of answers in a step that guesses may fill it up to.
-const GUESSED_TOGETHER: usize = 16;
+/// Tokens of answers in a step that guesses may fill it up to: so many take hardly longer than one, since reading the
+/// weights takes as long as computing with them. Beyond, a guess costs what it can save.
+const GUESSED_TOGETHER: usize = 8;
 /// A prompt that begins as one that is being computed waits for it from so many tokens on.
 const WORTH_WAITING: usize = 32;
 
@@ -224,7 +225,11 @@ impl<'a> Scheduler<'a> {
         let n_decoding = ready()
             .filter(|(sequence, _)| sequence.is_decoding())
             .count();
-        let n_guessed = (GUESSED_TOGETHER / n_decoding.max(1)).saturating_sub(1);
+        let n_guessed = match ready().count() {
+            n if n == n_decoding => (GUESSED_TOGETHER / n.max(1)).saturating_sub(1),
+            // prompts use what computing there is
+            _ => 0,
+        };
         for (sequence, is_ready) in self.active.iter_mut().zip(is_ready) {
             if *is_ready && sequence.is_decoding() {
                 sequence.guess(n_guessed);

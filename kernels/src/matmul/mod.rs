@@ -233,23 +233,28 @@ unsafe fn many_columns<T: Tier, F: Format>(job: &Job<'_>, tile: usize, groups: &
         for first in (0..n_chunks).step_by(panel_chunks) {
             let chunks = first..n_chunks.min(first + panel_chunks);
             unpack::<T, F>(weights, job.shape.scales_bytes, chunks.clone(), panel);
+            // the weights that are unpacked next come from memory while the first group computes
+            let next = job.shape.scales_bytes + chunks.end * F::Codes::BYTES;
+            let mut next = weights.wrapping_add(next);
             for group in groups {
                 let sums = sums.add((group.first - first_column) * TILE_ROWS);
                 let records = job.records.add(
                     group.first * F::Blocks::RECORDS.fields(job.n_cols)
                         + first / F::Scales::CHUNKS * block_fields::<F>() * group.width,
                 );
+                let chunks = chunks.clone();
                 match group.width {
                     12 if T::WIDTHS[0] >= 12 => {
-                        columns::<T, F, 12>(panel, chunks.clone(), records, sums)
+                        columns::<T, F, 12>(panel, chunks, records, sums, next)
                     }
                     8 if T::WIDTHS[0] >= 8 => {
-                        columns::<T, F, 8>(panel, chunks.clone(), records, sums)
+                        columns::<T, F, 8>(panel, chunks, records, sums, next)
                     }
-                    4 => columns::<T, F, 4>(panel, chunks.clone(), records, sums),
-                    2 => columns::<T, F, 2>(panel, chunks.clone(), records, sums),
-                    _ => columns::<T, F, 1>(panel, chunks.clone(), records, sums),
+                    4 => columns::<T, F, 4>(panel, chunks, records, sums, next),
+                    2 => columns::<T, F, 2>(panel, chunks, records, sums, next),
+                    _ => columns::<T, F, 1>(panel, chunks, records, sums, next),
                 }
+                next = std::ptr::null();
             }
         }
         for group in groups {
@@ -310,18 +315,20 @@ unsafe fn unpack<T: Tier, F: Format>(
     }
 }
 
-/// Adds the products of some chunks to `N` columns of `sums`; the first chunks of a tile start them.
+/// Adds the products of some chunks to `N` columns of `sums`; the first chunks of a tile start them. Meanwhile it asks
+/// for as many weights at `next`, if that is not null.
 ///
 /// # Safety
-/// The CPU has the tier; the panel holds the chunks; `records` and `sums` are of `N` columns.
+/// The CPU has the tier; the panel holds the chunks; `records` and `sums` are of `N` columns. Nothing need be at `next`.
 #[inline(always)]
 unsafe fn columns<T: Tier, F: Format, const N: usize>(
     panel: *const Panel,
     chunks: Range<usize>,
     records: *const u32,
     sums: *mut f32,
+    mut next: *const u8,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; prefetched addresses need not exist.
     unsafe {
         let mut acc = [T::splat(0.0); N];
         if chunks.start > 0 {
@@ -333,6 +340,13 @@ unsafe fn columns<T: Tier, F: Format, const N: usize>(
         let mut codes = (&raw const (*panel).codes).cast::<u8>();
         let mut scales = (&raw const (*panel).scales).cast::<u8>();
         for _ in 0..chunks.len() / F::Scales::CHUNKS {
+            if !next.is_null() {
+                let bytes = F::Scales::CHUNKS * F::Codes::BYTES + F::Scales::BYTES;
+                for line in (0..bytes).step_by(LINE) {
+                    T::prefetch(next.wrapping_add(line));
+                }
+                next = next.wrapping_add(bytes);
+            }
             F::Blocks::add_of_panel::<T, N>(&mut acc, codes, scales, record);
             record = record.add(block_fields::<F>() * N);
             codes = codes.add(F::Scales::CHUNKS * slot_vectors::<T, F>() * LINE);
