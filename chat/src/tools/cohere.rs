@@ -5,6 +5,7 @@ pub(super) const FAMILY: Family = Family {
     name: "cohere",
     opens: &["<|START_ACTION|>"],
     starts: &[],
+    inner: &["<|END_ACTION|>"],
     closers: &['>'],
     body,
 };
