@@ -92,7 +92,7 @@ impl ChatTemplate {
     pub fn go(source: &str) -> Result<Self, TemplateError> {
         check_length(source)?;
         let template =
-            GoTemplate::parse(source).map_err(|error| TemplateError::Syntax(error.to_string()))?;
+            GoTemplate::parse(source).map_err(|error| TemplateError::Syntax(described(&error)))?;
         Ok(Self {
             traits: normalize::Traits::of_go(&template),
             thinking_tags: template
@@ -127,7 +127,7 @@ impl ChatTemplate {
             };
             return template
                 .render(&input)
-                .map_err(|error| TemplateError::Render(error.to_string()));
+                .map_err(|error| TemplateError::Render(described(&error)));
         }
         match self.traits.rewrite(input.messages) {
             Some(messages) => self.render_as_is(&PromptInput {
@@ -319,6 +319,30 @@ fn is_go(source: &str) -> bool {
     }) && !source.contains("{%")
 }
 
+/// Text that a template may have chosen, fit for an error: one line of at most 500 characters that can be printed.
+fn one_line(text: &str) -> String {
+    const MAX_CHARS: usize = 500;
+    let mut chars = text.chars();
+    let printable = chars
+        .by_ref()
+        .take(MAX_CHARS)
+        .map(|c| if c.is_control() { ' ' } else { c });
+    let mut line: String = printable.collect();
+    if chars.next().is_some() {
+        line.push('…');
+    }
+    line
+}
+
+fn described(error: &go::GoTemplateError) -> String {
+    let message = one_line(&error.message);
+    go::GoTemplateError {
+        message,
+        ..error.clone()
+    }
+    .to_string()
+}
+
 /// The innermost words of an error, with the line of the template.
 fn describe(error: &JinjaError) -> String {
     let mut text = match error.kind() {
@@ -326,7 +350,7 @@ fn describe(error: &JinjaError) -> String {
         ErrorKind::WriteFailure => format!("its text is longer than {MAX_OUTPUT_BYTES} bytes"),
         _ => error
             .detail()
-            .map_or_else(|| error.kind().to_string(), str::to_owned),
+            .map_or_else(|| error.kind().to_string(), one_line),
     };
     if let Some(line) = error.line() {
         text.push_str(&format!(" (line {line} of the template)"));

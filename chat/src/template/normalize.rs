@@ -41,8 +41,9 @@ impl Traits {
     pub(super) fn probe(template: &mut ChatTemplate) {
         for key in THINKING_KEYS {
             template.traits.thinking_key = Some(key).filter(|key| *key != THINKING_KEYS[0]);
-            if shows_thoughts(template, "") {
-                template.traits.thoughts_or_text = !shows_thoughts(template, "probe-content");
+            if with_thoughts(template, "").is_some_and(|prompt| prompt.contains(THINKING_TEXT)) {
+                template.traits.thoughts_or_text =
+                    with_thoughts(template, "probe-content").is_none();
                 break;
             }
             template.traits.thinking_key = None;
@@ -132,8 +133,8 @@ impl Traits {
     }
 }
 
-/// Whether thoughts before a call show up in the prompt, beside this text.
-fn shows_thoughts(template: &ChatTemplate, content: &str) -> bool {
+/// A prompt with thoughts and this text before a call; `None` when the template refuses.
+fn with_thoughts(template: &ChatTemplate, content: &str) -> Option<String> {
     let call = Message {
         thinking: Some(THINKING_TEXT.into()),
         tool_calls: Some(json!([{
@@ -143,13 +144,12 @@ fn shows_thoughts(template: &ChatTemplate, content: &str) -> bool {
         }])),
         ..Message::new("assistant", content)
     };
-    template
-        .render_as_is(&PromptInput {
-            messages: &[probe_user(), call],
-            add_generation_prompt: true,
-            ..PromptInput::default()
-        })
-        .is_ok_and(|prompt| prompt.contains(THINKING_TEXT))
+    let prompt = template.render_as_is(&PromptInput {
+        messages: &[probe_user(), call],
+        add_generation_prompt: true,
+        ..PromptInput::default()
+    });
+    prompt.ok()
 }
 
 fn arguments_to_text(message: &mut Message) {

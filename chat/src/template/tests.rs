@@ -384,7 +384,9 @@ fn a_template_that_reads_tools_from_the_system_message_finds_them_there() {
         "<|system|>S<|tool|>[{\"name\": \"add\", \"parameters\": {\"type\": \"object\", \"properties\": \
          {\"b\": {\"type\": \"number\"}, \"a\": {\"type\": \"number\"}}}}]<|/tool|><|end|><|user|>Hi<|end|><|assistant|>"
     );
-    assert!(render(&[user.clone()], Some(&definitions)).starts_with("<|system|><|tool|>["));
+    assert!(
+        render(std::slice::from_ref(&user), Some(&definitions)).starts_with("<|system|><|tool|>[")
+    );
     assert_eq!(render(&[user], None), "<|user|>Hi<|end|><|assistant|>");
 }
 
@@ -534,6 +536,32 @@ fn the_words_of_raise_exception_reach_the_caller() {
         error,
         "the chat template cannot render these messages: Conversation roles must alternate (line 1 of the template)"
     );
+}
+
+#[test]
+fn what_a_template_says_in_errors_is_short_and_printable() {
+    let long = "x".repeat(10_000);
+    for source in [
+        format!("{{{{ raise_exception('\u{1b}[31m\\n{long}') }}}}"),
+        format!("{{{{ '\u{1b}[31m' | f{long} }}}}"),
+        format!("{{{{ {long} \u{1b}[31m"),
+        format!("{{{{ range .Messages }}}}{{{{ .{long} }}}}{{{{ end }}}}"),
+        format!("{{{{ if .Messages }}}}{{{{ {long}\u{1b} }}}}"),
+        format!("{{{{ .Messages | \"\u{1b}[31m{long}\" }}}}"),
+    ] {
+        let error = match ChatTemplate::parse(&source) {
+            Ok(template) => template
+                .render(&PromptInput {
+                    messages: &hi(),
+                    ..PromptInput::default()
+                })
+                .unwrap_err(),
+            Err(error) => error,
+        };
+        let line = error.to_string();
+        assert!(line.chars().count() < 700, "{line}");
+        assert!(!line.contains(char::is_control), "{line:?}");
+    }
 }
 
 #[test]
