@@ -67,16 +67,18 @@ impl ThinkingTags {
         })
     }
 
-    /// The tags that a template's structure says, with what is known of their family.
-    pub(crate) fn inferred(open: String, close: String, source: &str) -> Self {
-        match Self::of_template(source) {
-            Some(known) if known.is_harmony() || known.close == close => known,
-            _ => Self {
-                open: open.into(),
-                close: close.into(),
-                answer: None,
-            },
+    /// The tags that a template's structure says, with what is known of their family. Channels need no structure.
+    pub(crate) fn inferred(pair: Option<(String, String)>, source: &str) -> Option<Self> {
+        let known = Self::of_template(source);
+        if known.as_ref().is_some_and(Self::is_harmony) {
+            return known;
         }
+        let (open, close) = pair?;
+        known.filter(|known| known.close == close).or(Some(Self {
+            open: open.into(),
+            close: close.into(),
+            answer: None,
+        }))
     }
 
     /// Whether these are not tags but messages on channels, as gpt-oss writes them.

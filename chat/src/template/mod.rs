@@ -95,9 +95,7 @@ impl ChatTemplate {
             GoTemplate::parse(source).map_err(|error| TemplateError::Syntax(described(&error)))?;
         Ok(Self {
             traits: normalize::Traits::of_go(&template),
-            thinking_tags: template
-                .thinking_tags()
-                .map(|(open, close)| ThinkingTags::inferred(open, close, source)),
+            thinking_tags: ThinkingTags::inferred(template.thinking_tags(), source),
             tool_syntax: ToolSyntax::of_template(source),
             language: Language::Go(Box::new(template)),
         })

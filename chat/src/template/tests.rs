@@ -360,6 +360,43 @@ fn gpt_oss_reads_thoughts_under_another_name_and_never_beside_text() {
 }
 
 #[test]
+fn gpt_oss_has_channels_in_a_go_template_too() {
+    let template = ChatTemplate::go(
+        "{{ range .Messages }}<|start|>{{ .Role }}<|channel|>final<|message|>{{ .Content }}<|end|>{{ end }}\
+         {{ .Tools }}<|start|>system<|message|>Reasoning: {{ .ThinkLevel }}<|end|><|start|>assistant\
+         {{ if false }}<|channel|>analysis<|message|>{{ end }}",
+    )
+    .unwrap();
+    assert!(template.thinking_tags().unwrap().is_harmony());
+    assert_eq!(template.tool_syntax().name(), "harmony");
+    let prompt = template.render(&PromptInput {
+        messages: &hi(),
+        think_level: Some("max"),
+        enable_thinking: Some(true),
+        ..PromptInput::default()
+    });
+    assert!(
+        prompt
+            .unwrap()
+            .ends_with("Reasoning: high<|end|><|start|>assistant")
+    );
+    // where a known family's tags are inferred, what is known about it holds as well
+    let source = "{{ range .Messages }}{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ .Content }}{{ end }}";
+    let tags = |source: &str| {
+        ChatTemplate::go(source)
+            .unwrap()
+            .thinking_tags()
+            .cloned()
+            .unwrap()
+    };
+    assert_eq!(tags(source).answer, None);
+    let granite = source.to_owned() + "Write your response between <response></response>";
+    assert_eq!(tags(&granite).answer, Some(("<response>", "</response>")));
+    let own = source.replace("think>", "own>");
+    assert_eq!((&*tags(&own).open, &*tags(&own).close), ("<own>", "</own>"));
+}
+
+#[test]
 fn a_template_that_reads_tools_from_the_system_message_finds_them_there() {
     let template = ChatTemplate::jinja(&data("jinja/phi-4-mini.jinja")).unwrap();
     assert!(template.supports_tools());
