@@ -240,6 +240,10 @@ impl ChatTemplate {
             variables.insert("enable_thinking", Value::from(enable_thinking));
             // its name in Granite 3 and DeepSeek V3.1
             variables.insert("thinking", Value::from(enable_thinking));
+            if !enable_thinking {
+                // Seed-OSS counts tokens
+                variables.insert("thinking_budget", Value::from(0));
+            }
         }
         if let Some(level) = self.think_level(input) {
             variables.insert("reasoning_effort", Value::from(level));

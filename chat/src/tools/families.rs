@@ -54,6 +54,7 @@ const FAMILIES: &[(&[&str], &Family)] = &[
     (&["xml_tools"], &hermes::FAMILY), // SmolLM3 writes the tag in the system text only
     (&["[TOOL_CALLS]"], &mistral::FAMILY),
     (&["<|START_ACTION|>"], &cohere::FAMILY),
+    (&["Action:", "tool_name"], &cohere::ACTION),
     (&["<|tool_call|>"], &list::FAMILY), // Granite 3
     (&["<|tool|>"], &list::FAMILY),      // Phi-4-mini
     (&["functools["], &list::FAMILY),

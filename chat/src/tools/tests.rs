@@ -537,6 +537,21 @@ fn glm_and_cohere() {
         "",
         &[("add", r#"{"a":1}"#)],
     );
+    const ACTION: &str = "Write 'Action:' followed by a list: \"tool_name\"";
+    let list = "[\n    {\n        \"tool_name\": \"add\",\n        \"parameters\": {\"why\": \"```\"}\n    },\n    {\"tool_name\": \"now\", \"parameters\": {}}\n]";
+    let expected = [("add", r#"{"why":"```"}"#), ("now", "{}")];
+    for end in ["```", "\n```\n", ""] {
+        let text = format!("I look.\nAction:\n```json\n{list}{end}");
+        check(ACTION, &text, "I look.", &expected);
+    }
+    for text in [
+        "Action: wait",
+        "Action:\n```json\n[{\"tool_name\": \"directly-answer\", \"parameters\": {}}]```",
+        "Action: ```json\n[{\"tool_name\": \"now\"",
+        "<|START_ACTION|>[]<|END_ACTION|>",
+    ] {
+        check(ACTION, text, text, &[]);
+    }
 }
 
 #[test]
@@ -631,6 +646,9 @@ fn random_streams_do_not_depend_on_chunks_and_lose_nothing() {
         "</param>",
         "<function_calls>",
         "</function_calls>",
+        "Action:",
+        "<|START_ACTION|>",
+        "<|END_ACTION|>",
         "<|tool_call_begin|>",
         "<|tool_call_argument_begin|>",
         "<|tool_call_end|>",
@@ -697,6 +715,7 @@ const FAMILY_MARKERS: &[&str] = &[
     "<tool_call>",
     "[TOOL_CALLS]",
     "<|START_ACTION|>",
+    "Action: tool_name",
     "<|tool_call|>",
     "tool_code",
     "ipython",
