@@ -1,8 +1,13 @@
 //! Generated text to what an API answers: thoughts, content and tool calls, as they stream.
 //!
 //! [`AnswerParser`] takes reasoning out first and looks for calls in what is left, so that a call that a model only
-//! thinks about is none.
-use crate::{ThinkingSplitter, ThinkingTags, ToolCall, ToolCallParser, ToolSyntax};
+//! thinks about is none. Some models forget to end their thoughts before they call: where no more text comes, a call in
+//! thoughts that were never closed is one.
+use crate::{
+    ThinkingSplitter, ThinkingTags, ToolCall, ToolCallParser, ToolSyntax,
+    harmony::{self, HarmonyParser},
+    tools::Tools,
+};
 use serde_json::Value;
 
 /// What became certain with one chunk.
@@ -33,10 +38,30 @@ impl Answer {
 /// Parses one generation's text.
 #[derive(Clone, Debug, Default)]
 pub struct AnswerParser {
-    thinking: Option<ThinkingSplitter>,
-    tools: Option<ToolCallParser>,
+    form: Form,
     /// Texts of tokens that mean something here.
     markers: Vec<String>,
+}
+
+/// How thoughts, content and calls are told apart.
+#[derive(Clone, Debug)]
+enum Form {
+    /// By tags and other marks in the text.
+    Marked {
+        thinking: Option<ThinkingSplitter>,
+        tools: Option<Box<ToolCallParser>>,
+    },
+    /// By messages on channels.
+    Harmony(Box<HarmonyParser>),
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self::Marked {
+            thinking: None,
+            tools: None,
+        }
+    }
 }
 
 impl AnswerParser {
@@ -47,16 +72,33 @@ impl AnswerParser {
         thinking: Option<ThinkingTags>,
         tools: Option<(ToolSyntax, &Value)>,
     ) -> Self {
+        let is_harmony = thinking.as_ref().is_some_and(ThinkingTags::is_harmony)
+            || tools.is_some_and(|(syntax, _)| syntax.is_harmony());
+        if is_harmony {
+            let tools = tools.map(|(_, definitions)| Tools::new(definitions));
+            let parser = HarmonyParser::new(prompt, tools.unwrap_or_default());
+            return Self {
+                form: Form::Harmony(Box::new(parser)),
+                markers: harmony::MARKERS.iter().map(|m| (*m).to_owned()).collect(),
+            };
+        }
         let mut markers = Vec::new();
         if let Some(tags) = &thinking {
-            markers.extend([tags.open.to_string(), tags.close.to_string()]);
+            markers.extend(tags.texts().map(str::to_owned));
         }
+        let mut call_marks = Vec::new();
         if let Some((syntax, _)) = tools {
             markers.extend(syntax.markers().map(str::to_owned));
+            let opens = syntax.opens().iter().copied();
+            call_marks.extend(opens.filter(|mark| mark.starts_with(['<', '['])));
         }
+        let thinking = thinking.map(|tags| ThinkingSplitter::new(tags, prompt));
+        let tools = tools.map(|(syntax, definitions)| ToolCallParser::new(syntax, definitions));
         Self {
-            thinking: thinking.map(|tags| ThinkingSplitter::new(tags, prompt)),
-            tools: tools.map(|(syntax, definitions)| ToolCallParser::new(syntax, definitions)),
+            form: Form::Marked {
+                thinking: thinking.map(|splitter| splitter.with_call_marks(call_marks)),
+                tools: tools.map(Box::new),
+            },
             markers,
         }
     }
@@ -68,45 +110,69 @@ impl AnswerParser {
 
     /// Adds generated text.
     pub fn push(&mut self, text: &str) -> Answer {
-        let (thinking, content) = match &mut self.thinking {
+        let (thinking, tools) = match &mut self.form {
+            Form::Harmony(parser) => return parser.push(text),
+            Form::Marked { thinking, tools } => (thinking, tools),
+        };
+        let (thinking, content) = match thinking {
             Some(splitter) => {
                 let split = splitter.push(text);
                 (split.thinking, split.content)
             }
             None => (String::new(), text.to_owned()),
         };
-        self.answer(thinking, content)
+        without_calls(thinking, content, tools.as_deref_mut())
     }
 
     /// What was held back; call once at the end.
     pub fn finish(&mut self) -> Answer {
-        let rest = self
-            .thinking
+        let (thinking, tools) = match &mut self.form {
+            Form::Harmony(parser) => return parser.finish(),
+            Form::Marked { thinking, tools } => (thinking, tools),
+        };
+        if let (Some(splitter), Some(parser)) = (&thinking, &tools)
+            && let Some((thought, rest)) = splitter.unclosed_call()
+        {
+            let mut parser = parser.clone();
+            let mut answer = without_calls(thought.to_owned(), rest.to_owned(), Some(&mut parser));
+            answer.extend(end_of_calls(&mut parser));
+            if !answer.tool_calls.is_empty() {
+                return answer;
+            }
+        }
+        let rest = thinking
             .as_mut()
             .map(ThinkingSplitter::finish)
             .unwrap_or_default();
-        let mut answer = self.answer(rest.thinking, rest.content);
-        if let Some(parser) = &mut self.tools {
-            let split = parser.finish();
-            answer.content += &split.content;
-            answer.tool_calls.extend(split.calls);
+        let mut answer = without_calls(rest.thinking, rest.content, tools.as_deref_mut());
+        if let Some(parser) = tools {
+            answer.extend(end_of_calls(parser));
         }
         answer
     }
+}
 
-    fn answer(&mut self, thinking: String, content: String) -> Answer {
-        let (content, tool_calls) = match &mut self.tools {
-            Some(parser) if !content.is_empty() => {
-                let split = parser.push(&content);
-                (split.content, split.calls)
-            }
-            _ => (content, Vec::new()),
-        };
-        Answer {
-            thinking,
-            content,
-            tool_calls,
+fn without_calls(thinking: String, content: String, tools: Option<&mut ToolCallParser>) -> Answer {
+    let (content, tool_calls) = match tools {
+        Some(parser) if !content.is_empty() => {
+            let split = parser.push(&content);
+            (split.content, split.calls)
         }
+        _ => (content, Vec::new()),
+    };
+    Answer {
+        thinking,
+        content,
+        tool_calls,
+    }
+}
+
+fn end_of_calls(parser: &mut ToolCallParser) -> Answer {
+    let split = parser.finish();
+    Answer {
+        content: split.content,
+        tool_calls: split.calls,
+        ..Answer::default()
     }
 }
 
@@ -155,6 +221,41 @@ mod tests {
             (answer.thinking.as_str(), answer.tool_calls.len()),
             ("hm", 1)
         );
+    }
+
+    #[test]
+    fn a_call_in_a_thought_that_is_never_closed_is_one() {
+        let text = "<think>\nI call it. \n<tool_call>\n{\"name\": \"now\"}\n</tool_call>";
+        for chunk_len in 1..=text.len() {
+            let answer = parse("", text, chunk_len);
+            assert_eq!(
+                (answer.thinking.as_str(), answer.content.as_str()),
+                ("I call it.", "")
+            );
+            assert_eq!(answer.tool_calls.len(), 1, "chunks of {chunk_len}");
+        }
+        // what is none stays a thought
+        for text in [
+            "I <tool_call>",
+            "I <tool_call>{\"name\": \"x\"}</tool_call> so",
+            "I <tool_ca",
+        ] {
+            for chunk_len in 1..=text.len() {
+                let answer = parse("<think>\n", text, chunk_len);
+                assert_eq!(
+                    (answer.thinking.as_str(), answer.content.as_str()),
+                    (text, "")
+                );
+                assert!(answer.tool_calls.is_empty());
+            }
+        }
+        // a mark does not hold back a long thought for ever
+        let mut parser = parser("<think>\n").0;
+        let mut thinking = parser.push("a <tool_call> ").thinking;
+        for _ in 0..100 {
+            thinking += &parser.push(&"x".repeat(1000)).thinking;
+        }
+        assert!(thinking.len() > 60_000);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! bounded.
 
 mod answer;
+mod harmony;
+mod markers;
 mod message;
 mod template;
 pub mod thinking;

@@ -1,4 +1,5 @@
 //! What a template is rendered with.
+use crate::ThinkingTags;
 use serde_json::Value;
 
 /// One message of a conversation, whatever dialect it came in. Field names are what templates read.
@@ -42,10 +43,12 @@ pub struct PromptInput<'a> {
     pub tools: Option<&'a Value>,
     /// Ask for the assistant's turn at the end.
     pub add_generation_prompt: bool,
-    /// `enable_thinking`, where the template reads it; `None` leaves it undefined.
+    /// `enable_thinking` or `thinking`, `.Think`, where the template reads it; `None` leaves it undefined.
     pub enable_thinking: Option<bool>,
     /// `low`, `medium`, `high`, …, for templates that know levels.
     pub think_level: Option<&'a str>,
+    /// What stands around the model's thoughts, where the template does not say so itself.
+    pub thinking_tags: Option<&'a ThinkingTags>,
     /// Text after the gap that the model is to fill; the last message is the text before it.
     pub suffix: Option<&'a str>,
     /// Text of the BOS token, "" when there is none.

@@ -1,4 +1,5 @@
-//! Why a model cannot be loaded.
+//! Why a model cannot be loaded. Texts from the file are shortened and escaped where they are shown.
+use slm_gguf::shown;
 use std::path::PathBuf;
 
 /// Why a file cannot become a running model.
@@ -17,7 +18,7 @@ pub enum LoadError {
     #[error("the model file is damaged or not a GGUF file")]
     Gguf(#[from] slm_gguf::Error),
     /// No code for this architecture.
-    #[error("architecture `{found}` is not supported; supported are: {supported}")]
+    #[error("architecture `{}` is not supported; supported are: {supported}", shown(found))]
     UnknownArchitecture {
         /// What the file says.
         found: String,
@@ -31,7 +32,7 @@ pub enum LoadError {
     #[error("the model's tokenizer cannot be used: {0}")]
     Tokenizer(#[from] crate::tokenizer::TokenizerError),
     /// A tensor is absent, or has another shape or type than the architecture needs.
-    #[error("tensor `{name}` {problem}")]
+    #[error("tensor `{}` {problem}", shown(name))]
     Tensor {
         /// The tensor.
         name: String,
@@ -39,7 +40,7 @@ pub enum LoadError {
         problem: String,
     },
     /// A hyper-parameter contradicts others.
-    #[error("`{key}` is {value}: {problem}")]
+    #[error("`{}` is {}: {problem}", shown(key), shown(value))]
     Hparam {
         /// The metadata key.
         key: String,
@@ -63,4 +64,40 @@ pub enum LoadError {
 
 fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_from_a_file_are_short_and_printable_in_errors() {
+        let text = "\u{1b}[31m\n\u{202e}".to_owned() + &"x".repeat(10_000);
+        let errors: [Box<dyn std::error::Error>; 5] = [
+            Box::new(LoadError::UnknownArchitecture {
+                found: text.clone(),
+                supported: "llama".into(),
+            }),
+            Box::new(LoadError::Tensor {
+                name: text.clone(),
+                problem: "is missing".into(),
+            }),
+            Box::new(LoadError::Hparam {
+                key: text.clone(),
+                value: text.clone(),
+                problem: "must be 1".into(),
+            }),
+            Box::new(crate::tokenizer::TokenizerError::UnknownModel { found: text.clone() }),
+            Box::new(crate::tokenizer::TokenizerError::UnknownPreTokenizer {
+                found: text,
+                known: "default".into(),
+            }),
+        ];
+        for error in errors {
+            let line = error.to_string();
+            assert!(line.len() < 400, "{line}");
+            assert!(!line.contains(['\u{1b}', '\n', '\u{202e}']), "{line:?}");
+            assert!(line.contains("\\u{1b}[31m\\n"), "{line}");
+        }
+    }
 }

@@ -210,8 +210,8 @@ pub enum Error {
     },
 }
 
-/// A name from a file, fit for one line of an error: at most 80 characters, controls escaped.
-pub(crate) fn shown(text: &str) -> String {
+/// A name or value from a file, fit for one line of an error: at most 80 characters, controls escaped.
+pub fn shown(text: &str) -> String {
     const MAX_CHARS: usize = 80;
     let mut chars = text.chars();
     let mut out: String = chars

@@ -15,7 +15,7 @@ mod tests;
 mod value;
 mod writer;
 
-pub use error::Error;
+pub use error::{Error, shown};
 pub use metadata::Metadata;
 pub use reader::{Gguf, Shard};
 pub use tensor::{TensorInfo, TensorType};

@@ -144,6 +144,14 @@ pub enum Error {
     },
 }
 
+/// Foreign text, fit for an error: one line of at most 500 characters that can be printed.
+pub(crate) fn one_line(text: &str) -> String {
+    const MAX_CHARS: usize = 500;
+    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let text: String = printable.take(MAX_CHARS).collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 impl Error {
     /// Makes the closure that `map_err` wants: a read of `path` failed.
     pub(crate) fn read(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {

@@ -3,7 +3,7 @@
 //! [`Manifest::parse`] reads what registries and other stores write (Docker schema 2, OCI). It is a view: the bytes that
 //! were received are what is stored, and their SHA-256 is the model's digest. [`Manifest::to_json`] is for manifests
 //! that are made here.
-use crate::{Digest, Error};
+use crate::{Digest, Error, error::one_line};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -121,7 +121,9 @@ impl Manifest {
     /// # Errors
     /// JSON that is no manifest.
     pub fn parse(json: &[u8]) -> Result<Self, Error> {
-        let fail = |reason: String| Error::Manifest { reason };
+        let fail = |reason: String| Error::Manifest {
+            reason: one_line(&reason),
+        };
         if json.len() > MAX_MANIFEST_BYTES {
             return Err(fail(format!(
                 "it has {} bytes, at most {MAX_MANIFEST_BYTES} are read",
@@ -196,7 +198,7 @@ impl WireDescriptor {
     fn parse(self) -> Result<Descriptor, Error> {
         let Ok(media_type) = self.media_type.parse();
         let digest = self.digest.parse().map_err(|_| Error::Manifest {
-            reason: format!("`{:.100}` is no sha256 digest", self.digest),
+            reason: one_line(&format!("`{:.100}` is no sha256 digest", self.digest)),
         })?;
         Ok(Descriptor {
             media_type,
@@ -270,6 +272,21 @@ mod tests {
             Manifest::parse(json.as_bytes()).unwrap().config.digest,
             digest
         );
+    }
+
+    #[test]
+    fn what_a_manifest_says_in_errors_is_short_and_printable() {
+        let text = format!("\\u001b[31m\\n{}", "x".repeat(5000));
+        for json in [
+            format!(r#"{{"schemaVersion":"{text}"}}"#),
+            format!(r#"{{"schemaVersion":2,"mediaType":"{text}"}}"#),
+            format!(
+                r#"{{"schemaVersion":2,"config":{{"mediaType":"c","digest":"{text}","size":1}}}}"#
+            ),
+        ] {
+            let line = Manifest::parse(json.as_bytes()).unwrap_err().to_string();
+            assert!(line.len() < 600 && !line.contains(char::is_control), "{line:?}");
+        }
     }
 
     #[test]

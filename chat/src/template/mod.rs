@@ -2,8 +2,8 @@
 //!
 //! [`ChatTemplate::jinja`] compiles a template once and probes it with tiny conversations, to know what it can do
 //! ([`ChatTemplate::supports_tools`], [`ChatTemplate::thinking_tags`]) and what must be rewritten for it: a system
-//! message for a template without that role, tool arguments for one that wants them as text. [`ChatTemplate::go`] reads the
-//! same from the template's tree. [`ChatTemplate::parse`] tells the languages apart.
+//! message for a template without that role, tool arguments for one that wants them as text, thoughts under the name that it
+//! reads. [`ChatTemplate::go`] reads the same from the template's tree. [`ChatTemplate::parse`] tells the languages apart.
 //!
 //! Bounds per rendering in Jinja: [`FUEL`] of work and memory, [`MAX_OUTPUT_BYTES`] of text. One thing is not charged for:
 //! a comparison of two deeply shared lists (`[a, a]` doubled again and again), which the engine does in one instruction.
@@ -81,7 +81,7 @@ impl ChatTemplate {
     pub fn jinja(source: &str) -> Result<Self, TemplateError> {
         let mut template = Self::compile(source)?;
         template.thinking_tags = ThinkingTags::of_template(source);
-        template.traits = normalize::Traits::probe(&template);
+        normalize::Traits::probe(&mut template);
         Ok(template)
     }
 
@@ -92,13 +92,10 @@ impl ChatTemplate {
     pub fn go(source: &str) -> Result<Self, TemplateError> {
         check_length(source)?;
         let template =
-            GoTemplate::parse(source).map_err(|error| TemplateError::Syntax(error.to_string()))?;
+            GoTemplate::parse(source).map_err(|error| TemplateError::Syntax(described(&error)))?;
         Ok(Self {
             traits: normalize::Traits::of_go(&template),
-            thinking_tags: template.thinking_tags().map(|(open, close)| ThinkingTags {
-                open: open.into(),
-                close: close.into(),
-            }),
+            thinking_tags: ThinkingTags::inferred(template.thinking_tags(), source),
             tool_syntax: ToolSyntax::of_template(source),
             language: Language::Go(Box::new(template)),
         })
@@ -116,6 +113,20 @@ impl ChatTemplate {
     /// # Errors
     /// [`TemplateError::Render`].
     pub fn render(&self, input: &PromptInput<'_>) -> Result<String, TemplateError> {
+        if let Language::Go(template) = &self.language {
+            // templates in Jinja take thoughts out of earlier answers themselves
+            let reads_thoughts = self.thinking_tags.is_some();
+            let tags = self.thinking_tags.as_ref().or(input.thinking_tags);
+            let apart = tags.and_then(|tags| tags.apart(input.messages, reads_thoughts));
+            let input = PromptInput {
+                messages: apart.as_deref().unwrap_or(input.messages),
+                think_level: self.think_level(input),
+                ..input.clone()
+            };
+            return template
+                .render(&input)
+                .map_err(|error| TemplateError::Render(described(&error)));
+        }
         match self.traits.rewrite(input.messages) {
             Some(messages) => self.render_as_is(&PromptInput {
                 messages: &messages,
@@ -173,23 +184,109 @@ impl ChatTemplate {
     }
 
     fn render_as_is(&self, input: &PromptInput<'_>) -> Result<String, TemplateError> {
-        let environment = match &self.language {
-            Language::Jinja(environment) => environment,
-            Language::Go(template) => {
-                return template
-                    .render(input)
-                    .map_err(|error| TemplateError::Render(error.to_string()));
-            }
+        let Language::Jinja(environment) = &self.language else {
+            return self.render(input);
         };
         let mut output = BoundedOutput(Vec::new());
         environment
             .get_template(NAME)
             .and_then(|template| {
-                template.render_captured_to(context(input), &mut output)?;
+                let context = self.context(environment, input)?;
+                template.render_captured_to(context, &mut output)?;
                 Ok(())
             })
             .map_err(|error| TemplateError::Render(describe(&error)))?;
         String::from_utf8(output.0).map_err(|_| TemplateError::Render("not UTF-8".into()))
+    }
+
+    /// The level that this family understands: gpt-oss knows nothing above `high`.
+    fn think_level<'a>(&self, input: &PromptInput<'a>) -> Option<&'a str> {
+        let is_harmony = self
+            .thinking_tags
+            .as_ref()
+            .is_some_and(ThinkingTags::is_harmony);
+        input.think_level.map(|level| {
+            if is_harmony && level == "max" {
+                "high"
+            } else {
+                level
+            }
+        })
+    }
+
+    /// The variables of a rendering. What is absent stays undefined: templates ask `is defined`.
+    fn context(
+        &self,
+        environment: &Environment<'_>,
+        input: &PromptInput<'_>,
+    ) -> Result<Value, JinjaError> {
+        let mut variables = std::collections::BTreeMap::from([
+            ("messages", self.messages(environment, input)?),
+            (
+                "add_generation_prompt",
+                Value::from(input.add_generation_prompt),
+            ),
+            ("bos_token", Value::from(input.bos_token)),
+            ("eos_token", Value::from(input.eos_token)),
+            // as the reference does: always there, `None` when there are none
+            (
+                "tools",
+                input
+                    .tools
+                    .map_or(Value::from(()), |tools| Value::from(Serde(tools))),
+            ),
+        ]);
+        if let Some(enable_thinking) = input.enable_thinking {
+            variables.insert("enable_thinking", Value::from(enable_thinking));
+            // its name in Granite 3 and DeepSeek V3.1
+            variables.insert("thinking", Value::from(enable_thinking));
+            if !enable_thinking {
+                // Seed-OSS counts tokens
+                variables.insert("thinking_budget", Value::from(0));
+            }
+        }
+        if let Some(level) = self.think_level(input) {
+            variables.insert("reasoning_effort", Value::from(level));
+        }
+        Ok(Value::from(variables))
+    }
+
+    /// The messages under the names that this template reads.
+    fn messages(
+        &self,
+        environment: &Environment<'_>,
+        input: &PromptInput<'_>,
+    ) -> Result<Value, JinjaError> {
+        let tools = input.tools.filter(|_| self.traits.tools_in_system);
+        if self.traits.thinking_key.is_none() && tools.is_none() {
+            return Ok(Value::from(Serde(input.messages)));
+        }
+        let invalid = |error: serde_json::Error| {
+            JinjaError::new(ErrorKind::BadSerialization, error.to_string())
+        };
+        let messages = input.messages.iter().map(serde_json::to_value);
+        let mut messages: Vec<_> = messages.collect::<Result<_, _>>().map_err(invalid)?;
+        if let Some(key) = self.traits.thinking_key {
+            for fields in messages.iter_mut().filter_map(|m| m.as_object_mut()) {
+                if let Some(thinking) = fields.remove("reasoning_content") {
+                    fields.insert(key.to_owned(), thinking);
+                }
+            }
+        }
+        if let Some(tools) = tools {
+            let functions = tools.as_array().into_iter().flatten();
+            let functions = functions.map(|tool| tool.get("function").unwrap_or(tool));
+            let functions: Vec<_> = functions.collect();
+            let text = environment.render_str(
+                "{{ functions | tojson }}",
+                std::collections::BTreeMap::from([("functions", Value::from(Serde(functions)))]),
+            )?;
+            if messages.first().is_none_or(|m| m["role"] != "system") {
+                messages.insert(0, serde_json::json!({"role": "system", "content": ""}));
+            }
+            messages[0]["tools"] = text.into();
+        }
+        Ok(Value::from(Serde(messages)))
     }
 }
 
@@ -224,31 +321,28 @@ fn is_go(source: &str) -> bool {
     }) && !source.contains("{%")
 }
 
-/// The variables of a rendering. What is absent stays undefined: templates ask `is defined`.
-fn context(input: &PromptInput<'_>) -> Value {
-    let mut variables = std::collections::BTreeMap::from([
-        ("messages", Value::from(Serde(input.messages))),
-        (
-            "add_generation_prompt",
-            Value::from(input.add_generation_prompt),
-        ),
-        ("bos_token", Value::from(input.bos_token)),
-        ("eos_token", Value::from(input.eos_token)),
-        // as the reference does: always there, `None` when there are none
-        (
-            "tools",
-            input
-                .tools
-                .map_or(Value::from(()), |tools| Value::from(Serde(tools))),
-        ),
-    ]);
-    if let Some(enable_thinking) = input.enable_thinking {
-        variables.insert("enable_thinking", Value::from(enable_thinking));
+/// Text that a template may have chosen, fit for an error: one line of at most 500 characters that can be printed.
+fn one_line(text: &str) -> String {
+    const MAX_CHARS: usize = 500;
+    let mut chars = text.chars();
+    let printable = chars
+        .by_ref()
+        .take(MAX_CHARS)
+        .map(|c| if c.is_control() { ' ' } else { c });
+    let mut line: String = printable.collect();
+    if chars.next().is_some() {
+        line.push('…');
     }
-    if let Some(level) = input.think_level {
-        variables.insert("reasoning_effort", Value::from(level));
+    line
+}
+
+fn described(error: &go::GoTemplateError) -> String {
+    let message = one_line(&error.message);
+    go::GoTemplateError {
+        message,
+        ..error.clone()
     }
-    Value::from(variables)
+    .to_string()
 }
 
 /// The innermost words of an error, with the line of the template.
@@ -258,7 +352,7 @@ fn describe(error: &JinjaError) -> String {
         ErrorKind::WriteFailure => format!("its text is longer than {MAX_OUTPUT_BYTES} bytes"),
         _ => error
             .detail()
-            .map_or_else(|| error.kind().to_string(), str::to_owned),
+            .map_or_else(|| error.kind().to_string(), one_line),
     };
     if let Some(line) = error.line() {
         text.push_str(&format!(" (line {line} of the template)"));

@@ -5,7 +5,11 @@ use serde_json::{Value, json};
 
 const SYSTEM_TEXT: &str = "probe-system-text";
 const TOOL_NAME: &str = "probe_tool_name";
+const THINKING_TEXT: &str = "probe-thinking-text";
 const ARGUMENT_TEXT: &str = "probe-argument";
+
+/// Names under which templates read earlier thoughts.
+const THINKING_KEYS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 
 /// Capabilities of one template.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,8 +18,14 @@ pub(super) struct Traits {
     pub(super) system_role: bool,
     /// Definitions of tools show up in the prompt.
     pub(super) tools: bool,
+    /// They show up only as JSON text in the system message.
+    pub(super) tools_in_system: bool,
+    /// Where it reads earlier thoughts, if not under the usual name.
+    pub(super) thinking_key: Option<&'static str>,
     /// Arguments of earlier tool calls must be JSON text: an object fails.
     arguments_as_text: bool,
+    /// A message with calls may have thoughts or text, not both.
+    thoughts_or_text: bool,
 }
 
 impl Traits {
@@ -23,11 +33,32 @@ impl Traits {
         Self {
             system_role: true,
             tools: template.supports_tools(),
-            arguments_as_text: false,
+            ..Self::default()
         }
     }
 
-    pub(super) fn probe(template: &ChatTemplate) -> Self {
+    /// Finds out what a template in Jinja can do, and notes it there.
+    pub(super) fn probe(template: &mut ChatTemplate) {
+        for key in THINKING_KEYS {
+            template.traits.thinking_key = Some(key).filter(|key| *key != THINKING_KEYS[0]);
+            if with_thoughts(template, "").is_some_and(|prompt| prompt.contains(THINKING_TEXT)) {
+                template.traits.thoughts_or_text =
+                    with_thoughts(template, "probe-content").is_none();
+                break;
+            }
+            template.traits.thinking_key = None;
+        }
+        let found = Self::of_jinja(template);
+        template.traits = found;
+        if !found.tools {
+            template.traits.tools_in_system = true;
+            let found = Self::of_jinja(template);
+            template.traits.tools = found.tools;
+            template.traits.tools_in_system = found.tools;
+        }
+    }
+
+    fn of_jinja(template: &ChatTemplate) -> Self {
         let system = Message::new("system", SYSTEM_TEXT);
         let definition = json!([{
             "type": "function",
@@ -70,6 +101,7 @@ impl Traits {
                 || shows(&[system, probe_user()], Some(&definition), TOOL_NAME),
             arguments_as_text: !called_with(json!({"probe": ARGUMENT_TEXT}))
                 && called_with(json!(format!("{{\"probe\": \"{ARGUMENT_TEXT}\"}}"))),
+            ..template.traits
         }
     }
 
@@ -79,10 +111,18 @@ impl Traits {
         let has_calls = messages.iter().any(|message| message.tool_calls.is_some());
         let move_system = has_system && !self.system_role;
         let write_arguments = has_calls && self.arguments_as_text;
-        if !move_system && !write_arguments {
+        let drop_text = has_calls && self.thoughts_or_text;
+        if !move_system && !write_arguments && !drop_text {
             return None;
         }
         let mut messages = messages.to_vec();
+        if drop_text {
+            let both = |m: &&mut Message| m.tool_calls.is_some() && m.thinking.is_some();
+            messages
+                .iter_mut()
+                .filter(both)
+                .for_each(|message| message.content.clear());
+        }
         if write_arguments {
             messages.iter_mut().for_each(arguments_to_text);
         }
@@ -91,6 +131,25 @@ impl Traits {
         }
         Some(messages)
     }
+}
+
+/// A prompt with thoughts and this text before a call; `None` when the template refuses.
+fn with_thoughts(template: &ChatTemplate, content: &str) -> Option<String> {
+    let call = Message {
+        thinking: Some(THINKING_TEXT.into()),
+        tool_calls: Some(json!([{
+            "id": "call_probe1",
+            "type": "function",
+            "function": {"name": TOOL_NAME, "arguments": {"probe": ARGUMENT_TEXT}}
+        }])),
+        ..Message::new("assistant", content)
+    };
+    let prompt = template.render_as_is(&PromptInput {
+        messages: &[probe_user(), call],
+        add_generation_prompt: true,
+        ..PromptInput::default()
+    });
+    prompt.ok()
 }
 
 fn arguments_to_text(message: &mut Message) {

@@ -234,6 +234,315 @@ fn a_template_without_a_system_role_gets_it_in_the_user_turn() {
     );
 }
 
+fn data(name: &str) -> String {
+    let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/data/templates")
+        .join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn assistant(thinking: Option<&str>, content: &str) -> Message {
+    Message {
+        thinking: thinking.map(str::to_owned),
+        ..Message::new("assistant", content)
+    }
+}
+
+/// Which thoughts stay is Ollama's rule: answers before the last user message lose them.
+#[test]
+fn thoughts_in_the_text_of_earlier_answers_do_not_reach_a_go_template() {
+    let template = ChatTemplate::go(&data("go/thinking.gotmpl")).unwrap();
+    let render = |messages: &[Message]| {
+        template
+            .render(&PromptInput {
+                messages,
+                enable_thinking: Some(true),
+                ..PromptInput::default()
+            })
+            .unwrap()
+    };
+    let user = |text: &str| Message::new("user", text);
+    for (text, expected) in [
+        ("<think>Let me think... about it</think>\n\nOne.", "One."),
+        (" <think>\n\n</think>\n\nOne.", "One."),
+        ("<think>never closed", ""),
+        (
+            "One. <think>not a thought</think>",
+            "One. <think>not a thought</think>",
+        ),
+        ("One.", "One."),
+    ] {
+        let old = [user("a"), assistant(None, text), user("b")];
+        let clean = [user("a"), assistant(None, expected), user("b")];
+        assert_eq!(render(&old), render(&clean), "{text}");
+        assert!(render(&old).contains(&format!("<|im_start|>assistant\n{expected}<|im_end|>")));
+    }
+    // behind the last user message they are thoughts like any other
+    let tool = Message::new("tool", "1");
+    let inline = [
+        user("a"),
+        assistant(None, "<think>hm</think>\nSo:"),
+        tool.clone(),
+    ];
+    let apart = [user("a"), assistant(Some("hm"), "So:"), tool.clone()];
+    assert_eq!(render(&inline), render(&apart));
+    assert!(render(&apart).contains("<think>hm</think>\nSo:<|im_end|>"));
+    // a message that has both keeps both
+    let both = [
+        user("a"),
+        assistant(Some("x"), "<think>hm</think>So:"),
+        tool,
+    ];
+    assert!(render(&both).contains("<think>x</think>\n<think>hm</think>So:"));
+    // a user's words are no thoughts
+    let quoted = [user("<think>a</think>b")];
+    assert!(render(&quoted).contains("<think>a</think>b"));
+}
+
+#[test]
+fn a_go_template_without_thoughts_is_told_what_they_look_like() {
+    let template = ChatTemplate::go(&data("go/chatml.gotmpl")).unwrap();
+    let tags = ThinkingTags::of_template("</think>");
+    let render = |messages: &[Message], tags: Option<&ThinkingTags>| {
+        template
+            .render(&PromptInput {
+                messages,
+                thinking_tags: tags,
+                ..PromptInput::default()
+            })
+            .unwrap()
+    };
+    let user = Message::new("user", "a");
+    let inline = assistant(None, "<think>hm</think>So.");
+    let old = [user.clone(), inline.clone(), user.clone()];
+    assert!(render(&old, None).contains("\n<think>hm</think>So.<"));
+    assert!(render(&old, tags.as_ref()).contains("\nSo.<"));
+    // they would be lost here
+    let current = [user, inline];
+    assert!(render(&current, tags.as_ref()).contains("\n<think>hm</think>So."));
+}
+
+#[test]
+fn gpt_oss_reads_thoughts_under_another_name_and_never_beside_text() {
+    let template = ChatTemplate::jinja(&data("jinja/gpt-oss.jinja")).unwrap();
+    assert!(template.supports_thinking() && template.supports_tools());
+    assert!(template.thinking_tags().unwrap().is_harmony());
+    let call = Message {
+        tool_calls: Some(
+            json!([{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]),
+        ),
+        ..assistant(Some("ask first"), "I look it up.")
+    };
+    let messages = [Message::new("user", "a"), call, Message::new("tool", "1")];
+    let render = |level: Option<&str>| {
+        template
+            .render(&PromptInput {
+                messages: &messages,
+                enable_thinking: Some(true),
+                think_level: level,
+                add_generation_prompt: true,
+                ..PromptInput::default()
+            })
+            .unwrap()
+    };
+    let prompt = render(None);
+    assert!(
+        prompt.contains("<|channel|>analysis<|message|>ask first<|end|>"),
+        "{prompt}"
+    );
+    assert!(
+        prompt.contains("to=functions.f<|channel|>commentary json<|message|>{\"x\": 1}<|call|>")
+    );
+    assert!(!prompt.contains("look it up"));
+    assert!(prompt.contains("\nReasoning: medium\n"));
+    assert!(render(Some("low")).contains("\nReasoning: low\n"));
+    assert!(render(Some("max")).contains("\nReasoning: high\n"));
+}
+
+#[test]
+fn gpt_oss_has_channels_in_a_go_template_too() {
+    let template = ChatTemplate::go(
+        "{{ range .Messages }}<|start|>{{ .Role }}<|channel|>final<|message|>{{ .Content }}<|end|>{{ end }}\
+         {{ .Tools }}<|start|>system<|message|>Reasoning: {{ .ThinkLevel }}<|end|><|start|>assistant\
+         {{ if false }}<|channel|>analysis<|message|>{{ end }}",
+    )
+    .unwrap();
+    assert!(template.thinking_tags().unwrap().is_harmony());
+    assert_eq!(template.tool_syntax().name(), "harmony");
+    let prompt = template.render(&PromptInput {
+        messages: &hi(),
+        think_level: Some("max"),
+        enable_thinking: Some(true),
+        ..PromptInput::default()
+    });
+    assert!(
+        prompt
+            .unwrap()
+            .ends_with("Reasoning: high<|end|><|start|>assistant")
+    );
+    // where a known family's tags are inferred, what is known about it holds as well
+    let source = "{{ range .Messages }}{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ .Content }}{{ end }}";
+    let tags = |source: &str| {
+        ChatTemplate::go(source)
+            .unwrap()
+            .thinking_tags()
+            .cloned()
+            .unwrap()
+    };
+    assert_eq!(tags(source).answer, None);
+    let granite = source.to_owned() + "Write your response between <response></response>";
+    assert_eq!(tags(&granite).answer, Some(("<response>", "</response>")));
+    let own = source.replace("think>", "own>");
+    assert_eq!((&*tags(&own).open, &*tags(&own).close), ("<own>", "</own>"));
+}
+
+#[test]
+fn a_template_that_reads_tools_from_the_system_message_finds_them_there() {
+    let template = ChatTemplate::jinja(&data("jinja/phi-4-mini.jinja")).unwrap();
+    assert!(template.supports_tools());
+    assert_eq!(template.tool_syntax().name(), "list");
+    let definitions = tools();
+    let render = |messages: &[Message], tools| {
+        template
+            .render(&PromptInput {
+                messages,
+                tools,
+                add_generation_prompt: true,
+                ..PromptInput::default()
+            })
+            .unwrap()
+    };
+    let user = Message::new("user", "Hi");
+    assert_eq!(
+        render(
+            &[Message::new("system", "S"), user.clone()],
+            Some(&definitions)
+        ),
+        "<|system|>S<|tool|>[{\"name\": \"add\", \"parameters\": {\"type\": \"object\", \"properties\": \
+         {\"b\": {\"type\": \"number\"}, \"a\": {\"type\": \"number\"}}}}]<|/tool|><|end|><|user|>Hi<|end|><|assistant|>"
+    );
+    assert!(
+        render(std::slice::from_ref(&user), Some(&definitions)).starts_with("<|system|><|tool|>[")
+    );
+    assert_eq!(render(&[user], None), "<|user|>Hi<|end|><|assistant|>");
+}
+
+/// What the request says about thinking reaches each language under the names that its templates read.
+#[test]
+fn thinking_on_off_and_levels_reach_templates() {
+    let jinja = "{{ [enable_thinking is defined and enable_thinking, thinking is defined and thinking, \
+        enable_thinking is defined, reasoning_effort | default('none')] | tojson }}";
+    let go = "{{ range .Messages }}{{ end }}{{ .Think }} {{ .ThinkLevel }} {{ .IsThinkSet }}";
+    let render = |source: &str, enable_thinking, think_level| {
+        let template = ChatTemplate::parse(source).unwrap();
+        template
+            .render(&PromptInput {
+                messages: &hi(),
+                enable_thinking,
+                think_level,
+                ..PromptInput::default()
+            })
+            .unwrap()
+    };
+    for (thinking, level, in_jinja, in_go) in [
+        (
+            None,
+            None,
+            r#"[false, false, false, "none"]"#,
+            "false  false",
+        ),
+        (
+            Some(false),
+            None,
+            r#"[false, false, true, "none"]"#,
+            "false  true",
+        ),
+        (
+            Some(true),
+            None,
+            r#"[true, true, true, "none"]"#,
+            "true medium true",
+        ),
+        (
+            Some(true),
+            Some("low"),
+            r#"[true, true, true, "low"]"#,
+            "true low true",
+        ),
+        (
+            Some(true),
+            Some("max"),
+            r#"[true, true, true, "max"]"#,
+            "true max true",
+        ),
+    ] {
+        assert_eq!(render(jinja, thinking, level), in_jinja);
+        assert_eq!(render(go, thinking, level), in_go);
+    }
+}
+
+#[test]
+fn the_families_templates_say_how_their_models_write() {
+    let facts = |name: &str| {
+        let template = ChatTemplate::jinja(&data(&format!("jinja/{name}.jinja"))).unwrap();
+        let open = template.thinking_tags().map(|tags| tags.open.to_string());
+        (template.tool_syntax().name(), open)
+    };
+    for (name, syntax, open) in [
+        ("qwen2.5", "hermes", None),
+        ("qwen3", "hermes", Some("<think>")),
+        ("qwen3-coder", "qwen-coder", None),
+        ("qwen3.5", "qwen-coder", Some("<think>")),
+        ("qwq", "hermes", Some("<think>")),
+        ("llama3-like", "llama3", None),
+        ("phi-4-mini", "list", None),
+        ("granite-3.3", "list", Some("<think>")),
+        ("granite-4.0", "hermes", None),
+        ("mistral-nemo", "mistral", None),
+        ("mistral-small-3.2", "mistral", None),
+        ("ministral-3", "mistral", Some("[THINK]")),
+        ("gpt-oss", "harmony", Some("<|channel|>analysis<|message|>")),
+        ("gemma4", "gemma4", Some("<|channel>thought")),
+        ("lfm2-like", "lfm2", Some("<think>")),
+        ("seed-oss", "seed", Some("<seed:think>")),
+        ("deepseek-r1-distill", "deepseek", Some("<think>")),
+        ("deepseek-v3.1", "deepseek", Some("<think>")),
+        ("glm-4.6", "glm", Some("<think>")),
+    ] {
+        assert_eq!(facts(name), (syntax, open.map(str::to_owned)), "{name}");
+    }
+}
+
+/// DeepSeek-R1, QwQ, Qwen3-Thinking and others open the thought in the prompt.
+#[test]
+fn an_answer_starts_in_a_thought_where_the_prompt_opens_it() {
+    for (name, enable_thinking, inside) in [
+        ("qwq", Some(true), true),
+        ("qwq", Some(false), false),
+        ("qwen3.5", Some(true), true),
+        ("qwen3.5", Some(false), false),
+        ("deepseek-r1-distill", Some(true), true),
+        ("deepseek-v3.1", Some(true), true),
+        ("deepseek-v3.1", Some(false), false),
+        ("qwen3", Some(true), false),
+        ("qwen3", Some(false), false),
+    ] {
+        let template = ChatTemplate::jinja(&data(&format!("jinja/{name}.jinja"))).unwrap();
+        let prompt = template.render(&PromptInput {
+            messages: &hi(),
+            enable_thinking,
+            add_generation_prompt: true,
+            ..PromptInput::default()
+        });
+        let tags = template.thinking_tags().cloned();
+        let mut parser = crate::AnswerParser::new(&prompt.unwrap(), tags, None);
+        let mut answer = parser.push("first");
+        answer.extend(parser.finish());
+        assert_eq!(answer.thinking == "first", inside, "{name}");
+        assert_eq!(answer.content == "first", !inside, "{name}");
+    }
+}
+
 #[test]
 fn a_template_that_wants_arguments_as_text_gets_them() {
     let source = "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}\
@@ -264,6 +573,32 @@ fn the_words_of_raise_exception_reach_the_caller() {
         error,
         "the chat template cannot render these messages: Conversation roles must alternate (line 1 of the template)"
     );
+}
+
+#[test]
+fn what_a_template_says_in_errors_is_short_and_printable() {
+    let long = "x".repeat(10_000);
+    for source in [
+        format!("{{{{ raise_exception('\u{1b}[31m\\n{long}') }}}}"),
+        format!("{{{{ '\u{1b}[31m' | f{long} }}}}"),
+        format!("{{{{ {long} \u{1b}[31m"),
+        format!("{{{{ range .Messages }}}}{{{{ .{long} }}}}{{{{ end }}}}"),
+        format!("{{{{ if .Messages }}}}{{{{ {long}\u{1b} }}}}"),
+        format!("{{{{ .Messages | \"\u{1b}[31m{long}\" }}}}"),
+    ] {
+        let error = match ChatTemplate::parse(&source) {
+            Ok(template) => template
+                .render(&PromptInput {
+                    messages: &hi(),
+                    ..PromptInput::default()
+                })
+                .unwrap_err(),
+            Err(error) => error,
+        };
+        let line = error.to_string();
+        assert!(line.chars().count() < 700, "{line}");
+        assert!(!line.contains(char::is_control), "{line:?}");
+    }
 }
 
 #[test]

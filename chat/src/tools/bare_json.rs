@@ -11,6 +11,7 @@ pub(super) const LLAMA3: Family = Family {
     name: "llama3",
     opens: &["<|python_tag|>"],
     starts: &["{", "["],
+    inner: &[],
     closers: &['}', ']', ')', '>'],
     body,
 };
@@ -18,6 +19,7 @@ pub(super) const ANY: Family = Family {
     name: "json",
     opens: &[],
     starts: &["{", "[", "```json"],
+    inner: &[],
     closers: &['}', ']', '`'],
     body,
 };

@@ -12,11 +12,11 @@ pub struct ToolCall {
 
 /// The tools that were offered.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tools(Vec<(String, Value)>);
+pub(crate) struct Tools(Vec<(String, Value)>);
 
 impl Tools {
     /// From a list of definitions `{function: {name, parameters}}`, or of the functions alone.
-    pub(super) fn new(definitions: &Value) -> Self {
+    pub(crate) fn new(definitions: &Value) -> Self {
         let definitions = definitions.as_array().map_or(&[][..], Vec::as_slice);
         let functions = definitions
             .iter()
@@ -36,7 +36,7 @@ impl Tools {
     }
 
     /// A call of one of them.
-    pub(super) fn call(&self, name: &str, arguments: Map<String, Value>) -> Option<ToolCall> {
+    pub(crate) fn call(&self, name: &str, arguments: Map<String, Value>) -> Option<ToolCall> {
         self.has(name).then(|| ToolCall {
             name: name.to_owned(),
             arguments,

@@ -1,7 +1,7 @@
 //! Which family writes calls how: one table, by what the model's template mentions.
 use super::{
-    Body, Region, Tools, bare_json, cohere, deepseek, gemma, glm, hermes, list, mistral, python,
-    qwen_coder,
+    Body, Region, Tools, bare_json, cohere, gemma, glm, hermes, list, mistral, python, qwen_coder,
+    sections, tagged,
 };
 
 /// One family's way to write calls.
@@ -13,25 +13,48 @@ pub(super) struct Family {
     pub(super) opens: &'static [&'static str],
     /// Markers that open one at the start of a message only.
     pub(super) starts: &'static [&'static str],
+    /// Other markers within a region or at its end.
+    pub(super) inner: &'static [&'static str],
     /// Characters of which one must come before a region can end.
     pub(super) closers: &'static [char],
     /// What a region is.
     pub(super) body: fn(Region<'_>, &Tools) -> Body,
 }
 
+/// gpt-oss: a call is a message of its own, which [`crate::harmony`] reads together with all others.
+const HARMONY: Family = Family {
+    name: "harmony",
+    opens: &[],
+    starts: &[],
+    inner: &[],
+    closers: &[],
+    body: |_, _| Body::Text,
+};
+
 /// What a template must mention, all of it, for a family to be chosen; the first match counts.
 const FAMILIES: &[(&[&str], &Family)] = &[
+    (&["<|channel|>", "<|message|>"], &HARMONY),
     (&["<|tool_call>call:"], &gemma::GEMMA4),
     (&["<start_function_call>"], &gemma::FUNCTION_GEMMA),
     (&["<|tool_list_start|>"], &python::LFM2),
     (&["<|tool_call_start|>"], &python::LFM2),
-    (&["<｜tool▁call▁begin｜>"], &deepseek::FAMILY),
+    (&["List of tools: ["], &python::LFM2), // LFM2.5
+    (&["<function_calls>"], &python::OLMO3),
+    (&["<｜tool▁call▁begin｜>"], &sections::FAMILY),
+    (&["<|tool_call_argument_begin|>"], &sections::KIMI),
+    (&["｜DSML｜"], &tagged::DSML),
+    (&["<minimax:tool_call>"], &tagged::MINIMAX),
+    (&["<function name=\"", "<param name=\""], &tagged::MINICPM),
     (&["<arg_key>"], &glm::FAMILY),
+    (&["<seed:tool_call>"], &qwen_coder::SEED),
     (&["<function=", "<parameter="], &qwen_coder::FAMILY),
+    (&["<tool_calls>"], &hermes::TOOL_CALLS),
+    (&["<TOOLCALL>"], &hermes::NEMOTRON),
     (&["<tool_call>"], &hermes::FAMILY),
     (&["xml_tools"], &hermes::FAMILY), // SmolLM3 writes the tag in the system text only
     (&["[TOOL_CALLS]"], &mistral::FAMILY),
     (&["<|START_ACTION|>"], &cohere::FAMILY),
+    (&["Action:", "tool_name"], &cohere::ACTION),
     (&["<|tool_call|>"], &list::FAMILY), // Granite 3
     (&["<|tool|>"], &list::FAMILY),      // Phi-4-mini
     (&["functools["], &list::FAMILY),
@@ -61,17 +84,17 @@ impl ToolSyntax {
 
     /// Markers that stand for themselves in the model's text. A tokenizer that hides control tokens must show these.
     pub fn markers(self) -> impl Iterator<Item = &'static str> {
-        const CLOSING: &[&str] = &[
-            "[ARGS]",
-            "[CALL_ID]",
-            "<｜tool▁sep｜>",
-            "<｜tool▁call▁end｜>",
-        ];
-        let own = self.0.opens.iter().chain(self.0.starts).chain(CLOSING);
-        own.copied().filter(|marker| marker.len() > 1)
+        let all = self.0.opens.iter().chain(self.0.starts);
+        let all = all.chain(self.0.inner).copied();
+        all.filter(|marker| marker.len() > 1)
     }
 
-    pub(super) fn opens(self) -> &'static [&'static str] {
+    /// Whether calls are messages on a channel.
+    pub(crate) fn is_harmony(self) -> bool {
+        self.0.name == HARMONY.name
+    }
+
+    pub(crate) fn opens(self) -> &'static [&'static str] {
         self.0.opens
     }
 

@@ -8,6 +8,7 @@ pub(super) const GEMMA4: Family = Family {
     name: "gemma4",
     opens: &["<|tool_call>"],
     starts: &[],
+    inner: &["<tool_call|>", "<|\"|>"],
     closers: &['>', '}'],
     body: |region, tools| calls(region, "<tool_call|>", "<|\"|>", tools),
 };
@@ -15,6 +16,7 @@ pub(super) const FUNCTION_GEMMA: Family = Family {
     name: "function-gemma",
     opens: &["<start_function_call>"],
     starts: &[],
+    inner: &["<end_function_call>", "<escape>"],
     closers: &['>', '}'],
     body: |region, tools| calls(region, "<end_function_call>", "<escape>", tools),
 };

@@ -1,4 +1,5 @@
-//! GLM: `<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value>…</tool_call>`.
+//! GLM: `<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value>…</tool_call>`. Nothing but the closing tag
+//! says that no argument follows, so it must be there.
 use super::{Body, Region, Tools, families::Family};
 use serde_json::Map;
 
@@ -6,16 +7,24 @@ pub(super) const FAMILY: Family = Family {
     name: "glm",
     opens: &["<tool_call>"],
     starts: &[],
+    inner: &[
+        CLOSE,
+        "<arg_key>",
+        "</arg_key>",
+        "<arg_value>",
+        "</arg_value>",
+    ],
     closers: &['>'],
     body,
 };
+const CLOSE: &str = "</tool_call>";
 
 fn body(region: Region<'_>, tools: &Tools) -> Body {
-    let Some((inner, len)) = region.until("</tool_call>") else {
+    let Some(at) = region.text.find(CLOSE) else {
         return Body::More;
     };
-    match read(inner, tools) {
-        Some(call) => Body::Calls(vec![call], len),
+    match read(&region.text[..at], tools) {
+        Some(call) => Body::Calls(vec![call], at + CLOSE.len()),
         None => Body::Text,
     }
 }

@@ -1,5 +1,6 @@
-//! Hermes, Qwen2.5, Qwen3, Granite 4, SmolLM3: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`. One block may
-//! hold several objects.
+//! Hermes, Qwen2.5, Qwen3, Granite 4, SmolLM3, Ernie: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`. One block may
+//! hold several objects, or a list of them: so write Hunyuan, Apriel and MiniMax M1 in `<tool_calls>`, Nemotron Nano 2 in
+//! `<TOOLCALL>`.
 use super::{
     Body, Region, Tools,
     call::{JsonPrefix, json_prefix},
@@ -10,20 +11,36 @@ pub(super) const FAMILY: Family = Family {
     name: "hermes",
     opens: &["<tool_call>"],
     starts: &[],
+    inner: &["</tool_call>"],
     closers: &['>', '}', '{'],
-    body,
+    body: |region, tools| body(region, "</tool_call>", tools),
 };
-const CLOSE: &str = "</tool_call>";
+pub(super) const TOOL_CALLS: Family = Family {
+    name: "tool-calls",
+    opens: &["<tool_calls>"],
+    starts: &[],
+    inner: &["</tool_calls>"],
+    closers: &['>', '}', '{', ']'],
+    body: |region, tools| body(region, "</tool_calls>", tools),
+};
+pub(super) const NEMOTRON: Family = Family {
+    name: "nemotron",
+    opens: &["<TOOLCALL>"],
+    starts: &[],
+    inner: &["</TOOLCALL>"],
+    closers: &['>', '}', '{', ']'],
+    body: |region, tools| body(region, "</TOOLCALL>", tools),
+};
 
-fn body(region: Region<'_>, tools: &Tools) -> Body {
+fn body(region: Region<'_>, close: &str, tools: &Tools) -> Body {
     let mut calls = Vec::new();
     let mut len = 0;
     loop {
         let rest = &region.text[len..];
-        if rest.trim_start().starts_with(CLOSE) {
-            return Body::Calls(calls, region.with_close(len, CLOSE));
+        if rest.trim_start().starts_with(close) {
+            return Body::Calls(calls, region.with_close(len, close));
         }
-        if region.may_close(len, CLOSE) {
+        if region.may_close(len, close) {
             return Body::More;
         }
         match json_prefix(rest) {

@@ -9,6 +9,7 @@ pub(super) const FAMILY: Family = Family {
     name: "list",
     opens: &["<|tool_call|>", "<tool_call>", "functools"],
     starts: &[],
+    inner: &["<|/tool_call|>", "</tool_call>"],
     closers: &[']', '}', '>'],
     body,
 };

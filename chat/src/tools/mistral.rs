@@ -10,6 +10,7 @@ pub(super) const FAMILY: Family = Family {
     name: "mistral",
     opens: &["[TOOL_CALLS]"],
     starts: &[],
+    inner: &["[CALL_ID]", ARGS],
     closers: &['}', ']'],
     body,
 };

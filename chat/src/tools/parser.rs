@@ -1,5 +1,6 @@
 //! The machine that finds regions in streaming text; what a region means is the family's business.
 use super::{Body, Region, ToolCall, ToolSyntax, Tools};
+use crate::markers::prefix_at_end;
 use serde_json::Value;
 
 /// Longest text of one region; what is longer is text.
@@ -126,7 +127,7 @@ impl ToolCallParser {
 
     /// Bytes at the end of what is held that may become a marker.
     fn possible_marker(&self) -> usize {
-        let longest = |marker: &&'static str| longest_prefix_at_end(&self.held, marker);
+        let longest = |marker: &&'static str| prefix_at_end(&self.held, marker);
         let anywhere = self.syntax.opens().iter().map(longest).max().unwrap_or(0);
         let rest = &self.held[self.start_len()..];
         let starts = |marker: &&'static str| marker.starts_with(rest);
@@ -165,12 +166,4 @@ impl ToolCallParser {
             }
         }
     }
-}
-
-/// Length of the longest proper prefix of `marker` that `text` ends with.
-fn longest_prefix_at_end(text: &str, marker: &str) -> usize {
-    (1..marker.len())
-        .rev()
-        .find(|&len| marker.is_char_boundary(len) && text.ends_with(&marker[..len]))
-        .unwrap_or(0)
 }

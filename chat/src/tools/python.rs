@@ -1,5 +1,5 @@
-//! Calls in Python's syntax with keyword arguments: LFM2 writes a list of them between markers, Gemma 2 and 3 are asked
-//! for them in a fence called `tool_code`.
+//! Calls in Python's syntax with keyword arguments: LFM2 writes a list of them between markers, OLMo 3 one in each line
+//! within `<function_calls>`, Gemma 2 and 3 are asked for them in a fence called `tool_code`.
 use super::{Body, Region, ToolCall, Tools, families::Family};
 use serde_json::{Map, Value};
 
@@ -7,13 +7,23 @@ pub(super) const LFM2: Family = Family {
     name: "lfm2",
     opens: &["<|tool_call_start|>"],
     starts: &[],
+    inner: &["<|tool_call_end|>"],
     closers: &['>', ']'],
     body: |region, tools| calls(region, "<|tool_call_end|>", tools),
+};
+pub(super) const OLMO3: Family = Family {
+    name: "olmo3",
+    opens: &["<function_calls>"],
+    starts: &[],
+    inner: &["</function_calls>"],
+    closers: &['>', ')'],
+    body: |region, tools| calls(region, "</function_calls>", tools),
 };
 pub(super) const TOOL_CODE: Family = Family {
     name: "tool-code",
     opens: &["```tool_code"],
     starts: &[],
+    inner: &[],
     closers: &['`'],
     body: |region, tools| calls(region, "```", tools),
 };

@@ -1,24 +1,33 @@
 //! Qwen3-Coder, Qwen3.5, Nemotron 3: `<tool_call><function=name><parameter=key>` value `</parameter>…</function></tool_call>`.
-//! The outer tag is often left out. Values stand as they are, with a line break at both ends.
+//! The outer tag is often left out. Values stand as they are, with a line break at both ends. Seed-OSS has
+//! `<seed:tool_call>` around the same.
 use super::{Body, Region, Tools, families::Family};
 use serde_json::Map;
 
 pub(super) const FAMILY: Family = Family {
     name: "qwen-coder",
-    opens: &["<tool_call>", "<function="],
+    opens: &["<tool_call>", FUNCTION],
     starts: &[],
+    inner: &["</tool_call>"],
     closers: &['>'],
-    body,
+    body: |region, tools| body(region, "</tool_call>", tools),
+};
+pub(super) const SEED: Family = Family {
+    name: "seed",
+    opens: &["<seed:tool_call>", FUNCTION],
+    starts: &[],
+    inner: &["</seed:tool_call>"],
+    closers: &['>'],
+    body: |region, tools| body(region, "</seed:tool_call>", tools),
 };
 const FUNCTION: &str = "<function=";
 const FUNCTION_END: &str = "</function>";
 const PARAMETER: &str = "<parameter=";
 const PARAMETER_END: &str = "</parameter>";
-const CLOSE: &str = "</tool_call>";
 
-fn body(region: Region<'_>, tools: &Tools) -> Body {
+fn body(region: Region<'_>, close: &str, tools: &Tools) -> Body {
     let mut text = region.text;
-    if region.marker == "<tool_call>" {
+    if region.marker != FUNCTION {
         let trimmed = text.trim_start();
         if trimmed.len() < FUNCTION.len() && FUNCTION.starts_with(trimmed) {
             return Body::More;
@@ -44,11 +53,11 @@ fn body(region: Region<'_>, tools: &Tools) -> Body {
         let trimmed = rest.trim_start();
         if let Some(after) = trimmed.strip_prefix(FUNCTION_END) {
             let len = region.text.len() - after.len();
-            if region.may_close(len, CLOSE) && region.marker != FUNCTION {
+            if region.may_close(len, close) && region.marker != FUNCTION {
                 return Body::More;
             }
             return match tools.call(name, arguments) {
-                Some(call) => Body::Calls(vec![call], region.with_close(len, CLOSE)),
+                Some(call) => Body::Calls(vec![call], region.with_close(len, close)),
                 None => Body::Text,
             };
         }

@@ -354,6 +354,173 @@ fn deepseek() {
 }
 
 #[test]
+fn kimi() {
+    const KIMI: &str = "<|tool_call_argument_begin|>";
+    check(
+        KIMI,
+        "Hm.<|tool_calls_section_begin|><|tool_call_begin|>functions.add:0<|tool_call_argument_begin|>{\"b\": 2, \"a\": 1}<|tool_call_end|>\
+         <|tool_call_begin|>functions.now:1<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
+        "Hm.",
+        &[("add", r#"{"b":2,"a":1}"#), ("now", "{}")],
+    );
+    // without the outer marks, or with the bare name
+    check(
+        KIMI,
+        "<|tool_call_begin|>functions.now:0<|tool_call_argument_begin|>{}<|tool_call_end|>",
+        "",
+        &[("now", "{}")],
+    );
+    check(
+        KIMI,
+        "<|tool_calls_section_begin|><|tool_call_begin|>now<|tool_call_argument_begin|>{}",
+        "",
+        &[("now", "{}")],
+    );
+    for text in [
+        "<|tool_call_begin|>functions.nope:0<|tool_call_argument_begin|>{}<|tool_call_end|>",
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.add:0<|tool_call_argument_begin|>{\"a\"",
+        "<|tool_calls_section_begin|><|tool_calls_section_end|>",
+    ] {
+        check(KIMI, text, text, &[]);
+    }
+}
+
+#[test]
+fn minicpm() {
+    const MINICPM: &str = "<function name=\"function-name\"><param name=\"param-name\">";
+    check(
+        MINICPM,
+        "Let me see.\n<function name=\"get_weather\"><param name=\"city\">Paris</param><param name=\"days\">3</param></function>\n\
+         <function name=\"now\"></function>",
+        "Let me see.",
+        &[
+            ("get_weather", r#"{"city":"Paris","days":3}"#),
+            ("now", "{}"),
+        ],
+    );
+    // a value that would end its tag
+    check(
+        MINICPM,
+        "<function name=\"add\"><param name=\"why\"><![CDATA[a</param></function>\n & b]]></param>\n<param name=\"a\">1.0</param></function>!",
+        "!",
+        &[("add", r#"{"why":"a</param></function>\n & b","a":1.0}"#)],
+    );
+    for text in [
+        "<function name=\"nope\"></function>",
+        "<function name=\"now\">",
+        "<function name=\"now\"><param name=\"a\">1</param>",
+        "<function name=\"now\"><param name=\"a\"><![CDATA[1]]>2</param></function>",
+        "<function name=\"now\n\"></function>",
+        "<function name=now></function>",
+        "<function name=\"now\">text</function>",
+    ] {
+        check(MINICPM, text, text, &[]);
+    }
+}
+
+#[test]
+fn minimax_and_dsml() {
+    const MINIMAX: &str = "<minimax:tool_call>";
+    let weather = "<invoke name=\"get_weather\">\n<parameter name=\"city\">New York</parameter>\n\
+         <parameter name=\"days\">2</parameter>\n</invoke>\n";
+    let expected = [
+        ("get_weather", r#"{"city":"New York","days":2}"#),
+        ("now", "{}"),
+    ];
+    for close in ["</minimax:tool_call>", ""] {
+        check(
+            MINIMAX,
+            &format!(
+                "Ok.\n<minimax:tool_call>\n{weather}<invoke name=\"now\">\n</invoke>\n{close}"
+            ),
+            "Ok.",
+            &expected,
+        );
+    }
+    for text in [
+        "<minimax:tool_call>",
+        "<minimax:tool_call>\n</minimax:tool_call>",
+        "<minimax:tool_call>\n<invoke name=\"nope\"></invoke></minimax:tool_call>",
+        "<minimax:tool_call>\n<invoke name=\"now\"></invoke> and <invoke",
+    ] {
+        check(MINIMAX, text, text, &[]);
+    }
+    check(
+        "'｜DSML｜'",
+        "\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"add\">\n<｜DSML｜parameter name=\"c\" string=\"true\">7</｜DSML｜parameter>\n\
+         <｜DSML｜parameter name=\"a\" string=\"false\">[1, 2]</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜function_calls>",
+        "",
+        &[("add", r#"{"c":"7","a":[1,2]}"#)],
+    );
+    check(
+        "'｜DSML｜'",
+        "<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"now\">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>",
+        "",
+        &[("now", "{}")],
+    );
+}
+
+#[test]
+fn olmo() {
+    const OLMO: &str = "<function_calls>";
+    check(
+        OLMO,
+        "I look.\n<function_calls>\nget_weather(city=\"San Francisco\", days=2)\nadd(a=1, why='b, c)')\n</function_calls>",
+        "I look.",
+        &[
+            ("get_weather", r#"{"city":"San Francisco","days":2}"#),
+            ("add", r#"{"a":1,"why":"b, c)"}"#),
+        ],
+    );
+    check(OLMO, "<function_calls>now()", "", &[("now", "{}")]);
+    for text in [
+        "<function_calls>\n</function_calls>",
+        "<function_calls>\nnope()\n</function_calls>",
+        "<function_calls>\nnow()\nadd(a=1",
+    ] {
+        check(OLMO, text, text, &[]);
+    }
+}
+
+#[test]
+fn seed() {
+    check(
+        "<seed:tool_call>\n<function=x>\n<parameter=y>",
+        "<seed:tool_call>\n<function=get_weather>\n<parameter=city>Berlin</parameter>\n<parameter=days>2</parameter>\n</function>\n\
+         </seed:tool_call><seed:tool_call><function=now></function></seed:tool_call>",
+        "",
+        &[
+            ("get_weather", r#"{"city":"Berlin","days":2}"#),
+            ("now", "{}"),
+        ],
+    );
+}
+
+#[test]
+fn lists_in_tags() {
+    let list = "[{\"name\": \"add\", \"arguments\": {\"b\": 1e2, \"a\": 1}}, {\"name\": \"now\", \"arguments\": {}}]";
+    let expected = [("add", r#"{"b":100.0,"a":1}"#), ("now", "{}")];
+    for tag in ["tool_calls", "TOOLCALL"] {
+        let template = format!("<{tag}>");
+        check(
+            &template,
+            &format!("Hm.\n<{tag}>{list}</{tag}>"),
+            "Hm.",
+            &expected,
+        );
+        check(&template, &format!("<{tag}>{list}"), "", &expected);
+        let cut = format!("<{tag}>{}", &list[..40]);
+        check(&template, &cut, &cut, &[]);
+    }
+    check(
+        "<tool_calls>",
+        "<tool_calls>\n{\"name\": \"now\", \"arguments\": {}}\n{\"name\": \"now\"}\n</tool_calls>",
+        "",
+        &[("now", "{}"); 2],
+    );
+}
+
+#[test]
 fn glm_and_cohere() {
     check(
         "<arg_key>",
@@ -361,12 +528,30 @@ fn glm_and_cohere() {
         "",
         &[("get_weather", r#"{"city":"Paris","days":2}"#)],
     );
+    // only the closing tag says that no argument is missing
+    let cut = "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Paris</arg_value>";
+    check("<arg_key>", cut, cut, &[]);
     check(
         "<|START_ACTION|>",
         "<|START_ACTION|>[\n{\"tool_call_id\": \"0\", \"tool_name\": \"add\", \"parameters\": {\"a\": 1}}\n]<|END_ACTION|>",
         "",
         &[("add", r#"{"a":1}"#)],
     );
+    const ACTION: &str = "Write 'Action:' followed by a list: \"tool_name\"";
+    let list = "[\n    {\n        \"tool_name\": \"add\",\n        \"parameters\": {\"why\": \"```\"}\n    },\n    {\"tool_name\": \"now\", \"parameters\": {}}\n]";
+    let expected = [("add", r#"{"why":"```"}"#), ("now", "{}")];
+    for end in ["```", "\n```\n", ""] {
+        let text = format!("I look.\nAction:\n```json\n{list}{end}");
+        check(ACTION, &text, "I look.", &expected);
+    }
+    for text in [
+        "Action: wait",
+        "Action:\n```json\n[{\"tool_name\": \"directly-answer\", \"parameters\": {}}]```",
+        "Action: ```json\n[{\"tool_name\": \"now\"",
+        "<|START_ACTION|>[]<|END_ACTION|>",
+    ] {
+        check(ACTION, text, text, &[]);
+    }
 }
 
 #[test]
@@ -403,6 +588,13 @@ fn the_table_knows_the_families() {
         ("<|tool_call|>", "list"),
         ("role == 'ipython'", "llama3"),
         ("<|tool_list_start|>", "lfm2"),
+        ("+ \"List of tools: [\" -%}", "lfm2"),
+        ("within <function_calls></function_calls>", "olmo3"),
+        ("<|channel|>analysis<|message|>", "harmony"),
+        ("<seed:tool_call>\n<function=x>\n<parameter=y>", "seed"),
+        ("xml_tools", "hermes"),
+        ("<|tool|>", "list"),
+        ("<|python_tag|>", "llama3"),
         ("nothing", "json"),
     ];
     for (template, name) in names {
@@ -445,6 +637,21 @@ fn random_streams_do_not_depend_on_chunks_and_lose_nothing() {
         "<｜tool▁call▁end｜>",
         "<|tool_call>",
         "<tool_call|>",
+        "<function name=\"now\">",
+        "<minimax:tool_call>",
+        "</minimax:tool_call>",
+        "<invoke name=\"now\">",
+        "</invoke>",
+        "<param name=\"a\">",
+        "</param>",
+        "<function_calls>",
+        "</function_calls>",
+        "Action:",
+        "<|START_ACTION|>",
+        "<|END_ACTION|>",
+        "<|tool_call_begin|>",
+        "<|tool_call_argument_begin|>",
+        "<|tool_call_end|>",
         "call:now",
         "{",
         "}",
@@ -498,11 +705,17 @@ const FAMILY_MARKERS: &[&str] = &[
     "<start_function_call>",
     "<|tool_list_start|>",
     "<｜tool▁call▁begin｜>",
+    "<|tool_call_argument_begin|>",
+    "<minimax:tool_call>",
+    "<function name=\" <param name=\"",
+    "<function_calls>",
     "<arg_key>",
     "<function= <parameter=",
+    "<tool_calls>",
     "<tool_call>",
     "[TOOL_CALLS]",
     "<|START_ACTION|>",
+    "Action: tool_name",
     "<|tool_call|>",
     "tool_code",
     "ipython",

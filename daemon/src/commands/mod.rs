@@ -79,7 +79,12 @@ fn resolve(flags: &Flags) -> anyhow::Result<Config> {
     reason = "the last words of a command go to stderr"
 )]
 fn report(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", printable(&format!("{error:#}")));
+}
+
+/// Names of files and texts in them may hold control characters, which a terminal would obey.
+fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "�")
 }
 
 /// An error of the store, with what to do about it.
@@ -111,6 +116,11 @@ fn start_log(filter: &str) {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn a_terminal_does_not_obey_an_error() {
+        assert_eq!(printable("a\u{1b}[2J\nb\u{9b}c"), "a�[2J\nb�c");
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -74,7 +74,7 @@ impl Joins {
                 return Err(TokenizerError::Vocabulary {
                     problem: format!(
                         "its merge {rank} `{}` is not two texts",
-                        String::from_utf8_lossy(merge).escape_debug()
+                        slm_gguf::shown(&String::from_utf8_lossy(merge))
                     ),
                 });
             };

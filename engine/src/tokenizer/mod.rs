@@ -50,13 +50,19 @@ pub enum Special {
 #[non_exhaustive]
 pub enum TokenizerError {
     /// `tokenizer.ggml.model` has no implementation.
-    #[error("tokenizer model `{found}` is not supported; supported are: gpt2, llama, gemma4, bert")]
+    #[error(
+        "tokenizer model `{}` is not supported; supported are: gpt2, llama, gemma4, bert",
+        slm_gguf::shown(found)
+    )]
     UnknownModel {
         /// What the file says.
         found: String,
     },
     /// `tokenizer.ggml.pre` has no implementation; another one would give the model the wrong tokens.
-    #[error("pre-tokeniser `{found}` is not supported; supported are: {known}")]
+    #[error(
+        "pre-tokeniser `{}` is not supported; supported are: {known}",
+        slm_gguf::shown(found)
+    )]
     UnknownPreTokenizer {
         /// What the file says.
         found: String,

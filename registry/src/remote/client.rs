@@ -5,6 +5,7 @@ use super::{
 };
 use crate::{
     Digest, Error, ModelName,
+    error::one_line,
     manifest::{DOCKER_MANIFEST, MAX_MANIFEST_BYTES, OCI_MANIFEST},
 };
 use reqwest::{
@@ -298,9 +299,7 @@ fn complaint(body: &[u8]) -> String {
         message.or(json.get("error"))?.as_str()
     });
     let text = message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
-    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let text: String = printable.take(500).collect();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    one_line(&text)
 }
 
 /// The cause of all causes, which says what happened; the outer ones repeat addresses.

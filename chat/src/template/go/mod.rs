@@ -183,7 +183,12 @@ impl Exchange<'_> {
 
 /// The dot of a template: `fields` and what is always there.
 fn root<const N: usize>(input: &PromptInput<'_>, fields: [(&str, Value); N]) -> Value {
-    let level = input.think_level.unwrap_or_default();
+    // as in the reference, thinking without a level is of the middle one
+    let default_level = match input.enable_thinking {
+        Some(true) => "medium",
+        _ => "",
+    };
+    let level = input.think_level.unwrap_or(default_level);
     let mut all: Vec<_> = fields.map(|(name, value)| (name.into(), value)).into();
     all.extend([
         (

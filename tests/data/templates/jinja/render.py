@@ -5,6 +5,9 @@
 The environment is that of `apply_chat_template`: a sandbox with trim_blocks, lstrip_blocks and loop controls, `tojson`
 without HTML escaping, `raise_exception`. `strftime_now` writes its format between marks, for the test to fill in. What
 raises is written as null.
+
+Templates differ in where they look for some things: earlier thoughts are there under each name, and a template that reads
+tools from the system message finds them there, the functions as JSON text, as the card of Phi-4-mini says.
 """
 import glob, json, os
 import jinja2
@@ -44,18 +47,32 @@ environment.globals["raise_exception"] = raise_exception
 environment.globals["strftime_now"] = lambda format: f"<<{format}>>"
 
 
+def arranged(messages, tools, source):
+    messages = [dict(message) for message in messages]
+    for message in messages:
+        if "reasoning_content" in message:
+            message["reasoning"] = message["thinking"] = message["reasoning_content"]
+    if tools and "message['tools']" in source:
+        if messages[0]["role"] != "system":
+            messages.insert(0, {"role": "system", "content": ""})
+        messages[0]["tools"] = json.dumps([tool["function"] for tool in tools], ensure_ascii=False)
+    return messages
+
+
 def main():
     with open(os.path.join(HERE, "conversations.json")) as file:
         conversations = json.load(file)
     expected = {"tools": TOOLS}
     for path in sorted(glob.glob(os.path.join(HERE, "*.jinja"))):
         with open(path, newline="") as file:
-            template = environment.from_string(file.read())
+            source = file.read()
+        template = environment.from_string(source)
         name = os.path.basename(path).removesuffix(".jinja")
         for conversation, values in conversations.items():
             values = {"add_generation_prompt": True, "bos_token": "<s>", "eos_token": "</s>", "tools": None, **values}
             if values["tools"] == "TOOLS":
                 values["tools"] = TOOLS
+            values["messages"] = arranged(values["messages"], values["tools"], source)
             try:
                 text = template.render(**values)
             except Exception:
