@@ -111,6 +111,7 @@ pub(crate) async fn start(
         shown: prompt.shown.clone(),
         max_tokens: job.options.max_tokens,
         context_length,
+        adapters: slm_engine::Adapters::default(),
     };
     Generation::start(
         lease,
