@@ -3,10 +3,6 @@
 //! The adapters and the expected values are described in `tests/data/golden/README.md`.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![expect(
-    clippy::print_stdout,
-    reason = "differences, which a failed test shows"
-)]
 
 #[expect(dead_code, reason = "these tests rewrite adapters, not models")]
 mod common;

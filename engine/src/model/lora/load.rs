@@ -102,7 +102,7 @@ fn read_alpha(gguf: &Gguf<'_>, architecture: &str) -> Result<Option<f32>, LoadEr
     let advice = ", as the model's is: the adapter is for another model";
     expect("general.architecture", architecture, advice)?;
     if let Some(tokens) = metadata.opt_array(INVOCATION_KEY)?
-        && tokens.len() > 0
+        && !tokens.is_empty()
     {
         return Err(LoadError::Hparam {
             key: INVOCATION_KEY.to_owned(),
