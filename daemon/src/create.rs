@@ -10,7 +10,7 @@ use crate::{
 use serde_json::{Map, Value, json};
 use slm_api::ollama::{CreateRequest, Message, Progress};
 use slm_registry::{Descriptor, Digest, Manifest, MediaType, ModelName, Store};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::mpsc;
 
 /// Where progress goes.
@@ -146,8 +146,9 @@ impl Recipe {
         if let Some(system) = &self.system {
             layers.replace(MediaType::System, system.as_bytes())?;
         }
-        let mut params = draft.params;
-        params.extend(self.parameters.clone());
+        // by name, so that the order in a request or Modelfile makes no other model
+        let params = draft.params.into_iter().chain(self.parameters.clone());
+        let params: BTreeMap<String, Value> = params.collect();
         if !self.parameters.is_empty() {
             layers.replace(MediaType::Params, &to_bytes(&params)?)?;
         }
