@@ -57,6 +57,9 @@ pub enum LoadError {
         /// What the machine or the cgroup has left.
         available_bytes: u64,
     },
+    /// The file is an adapter that cannot be applied to the model.
+    #[error("the adapter cannot be applied: {0}")]
+    Adapter(String),
     /// The requested CPU tier cannot run here.
     #[error("{0}")]
     Cpu(String),

@@ -3,7 +3,7 @@
 
 use super::{
     embedding::{Buffers, Embedding},
-    request::{EmbedError, Entry, Order},
+    request::{EmbedError, Entry, GenerateRequest, Order},
     sequence::{Progress, Sequence},
 };
 use crate::{
@@ -92,15 +92,24 @@ impl<'a> Scheduler<'a> {
         {
             return entry.fail("the prompt has a token id outside the model's vocabulary");
         }
-        let cache = self.take_cache(&entry.request.prompt, model);
+        if !model.decoder().takes(&entry.request.adapters) {
+            return entry.fail("the request has an adapter that was loaded for another model");
+        }
+        let cache = self.take_cache(&entry.request, model);
         self.active.push(Sequence::new(entry, cache, model));
     }
 
-    /// The idle cache of which most is of use to `prompt`, if at least half of it is: a common beginning such as a
+    /// The idle cache of which most is of use to the request, if at least half of it is: a common beginning such as a
     /// system prompt alone would cost another conversation its cache. Else a new one, in place of the oldest where
     /// there are enough.
-    fn take_cache(&mut self, prompt: &[u32], model: &Model) -> KvCache {
-        let shared = |cache: &KvCache| cache.reusable(prompt);
+    fn take_cache(&mut self, request: &GenerateRequest, model: &Model) -> KvCache {
+        let shared = |cache: &KvCache| {
+            if *cache.adapters() == request.adapters {
+                cache.reusable(&request.prompt)
+            } else {
+                0
+            }
+        };
         let best = (0..self.idle_caches.len()).max_by_key(|&i| shared(&self.idle_caches[i]));
         if let Some(i) = best
             && shared(&self.idle_caches[i]) * 2 >= self.idle_caches[i].len().max(1)

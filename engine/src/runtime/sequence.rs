@@ -62,6 +62,7 @@ impl Sequence {
             queued_at,
         } = entry;
         let prompt = &request.prompt;
+        cache.adapt(&request.adapters);
         let n_cached = model.decoder().resume(&mut cache, prompt);
         let started_at = Instant::now();
         Self {
