@@ -29,6 +29,22 @@ pub enum Think {
     Level(String),
 }
 
+/// One of a request's `adapters`, which Ollama does not know: what the model's weights are changed by, in place of the
+/// model's own adapters.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AdapterChoice {
+    /// A model that has adapters: all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The adapter itself, in place of `model`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Factor on what it changes; 1 where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+}
+
 /// One chat message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -84,6 +100,8 @@ pub struct GenerateRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapters: Option<Vec<AdapterChoice>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<KeepAlive>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub think: Option<Think>,
@@ -111,6 +129,8 @@ pub struct ChatRequest {
     pub format: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapters: Option<Vec<AdapterChoice>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<KeepAlive>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -200,6 +220,8 @@ pub struct EmbedRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapters: Option<Vec<AdapterChoice>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<KeepAlive>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Map<String, Value>>,
@@ -235,6 +257,8 @@ pub struct EmbeddingsRequest {
     pub model: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub prompt: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapters: Option<Vec<AdapterChoice>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<KeepAlive>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -344,6 +368,15 @@ pub struct ShowTensor {
     pub shape: Vec<u64>,
 }
 
+/// An adapter in `ShowResponse`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShowAdapter {
+    /// `sha256:…`.
+    pub digest: String,
+    /// Bytes of the file.
+    pub size: u64,
+}
+
 /// Answer of `POST /api/show`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -368,6 +401,9 @@ pub struct ShowResponse {
     pub model_info: Map<String, Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tensors: Vec<ShowTensor>,
+    /// LoRA adapters that the model runs with; Ollama has no such field.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub adapters: Vec<ShowAdapter>,
     pub capabilities: Vec<String>,
     pub modified_at: String,
 }

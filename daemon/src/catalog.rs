@@ -133,6 +133,8 @@ pub(crate) struct Record {
     pub(crate) weights: Descriptor,
     pub(crate) weights_path: PathBuf,
     pub(crate) gguf: GgufFacts,
+    /// What it runs with where a request names no others.
+    pub(crate) adapters: Vec<Descriptor>,
     pub(crate) params: Map<String, Value>,
     pub(crate) system: Option<String>,
     pub(crate) messages: Vec<Message>,
@@ -240,9 +242,12 @@ impl Catalog {
             _ => Map::new(),
         };
         gguf.complete_config(&mut config);
+        let adapters = manifest.layers.iter();
+        let adapters = adapters.filter(|layer| layer.media_type == MediaType::Adapter);
         Ok(Record {
             name: entry.name.clone(),
             digest: entry.digest,
+            adapters: adapters.cloned().collect(),
             config: Value::Object(config),
             weights,
             weights_path,

@@ -10,7 +10,7 @@ use crate::{
 use serde_json::{Map, Value, json};
 use slm_api::ollama::{CreateRequest, Message, Progress};
 use slm_registry::{Descriptor, Digest, Manifest, MediaType, ModelName, Store};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::mpsc;
 
 /// Where progress goes.
@@ -21,6 +21,8 @@ pub(crate) type Reports = mpsc::Sender<Result<Progress, ApiError>>;
 pub(crate) struct Recipe {
     name: ModelName,
     base: Base,
+    /// An uploaded GGUF, in place of the base's.
+    adapter: Option<Digest>,
     template: Option<String>,
     system: Option<String>,
     licenses: Vec<String>,
@@ -55,14 +57,9 @@ impl Recipe {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let name = given(request.name).filter(|_| request.model.is_empty());
         let name = model_name(&name.unwrap_or(request.model))?;
-        if request
-            .adapters
-            .is_some_and(|adapters| !adapters.is_empty())
-        {
-            return Err(ApiError::bad_request(
-                "adapters are not supported yet; merge the adapter into the weights, and create the model from the result",
-            ));
-        }
+        let adapters = request.adapters.unwrap_or_default();
+        let adapter = (!adapters.is_empty()).then(|| only_adapter(&adapters));
+        let adapter = adapter.transpose()?;
         if given(request.quantize).is_some() {
             return Err(ApiError::bad_request(
                 "quantizing while creating is not supported yet; create the model from a GGUF that is quantized already",
@@ -91,6 +88,7 @@ impl Recipe {
         Ok(Self {
             name,
             base,
+            adapter,
             template,
             system: given(request.system),
             licenses: licenses(request.license)?,
@@ -139,14 +137,18 @@ impl Recipe {
                 status(format!("using existing layer {}", layer.digest)),
             )?;
         }
+        if let Some(digest) = self.adapter {
+            layers.set_adapter(digest)?;
+        }
         if let Some(template) = &self.template {
             layers.replace(MediaType::Template, template.as_bytes())?;
         }
         if let Some(system) = &self.system {
             layers.replace(MediaType::System, system.as_bytes())?;
         }
-        let mut params = draft.params;
-        params.extend(self.parameters.clone());
+        // by name, so that the order in a request or Modelfile makes no other model
+        let params = draft.params.into_iter().chain(self.parameters.clone());
+        let params: BTreeMap<String, Value> = params.collect();
         if !self.parameters.is_empty() {
             layers.replace(MediaType::Params, &to_bytes(&params)?)?;
         }
@@ -247,34 +249,50 @@ async fn from_gguf(app: &Arc<App>, digest: Digest, reports: &Reports) -> Result<
     let sent = reports.send(Ok(status("parsing GGUF"))).await;
     sent.map_err(|_| ApiError::canceled())?;
     app.blocking(move |app| {
-        if !app.store.has_blob(&digest) {
-            return Err(ApiError::bad_request(format!(
-                "blob {digest} is not in the store; upload it with POST /api/blobs/{digest}"
-            )));
+        let (layer, facts) = uploaded(&app.store, MediaType::Model, digest)?;
+        if facts.is_adapter {
+            return Err(ApiError::bad_request(
+                "the file is an adapter and no model; give it in `adapters` (ADAPTER in a Modelfile), and the model that it changes in `from` or `files` (FROM)",
+            ));
         }
-        let path = app.store.blob_path(&digest);
-        let size = std::fs::metadata(&path)
-            .map_err(|source| slm_registry::Error::Read {
-                path: path.clone(),
-                source,
-            })?
-            .len();
-        GgufFacts::read(&path).map_err(|error| {
-            ApiError::bad_request(format!(
-                "supplied file was not in GGUF format that can be used: {}",
-                error.message()
-            ))
-        })?;
         Ok(Draft {
-            layers: vec![Descriptor {
-                media_type: MediaType::Model,
-                digest,
-                size,
-            }],
+            layers: vec![layer],
             ..Draft::default()
         })
     })
     .await
+}
+
+/// An uploaded GGUF as a layer, and what it says about itself.
+fn uploaded(
+    store: &Store,
+    media_type: MediaType,
+    digest: Digest,
+) -> Result<(Descriptor, GgufFacts), ApiError> {
+    if !store.has_blob(&digest) {
+        return Err(ApiError::bad_request(format!(
+            "blob {digest} is not in the store; upload it with POST /api/blobs/{digest}"
+        )));
+    }
+    let path = store.blob_path(&digest);
+    let size = std::fs::metadata(&path)
+        .map_err(|source| slm_registry::Error::Read {
+            path: path.clone(),
+            source,
+        })?
+        .len();
+    let facts = GgufFacts::read(&path).map_err(|error| {
+        ApiError::bad_request(format!(
+            "supplied file was not in GGUF format that can be used: {}",
+            error.message()
+        ))
+    })?;
+    let layer = Descriptor {
+        media_type,
+        digest,
+        size,
+    };
+    Ok((layer, facts))
 }
 
 /// The layers of the new model, as they come about.
@@ -288,6 +306,34 @@ impl Layers<'_> {
     fn replace(&mut self, kind: MediaType, bytes: &[u8]) -> Result<(), ApiError> {
         self.layers.retain(|layer| layer.media_type != kind);
         self.add(kind, bytes)
+    }
+
+    /// Puts an uploaded adapter in place of the base's, behind the weights that it is for.
+    fn set_adapter(&mut self, digest: Digest) -> Result<(), ApiError> {
+        let (layer, facts) = uploaded(self.store, MediaType::Adapter, digest)?;
+        if !facts.is_adapter {
+            return Err(ApiError::bad_request(
+                "the file in `adapters` (ADAPTER in a Modelfile) is no adapter: its `general.type` is not `adapter`",
+            ));
+        }
+        let is_weights = |layer: &Descriptor| layer.media_type == MediaType::Model;
+        if let Some(weights) = self.layers.iter().find(|layer| is_weights(layer)) {
+            let base = GgufFacts::read(&self.store.blob_path(&weights.digest))?;
+            if base.architecture != facts.architecture {
+                return Err(ApiError::bad_request(format!(
+                    "the adapter is for models of architecture `{}`, and this one is `{}`",
+                    facts.architecture, base.architecture
+                )));
+            }
+        }
+        tell(
+            self.reports,
+            status(format!("using existing layer {digest}")),
+        )?;
+        self.layers.retain(|l| l.media_type != MediaType::Adapter);
+        let at = self.layers.iter().position(is_weights);
+        self.layers.insert(at.map_or(0, |at| at + 1), layer);
+        Ok(())
     }
 
     fn add(&mut self, kind: MediaType, bytes: &[u8]) -> Result<(), ApiError> {
@@ -341,8 +387,41 @@ fn to_bytes<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, ApiError> {
     serde_json::to_vec(value).map_err(|error| ApiError::internal(error.to_string()))
 }
 
+/// The digest of the one adapter.
+fn only_adapter(files: &Map<String, Value>) -> Result<Digest, ApiError> {
+    let is_of_peft = |path: &String| path.ends_with(".safetensors") || path.ends_with(".json");
+    if files.keys().any(is_of_peft) {
+        return Err(ApiError::bad_request(
+            "safetensors adapters are not supported yet; convert the adapter to GGUF first, as convert_lora_to_gguf.py of llama.cpp does",
+        ));
+    }
+    match digests(files)?.as_slice() {
+        [(_, digest)] => Ok(*digest),
+        _ => Err(ApiError::bad_request(
+            "only one adapter is currently supported",
+        )),
+    }
+}
+
 /// The digest of the one GGUF among the files.
 fn only_file(files: &Map<String, Value>) -> Result<Digest, ApiError> {
+    match digests(files)?.as_slice() {
+        [(_, digest)] => Ok(*digest),
+        several => {
+            let is_safetensors = several
+                .iter()
+                .any(|(path, _)| path.ends_with(".safetensors"));
+            Err(ApiError::bad_request(if is_safetensors {
+                "safetensors models are not supported yet; convert the model to GGUF first"
+            } else {
+                "models in several files are not supported yet; merge them into one GGUF first"
+            }))
+        }
+    }
+}
+
+/// Each file's name and digest.
+fn digests(files: &Map<String, Value>) -> Result<Vec<(&String, Digest)>, ApiError> {
     let mut digests = Vec::new();
     for (path, digest) in files {
         let relative = std::path::Path::new(path);
@@ -358,19 +437,7 @@ fn only_file(files: &Map<String, Value>) -> Result<Digest, ApiError> {
         let digest: Digest = digest.as_str().unwrap_or_default().parse()?;
         digests.push((path, digest));
     }
-    match digests.as_slice() {
-        [(_, digest)] => Ok(*digest),
-        several => {
-            let is_safetensors = several
-                .iter()
-                .any(|(path, _)| path.ends_with(".safetensors"));
-            Err(ApiError::bad_request(if is_safetensors {
-                "safetensors models are not supported yet; convert the model to GGUF first"
-            } else {
-                "models in several files are not supported yet; merge them into one GGUF first"
-            }))
-        }
-    }
+    Ok(digests)
 }
 
 /// A template that somebody writes for us must be one that we can run.

@@ -71,6 +71,8 @@ pub(crate) struct GgufFacts {
     pub(crate) chat_template: Option<String>,
     /// Whether it makes vectors instead of text.
     pub(crate) is_embedding: bool,
+    /// Whether it is no model but what changes one.
+    pub(crate) is_adapter: bool,
     weights_bytes: u64,
     kv_bytes_per_token: u64,
 }
@@ -103,6 +105,7 @@ impl GgufFacts {
                 .opt_string("tokenizer.chat_template")?
                 .map(str::to_owned),
             is_embedding: is_encoder || says_pooling,
+            is_adapter: metadata.opt_string("general.type")? == Some("adapter"),
             weights_bytes: tensors.iter().map(|t| t.size_bytes as u64).sum(),
             kv_bytes_per_token: if is_encoder {
                 0

@@ -142,6 +142,14 @@ impl From<slm_engine::LoadError> for ApiError {
 }
 
 impl ApiError {
+    /// An adapter that cannot be applied to the model that a request asks for.
+    pub(crate) fn adapter(digest: &slm_registry::Digest, error: &slm_engine::LoadError) -> Self {
+        Self::bad_request(format!(
+            "the adapter {digest} cannot be used with this model: {}",
+            chain(error)
+        ))
+    }
+
     /// A model that does not fit, with both numbers.
     pub(crate) fn too_large(needed_bytes: u64, available_bytes: u64) -> Self {
         let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);

@@ -19,10 +19,15 @@ pub(crate) fn tiny_model() -> Vec<u8> {
     golden_model("llama")
 }
 
-/// One of the tiny models.
+/// One of the tiny models, or an adapter for one.
 pub(crate) fn golden_model(name: &str) -> Vec<u8> {
+    golden_file(&format!("{name}.gguf"))
+}
+
+/// A file of references.
+pub(crate) fn golden_file(name: &str) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden");
-    std::fs::read(folder.join(format!("{name}.gguf"))).expect("it is in the repository")
+    std::fs::read(folder.join(name)).expect("it is in the repository")
 }
 
 /// Waits until `condition` holds.

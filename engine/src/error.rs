@@ -18,7 +18,10 @@ pub enum LoadError {
     #[error("the model file is damaged or not a GGUF file")]
     Gguf(#[from] slm_gguf::Error),
     /// No code for this architecture.
-    #[error("architecture `{}` is not supported; supported are: {supported}", shown(found))]
+    #[error(
+        "architecture `{}` is not supported; supported are: {supported}",
+        shown(found)
+    )]
     UnknownArchitecture {
         /// What the file says.
         found: String,
@@ -57,6 +60,9 @@ pub enum LoadError {
         /// What the machine or the cgroup has left.
         available_bytes: u64,
     },
+    /// The file is an adapter that cannot be applied to the model.
+    #[error("the adapter cannot be applied: {0}")]
+    Adapter(String),
     /// The requested CPU tier cannot run here.
     #[error("{0}")]
     Cpu(String),
@@ -87,7 +93,9 @@ mod tests {
                 value: text.clone(),
                 problem: "must be 1".into(),
             }),
-            Box::new(crate::tokenizer::TokenizerError::UnknownModel { found: text.clone() }),
+            Box::new(crate::tokenizer::TokenizerError::UnknownModel {
+                found: text.clone(),
+            }),
             Box::new(crate::tokenizer::TokenizerError::UnknownPreTokenizer {
                 found: text,
                 known: "default".into(),

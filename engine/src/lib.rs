@@ -19,7 +19,7 @@ pub mod tokenizer;
 pub use error::LoadError;
 pub use kv_cache::KvCache;
 pub use mapped_file::MappedFile;
-pub use model::{Model, ModelFiles};
+pub use model::{Adapter, Adapters, Model, ModelFiles};
 pub use runtime::{
     EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings, Engine, Finish, GenerateRequest,
     LoadOptions, MemoryUse, QueueFull, Stats, StepResult, StopReason,

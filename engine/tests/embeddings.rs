@@ -10,8 +10,8 @@
 
 use serde_json::Value;
 use slm_engine::{
-    EmbedError, EmbedRequest, Embeddings, Engine, GenerateRequest, LoadError, LoadOptions, Model,
-    SamplingParams, StepResult,
+    Adapters, EmbedError, EmbedRequest, Embeddings, Engine, GenerateRequest, LoadError,
+    LoadOptions, Model, SamplingParams, StepResult,
 };
 use slm_gguf::{Gguf, TensorType, Writer};
 use std::path::{Path, PathBuf};
@@ -79,6 +79,7 @@ fn request(texts: Vec<Vec<u32>>) -> EmbedRequest {
         texts,
         dimensions: None,
         normalize: true,
+        adapters: Adapters::default(),
     }
 }
 
@@ -267,6 +268,7 @@ fn vectors_are_cut_before_they_are_made_unit_and_may_stay_as_they_are() {
             texts: vec![text.clone()],
             dimensions,
             normalize,
+            adapters: Adapters::default(),
         };
         embed(&engine, request).unwrap().vectors.remove(0)
     };
@@ -317,6 +319,7 @@ fn an_encoder_writes_no_text() {
             max_tokens: Some(1),
             shown: vec![],
             context_length: 100,
+            adapters: Adapters::default(),
         })
         .unwrap();
     match results.blocking_recv() {
@@ -351,6 +354,7 @@ fn a_decoder_writes_and_makes_vectors_at_once() {
             max_tokens: Some(50),
             shown: vec![],
             context_length: 100,
+            adapters: Adapters::default(),
         })
         .unwrap();
     assert_eq!(vectors(&engine, vec![text; 3])[2], alone[0]);

@@ -14,8 +14,8 @@ use common::{
     Difference, Rewrite, all_logits, argmax, difference, golden, ids, reference, rewritten,
 };
 use slm_engine::{
-    Engine, GenerateRequest, KvCache, KvType, LoadError, LoadOptions, Model, SamplingParams,
-    StepResult, StopReason,
+    Adapters, Engine, GenerateRequest, KvCache, KvType, LoadError, LoadOptions, Model,
+    SamplingParams, StepResult, StopReason,
     model::{LogitsFor, Scratch},
 };
 use slm_gguf::{Gguf, Writer};
@@ -557,6 +557,7 @@ fn greedy(prompt: Vec<u32>, max_tokens: usize) -> GenerateRequest {
         shown: Vec::new(),
         max_tokens: Some(max_tokens),
         context_length: usize::MAX,
+        adapters: Adapters::default(),
     }
 }
 
@@ -650,6 +651,7 @@ fn a_dropped_receiver_frees_the_engine_and_a_slow_one_loses_nothing() {
         shown: Vec::new(),
         max_tokens: None,
         context_length: usize::MAX,
+        adapters: Adapters::default(),
     };
     drop(engine.generate(endless(1)).unwrap());
     let (tokens, _) = collect(engine.generate(greedy(vec![5; 10], 2)).unwrap());

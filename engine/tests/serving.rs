@@ -7,13 +7,21 @@ mod common;
 
 use common::{argmax, golden, ids, reference};
 use slm_engine::{
-    Engine, Finish, GenerateRequest, LoadOptions, Model, SamplingParams, StepResult,
+    Adapters, Engine, Finish, GenerateRequest, LoadOptions, Model, SamplingParams, StepResult,
     model::{LogitsFor, Scratch},
 };
 use tokio::sync::mpsc::Receiver;
 
-/// Attention, sliding windows, a mixture of experts, a convolution and a delta net, shared layers.
-const MODELS: [&str; 6] = ["llama", "gemma3", "qwen3moe", "lfm2", "qwen35", "gemma4"];
+/// Attention, sliding windows, a mixture of experts, a convolution and a delta net, shared layers; with an adapter that
+/// some of the clients use.
+const MODELS: [(&str, &str); 6] = [
+    ("mistral", "lora-mistral-r8.gguf"),
+    ("gemma3", "lora-gemma3-r4.gguf"),
+    ("qwen3moe", "lora-qwen3moe-r4.gguf"),
+    ("lfm2", "lora-lfm2-r4.gguf"),
+    ("qwen35", "lora-qwen35-r4.gguf"),
+    ("gemma4", "lora-gemma4-r4.gguf"),
+];
 
 fn request(prompt: Vec<u32>, seed: u64, max_tokens: usize) -> GenerateRequest {
     GenerateRequest {
@@ -26,6 +34,7 @@ fn request(prompt: Vec<u32>, seed: u64, max_tokens: usize) -> GenerateRequest {
         },
         stop: vec![],
         shown: Vec::new(),
+        adapters: Adapters::default(),
         max_tokens: Some(max_tokens),
         context_length: usize::MAX,
     }
@@ -42,8 +51,9 @@ fn collect(mut results: Receiver<StepResult>) -> (Vec<u32>, Finish) {
     }
 }
 
-/// Requests of 32 clients: prompts of many lengths, some the same, some with a common beginning.
-fn requests(model: &str) -> Vec<GenerateRequest> {
+/// Requests of 32 clients: prompts of many lengths, some the same, some with a common beginning, some with an adapter.
+fn requests(engine: &Engine, (model, adapter): (&str, &str)) -> Vec<GenerateRequest> {
+    let adapter = engine.load_adapter(&golden(adapter)).unwrap();
     let golden = ids(&reference(model)["prompt_tokens"]);
     (0..32u32)
         .map(|client| {
@@ -52,7 +62,14 @@ fn requests(model: &str) -> Vec<GenerateRequest> {
             if client % 3 > 0 {
                 prompt.extend((0..client * 7 % 90).map(|i| 20 + (i * 31 + client) % 200));
             }
-            request(prompt, u64::from(client), 6 + client as usize % 20)
+            GenerateRequest {
+                adapters: match client % 4 {
+                    1 => Adapters::new([(adapter.clone(), 0.5)]),
+                    2 => Adapters::new([(adapter.clone(), 1.0)]),
+                    _ => Adapters::default(),
+                },
+                ..request(prompt, u64::from(client), 6 + client as usize % 20)
+            }
         })
         .collect()
 }
@@ -60,7 +77,7 @@ fn requests(model: &str) -> Vec<GenerateRequest> {
 #[test]
 fn a_sequence_gets_the_same_alone_and_among_others() {
     for model in MODELS {
-        let path = golden(&format!("{model}.gguf"));
+        let path = golden(&format!("{}.gguf", model.0));
         let load = |n_parallel, n_threads| {
             let options = LoadOptions {
                 n_parallel,
@@ -70,13 +87,13 @@ fn a_sequence_gets_the_same_alone_and_among_others() {
             Engine::load(&path, &options).unwrap()
         };
         let alone = load(1, 1);
-        let expected: Vec<Vec<u32>> = requests(model)
+        let expected: Vec<Vec<u32>> = requests(&alone, model)
             .into_iter()
             .map(|request| collect(alone.generate(request).unwrap()).0)
             .collect();
         for (n_parallel, n_threads) in [(32, 1), (32, 3), (5, 2)] {
             let engine = load(n_parallel, n_threads);
-            let running: Vec<_> = requests(model)
+            let running: Vec<_> = requests(&engine, model)
                 .into_iter()
                 .map(|request| engine.generate(request).unwrap())
                 .collect();
@@ -84,7 +101,7 @@ fn a_sequence_gets_the_same_alone_and_among_others() {
                 let (tokens, _) = collect(results);
                 assert_eq!(
                     &tokens, expected,
-                    "{model}, client {client} of {n_parallel} on {n_threads} threads"
+                    "{model:?}, client {client} of {n_parallel} on {n_threads} threads"
                 );
             }
         }

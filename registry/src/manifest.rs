@@ -285,7 +285,10 @@ mod tests {
             ),
         ] {
             let line = Manifest::parse(json.as_bytes()).unwrap_err().to_string();
-            assert!(line.len() < 600 && !line.contains(char::is_control), "{line:?}");
+            assert!(
+                line.len() < 600 && !line.contains(char::is_control),
+                "{line:?}"
+            );
         }
     }
 

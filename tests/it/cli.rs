@@ -346,3 +346,38 @@ fn ctrl_c_in_a_chat() {
     ]);
     at_a_terminal(&home, &["run", BRIEF], &steps).ok();
 }
+
+/// From a Modelfile to another answer, on the base's weights; and back to a Modelfile that makes the same model.
+#[test]
+fn a_model_with_an_adapter() {
+    let mut home = Home::new();
+    let daemon = Daemon::start(&mut home);
+    home.create("tiny", &golden_model("llama"));
+    let adapter = golden_model("lora-llama-r8").display().to_string();
+    let make = |name: &str, text: String| {
+        let modelfile = home.write("tuned.Modelfile", text).display().to_string();
+        home.slm(&["create", name, "-f", &modelfile]).ok();
+    };
+    make(
+        "tuned",
+        format!("FROM tiny\nADAPTER {adapter}\nPARAMETER temperature 0\nPARAMETER num_predict 8\n"),
+    );
+    let shown = home.slm(&["show", "tuned"]).ok().stdout;
+    assert!(shown.contains("  Adapters\n    sha256:"), "{shown}");
+    let modelfile = home.slm(&["show", "--modelfile", "tuned"]).ok().stdout;
+    make("again", modelfile);
+    let tags = daemon.http().get("/api/tags").expect(200).json();
+    let digest = |name: &str| {
+        let models = tags["models"].as_array().expect("models");
+        let model = models.iter().find(|model| model["name"] == name);
+        model.expect("it was created")["digest"].clone()
+    };
+    assert_eq!(digest("tuned:latest"), digest("again:latest"));
+
+    let tuned = home.slm(&["run", "tuned", "The old man"]).ok().stdout;
+    let plain = home.slm(&["run", "tiny", "The old man"]).ok().stdout;
+    assert_ne!(tuned, plain);
+    let running = daemon.http().get("/api/ps").expect(200).json();
+    let running = running["models"].as_array().expect("models").len();
+    assert_eq!(running, 1, "both run on the same weights");
+}

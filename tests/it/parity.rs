@@ -4,7 +4,7 @@
 //! `tests/data/golden/README.md`). The reference is right until proven otherwise; no expectation here comes from slm.
 
 use serde_json::Value;
-use slm_tests::{Daemon, Home, golden_json, golden_model, starter_model};
+use slm_tests::{Daemon, Home, data, golden_json, golden_model, starter_model};
 use std::path::Path;
 
 /// How the engine keeps keys and values, and the largest difference of a logit that this allows.
@@ -164,6 +164,44 @@ fn logits_of_qwen35() {
 #[test]
 fn logits_of_gemma4() {
     logits_agree("gemma4");
+}
+
+/// Adapters, one and two at once, against llama.cpp.
+#[test]
+fn logits_with_adapters() {
+    let home = Home::new();
+    for case in golden_json("lora").as_array().expect("cases") {
+        let base = case["base"].as_str().expect("a name");
+        if case["llama_cpp_rms"].is_number() {
+            continue;
+        }
+        let tolerance = if base.starts_with("gemma") {
+            2e-2
+        } else {
+            1e-3
+        };
+        let prompt = joined(&ids(&golden_json(base)["prompt_tokens"]));
+        let mut arguments = vec!["logits", "--tokens", &prompt, "--all", "--greedy", "16"];
+        let adapters = case["adapters"].as_array().expect("adapters").iter();
+        let adapters: Vec<String> = adapters
+            .map(|adapter| {
+                let file = data("golden").join(adapter["file"].as_str().expect("a file"));
+                format!("{}:{}", file.display(), adapter["scale"])
+            })
+            .collect();
+        for adapter in &adapters {
+            arguments.extend(["--lora", adapter]);
+        }
+        let got = debug(&home, &arguments, &golden_model(base));
+        for (position, want) in case["logits"].as_object().expect("logits") {
+            let (want, got) = (numbers(want), numbers(&got["logits"][position]));
+            assert_eq!(got.len(), want.len(), "{base}: vocabulary at {position}");
+            let differences = want.iter().zip(&got).map(|(w, g)| (w - g).abs());
+            let worst = differences.fold(0.0, f64::max);
+            assert!(worst < tolerance, "{adapters:?}: {worst} off at {position}");
+        }
+        assert_eq!(got["greedy"], case["greedy"], "{adapters:?}");
+    }
 }
 
 /// `--all` and the last position by default.

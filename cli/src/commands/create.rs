@@ -166,6 +166,15 @@ impl Plan {
         }
         if let Some(adapter) = &modelfile.adapter {
             let path = source.resolve(adapter);
+            if path.is_dir() || has_extension(&path, "safetensors") {
+                let line = source.line_of("adapter", adapter);
+                let text = format!(
+                    "(line {line}): ADAPTER names `{}`, which is no GGUF file",
+                    path.display()
+                );
+                let hint = "convert the adapter to GGUF first, as convert_lora_to_gguf.py of llama.cpp does, and name that file";
+                return Err(Advice::new(text, hint).into());
+            }
             if !path.is_file() {
                 let line = source.line_of("adapter", adapter);
                 return Err(missing_file("ADAPTER", &path, line).into());
@@ -196,6 +205,11 @@ fn looks_like_path(text: &str) -> bool {
         || ends.into_iter().any(|end| lower.ends_with(end))
 }
 
+fn has_extension(path: &Path, wanted: &str) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    extension.eq_ignore_ascii_case(wanted)
+}
+
 /// The GGUF files of a folder, by name.
 fn ggufs_in(folder: &Path, line: usize) -> anyhow::Result<Vec<PathBuf>> {
     let fail = || {
@@ -207,8 +221,7 @@ fn ggufs_in(folder: &Path, line: usize) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(fail)? {
         let path = entry.with_context(fail)?.path();
-        let extension = path.extension().unwrap_or_default();
-        if extension.eq_ignore_ascii_case("gguf") && path.is_file() {
+        if has_extension(&path, "gguf") && path.is_file() {
             files.push(path);
         }
     }
@@ -402,6 +415,14 @@ mod tests {
         check_error(
             "# weights\nfrom ./missing.gguf",
             "(line 2): FROM names `DIR/./missing.gguf`, which is no file",
+        );
+        check_error(
+            "FROM m\nADAPTER ./empty",
+            "(line 2): ADAPTER names `DIR/./empty`, which is no GGUF file",
+        );
+        check_error(
+            "FROM m\nADAPTER a.SafeTensors",
+            "(line 2): ADAPTER names `DIR/a.SafeTensors`, which is no GGUF file",
         );
         check_error(
             "FROM m\n\nADAPTER lora.gguf",

@@ -90,6 +90,9 @@ pub(crate) fn with_newline(text: &str) -> String {
 pub(crate) fn overview(info: &ShowResponse, verbose: bool) -> String {
     let mut text = String::new();
     section(&mut text, "Model", &model_rows(info));
+    let adapters = info.adapters.iter();
+    let adapters = adapters.map(|adapter| vec![adapter.digest.clone(), size::bytes(adapter.size)]);
+    section(&mut text, "Adapters", &adapters.collect::<Vec<_>>());
     let capabilities: Vec<_> = info
         .capabilities
         .iter()
@@ -207,7 +210,7 @@ fn first_lines(text: &str) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use slm_api::ollama::{Details, ShowTensor};
+    use slm_api::ollama::{Details, ShowAdapter, ShowTensor};
 
     use super::*;
 
@@ -236,6 +239,10 @@ mod tests {
                 kind: "Q4_1".into(),
                 shape: vec![576, 49152],
             }],
+            adapters: vec![ShowAdapter {
+                digest: "sha256:9f8a".into(),
+                size: 12_000_000,
+            }],
             capabilities: vec!["completion".into()],
             ..ShowResponse::default()
         }
@@ -249,6 +256,9 @@ mod tests {
     context length      8192
     embedding length    576
     quantization        Q4_1
+
+  Adapters
+    sha256:9f8a    12 MB
 
   Capabilities
     completion

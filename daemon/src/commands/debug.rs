@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use slm_engine::{
-    KvType, LoadOptions, MappedFile, Model, Special, TokenId, Tokenizer,
+    Adapters, KvType, LoadOptions, MappedFile, Model, Special, TokenId, Tokenizer,
     model::{LogitsFor, Scratch},
 };
 use slm_gguf::{Gguf, TensorInfo};
@@ -54,6 +54,9 @@ pub struct LogitsArgs {
     /// Element type of the KV cache
     #[arg(long, default_value = "f32", value_parser = ["f32", "f16"])]
     kv: String,
+    /// LoRA adapter to apply, and the factor to apply it with; may be given several times
+    #[arg(long, value_name = "FILE[:SCALE]")]
+    lora: Vec<String>,
     /// Context to load the model for, in tokens [default: the model's own]
     #[arg(long, value_name = "N")]
     context: Option<usize>,
@@ -148,7 +151,8 @@ fn logits(args: &LogitsArgs) -> anyhow::Result<()> {
         );
     }
 
-    let mut pass = Pass::new(&model, &args.tokens);
+    let adapters = adapters(&model, &args.lora)?;
+    let mut pass = Pass::new(&model, &adapters, &args.tokens);
     let mut argmax = Vec::with_capacity(n_tokens);
     let mut rows = Map::new();
     for chunk in args.tokens.chunks(CHUNK) {
@@ -176,6 +180,26 @@ fn logits(args: &LogitsArgs) -> anyhow::Result<()> {
     print(&report, args.json)
 }
 
+/// The adapters of `FILE` or `FILE:SCALE` arguments, loaded for `model`.
+fn adapters(model: &Model, arguments: &[String]) -> anyhow::Result<Adapters> {
+    let load = |argument: &String| {
+        let scaled = argument.rsplit_once(':');
+        let scaled = scaled.and_then(|(file, scale)| Some((file, scale.parse::<f32>().ok()?)));
+        let (file, scale) = scaled.unwrap_or((argument, 1.0));
+        ensure!(
+            scale.is_finite(),
+            "the factor of `{file}` must be a finite number"
+        );
+        let adapter = model.load_adapter(Path::new(file));
+        Ok((
+            adapter.with_context(|| format!("cannot apply `{file}`"))?,
+            scale,
+        ))
+    };
+    let loaded: Vec<_> = arguments.iter().map(load).collect::<anyhow::Result<_>>()?;
+    Ok(Adapters::new(loaded))
+}
+
 /// A model with the state of one sequence.
 struct Pass<'a> {
     model: &'a Model,
@@ -185,8 +209,9 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(model: &'a Model, prompt: &[TokenId]) -> Self {
+    fn new(model: &'a Model, adapters: &Adapters, prompt: &[TokenId]) -> Self {
         let mut cache = model.decoder().new_cache();
+        cache.adapt(adapters);
         model.decoder().resume(&mut cache, prompt);
         Self {
             model,

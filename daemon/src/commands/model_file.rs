@@ -26,6 +26,9 @@ pub(super) fn find(model: &str) -> anyhow::Result<PathBuf> {
     }
     let store = Store::open_without_index(&root).map_err(super::with_hint)?;
     match Catalog::new(store).find(&name) {
+        Ok(record) if !record.adapters.is_empty() => bail!(
+            "`{model}` runs with an adapter, which this command would leave out; name the file of the weights to measure these alone"
+        ),
         Ok(record) => Ok(record.weights_path.clone()),
         Err(error) if error.status() == http::StatusCode::NOT_FOUND => Err(missing()),
         Err(error) => Err(anyhow!("{}", error.message())),

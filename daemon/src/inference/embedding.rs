@@ -88,6 +88,7 @@ pub(crate) async fn embed(app: &Arc<App>, job: &Job, texts: Texts) -> Result<Vec
         texts,
         dimensions,
         normalize,
+        adapters: lease.adapters().clone(),
     })?;
     let abort = app.shutdown.abort.clone();
     let reply = tokio::select! {

@@ -5,11 +5,13 @@
 //! an automatic window makes the window larger, up to what the model was trained for, and else is an error with both
 //! numbers.
 
+mod adapters;
 mod embedding;
 mod generation;
 mod options;
 mod prompt;
 
+pub(crate) use adapters::choose as choose_adapters;
 pub(crate) use embedding::{Texts, Vectors, embed};
 pub(crate) use generation::{Event, Generation};
 pub(crate) use options::RunOptions;
@@ -18,7 +20,7 @@ pub(crate) use prompt::{ChatPrompt, PromptSource, conversation, from_wire};
 use crate::{
     catalog::Record,
     error::ApiError,
-    models::{Demand, KeepFor, Lease, Window},
+    models::{Demand, KeepFor, Lease, WantedAdapter, Window},
     state::App,
 };
 use prompt::Prompt;
@@ -33,6 +35,7 @@ const ANSWER_ROOM: usize = 1024;
 pub(crate) struct Job {
     pub(crate) record: Arc<Record>,
     pub(crate) options: RunOptions,
+    pub(crate) adapters: Vec<WantedAdapter>,
     pub(crate) keep: Option<KeepFor>,
     /// When the client's request came in.
     pub(crate) began: Instant,
@@ -44,6 +47,7 @@ impl Job {
             record: Arc::clone(&self.record),
             window,
             n_threads: self.options.n_threads,
+            adapters: self.adapters.clone(),
             keep: self.keep,
         }
     }
@@ -111,6 +115,7 @@ pub(crate) async fn start(
         shown: prompt.shown.clone(),
         max_tokens: job.options.max_tokens,
         context_length,
+        adapters: lease.adapters().clone(),
     };
     Generation::start(
         lease,

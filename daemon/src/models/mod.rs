@@ -3,18 +3,20 @@
 //! One engine per weights blob, whatever name it is asked for by. Loading is single-flight: one model after another, on
 //! a blocking thread, and a load goes on when the client that asked for it leaves. A [`Lease`] keeps a model loaded;
 //! when the last one ends the model's keep-alive begins. Where memory or places run out, the model that was idle for
-//! longest goes first, and one in use is waited for.
+//! longest goes first, and one in use is waited for. Adapters are loaded beside their model, and go with it.
 //!
 //! Not here: prompts and generations (see `inference`), and what a model is (see `catalog`).
 
+mod adapters;
 mod keep_alive;
 mod window;
 
+pub(crate) use adapters::Wanted as WantedAdapter;
 pub(crate) use keep_alive::KeepFor;
 pub(crate) use window::Window;
 
 use crate::{catalog::Record, config::Config, error::ApiError};
-use slm_engine::{Engine, LoadError, LoadOptions};
+use slm_engine::{Adapters, Engine, LoadError, LoadOptions};
 use slm_registry::Digest;
 use std::{
     collections::HashMap,
@@ -47,6 +49,8 @@ pub(crate) struct Demand {
     pub(crate) window: Window,
     /// Compute threads, where the request says how many.
     pub(crate) n_threads: Option<usize>,
+    /// What the model's weights are changed by.
+    pub(crate) adapters: Vec<WantedAdapter>,
     /// Idle time afterwards; `None` is the default.
     pub(crate) keep: Option<KeepFor>,
 }
@@ -57,6 +61,7 @@ pub(crate) struct Lease {
     key: Digest,
     slot_id: u64,
     engine: Engine,
+    adapters: Adapters,
     /// Time that this request waited for loading; zero when it was there.
     pub(crate) load_time: Duration,
 }
@@ -65,6 +70,10 @@ impl Lease {
     /// The engine.
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+    /// The adapters that the request wants, loaded.
+    pub(crate) fn adapters(&self) -> &Adapters {
+        &self.adapters
     }
 }
 
@@ -103,6 +112,7 @@ struct Slot {
     /// Tells apart two loads of one model.
     id: u64,
     engine: Engine,
+    adapters: adapters::Kept,
     record: Arc<Record>,
     n_threads: Option<usize>,
     n_leases: usize,
@@ -156,6 +166,8 @@ struct Shared {
     changed: watch::Sender<u64>,
     /// Held while a model is being loaded.
     loader: Arc<tokio::sync::Mutex<()>>,
+    /// Held while an adapter is being loaded.
+    adapter_loader: Arc<tokio::sync::Mutex<()>>,
     /// Requests that may wait for a model.
     waiting: Semaphore,
     max_loaded: usize,
@@ -172,6 +184,7 @@ impl Models {
             n_loads: AtomicU64::new(0),
             changed: watch::Sender::new(0),
             loader: Arc::default(),
+            adapter_loader: Arc::default(),
             waiting: Semaphore::new(config.max_queue.min(Semaphore::MAX_PERMITS)),
             max_loaded: config.max_loaded_models,
             default_keep: config.keep_alive,
@@ -195,11 +208,19 @@ impl Models {
         ));
     }
 
-    /// The model, loaded. Waits its turn where loading is needed; dropping the future gives the place up.
+    /// The model, loaded, and its adapters. Waits its turn where loading is needed; dropping the future gives the place
+    /// up.
     ///
     /// # Errors
-    /// Too many wait, the model does not fit, or it cannot be loaded.
+    /// Too many wait, or the model or an adapter does not fit or cannot be loaded.
     pub(crate) async fn acquire(&self, demand: Demand) -> Result<Lease, ApiError> {
+        let wanted = demand.adapters.clone();
+        let mut lease = self.acquire_model(demand).await?;
+        self.equip(&mut lease, &wanted).await?;
+        Ok(lease)
+    }
+
+    async fn acquire_model(&self, demand: Demand) -> Result<Lease, ApiError> {
         if let Some(lease) = self.shared.lease(&demand) {
             return Ok(lease);
         }
@@ -288,6 +309,7 @@ impl Shared {
             key: demand.record.weights.digest,
             slot_id: slot.id,
             engine: slot.engine.clone(),
+            adapters: Adapters::default(),
             load_time: Duration::ZERO,
         }
     }
@@ -338,6 +360,7 @@ impl Shared {
         let mut slot = Slot {
             id: self.n_loads.fetch_add(1, Ordering::Relaxed),
             engine,
+            adapters: adapters::Kept::default(),
             record: Arc::clone(&demand.record),
             n_threads: demand.n_threads,
             n_leases: 0,
@@ -403,12 +426,15 @@ impl Shared {
     /// Evicts until the model fits, and chooses its window.
     async fn make_room(&self, demand: &Demand) -> Result<usize, ApiError> {
         let gguf = &demand.record.gguf;
+        let adapters = demand.adapters.iter().map(|adapter| adapter.size_bytes);
+        let adapters_bytes = adapters.fold(0, u64::saturating_add);
+        let needed = |window| gguf.needed_bytes(window).saturating_add(adapters_bytes);
         let mut changes = self.changed.subscribe();
         loop {
             let Some(available) = slm_engine::memory::available_bytes() else {
                 return Ok(demand.window.preferred(gguf.context_length));
             };
-            let fits = |window: usize| gguf.needed_bytes(window) <= available;
+            let fits = |window: usize| needed(window) <= available;
             if let Some(window) = demand.window.largest_that(gguf.context_length, fits) {
                 return Ok(window);
             }
@@ -417,7 +443,7 @@ impl Shared {
             }
             if self.slots().is_empty() {
                 let least = demand.window.least(gguf.context_length);
-                return Err(ApiError::too_large(gguf.needed_bytes(least), available));
+                return Err(ApiError::too_large(needed(least), available));
             }
             if changes.changed().await.is_err() {
                 return Err(ApiError::canceled());

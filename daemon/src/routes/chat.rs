@@ -42,7 +42,9 @@ pub(super) async fn answer(
     let stream = request.stream.unwrap_or(true);
     let no_options = Map::new();
     let options = request.options.as_ref().unwrap_or(&no_options);
+    let adapters = inference::choose_adapters(&app, &record, request.adapters.clone()).await?;
     let job = Job {
+        adapters,
         options: RunOptions::merge([&record.params, options])?,
         record: Arc::clone(&record),
         keep,

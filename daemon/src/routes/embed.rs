@@ -11,7 +11,7 @@ use crate::{
 use axum::{Json, extract::State};
 use serde_json::{Map, Value};
 use slm_api::ollama::{
-    EmbedRequest, EmbedResponse, EmbeddingsRequest, EmbeddingsResponse, KeepAlive,
+    AdapterChoice, EmbedRequest, EmbedResponse, EmbeddingsRequest, EmbeddingsResponse, KeepAlive,
 };
 use std::{sync::Arc, time::Instant};
 
@@ -36,8 +36,12 @@ pub(super) async fn answer(
     if request.model.is_empty() {
         return Err(ApiError::no_model(""));
     }
-    let (options, keep) = (request.options, request.keep_alive);
-    let done = vectors(&app, began, &request.model, options, keep, texts).await?;
+    let run = Run {
+        options: request.options,
+        adapters: request.adapters,
+        keep_alive: request.keep_alive,
+    };
+    let done = vectors(&app, began, &request.model, run, texts).await?;
     let (vectors, metrics) =
         done.map_or_else(Default::default, |done| (done.vectors, done.metrics));
     Ok(Json(EmbedResponse {
@@ -64,8 +68,12 @@ pub(super) async fn answer_old(
         dimensions: None,
         normalize: false,
     };
-    let (options, keep) = (request.options, request.keep_alive);
-    let done = vectors(&app, began, &request.model, options, keep, texts).await?;
+    let run = Run {
+        options: request.options,
+        adapters: request.adapters,
+        keep_alive: request.keep_alive,
+    };
+    let done = vectors(&app, began, &request.model, run, texts).await?;
     let vector = done.and_then(|done| done.vectors.into_iter().next());
     Ok(Json(EmbeddingsResponse {
         embedding: vector.unwrap_or_default(),
@@ -97,15 +105,26 @@ fn texts(input: Option<Value>) -> Result<Vec<String>, ApiError> {
     Ok(texts)
 }
 
+/// How a request wants its model to be run.
+struct Run {
+    options: Option<Map<String, Value>>,
+    adapters: Option<Vec<AdapterChoice>>,
+    keep_alive: Option<KeepAlive>,
+}
+
 /// The vectors; `None` where there are no texts, and the model is only loaded, or unloaded.
 async fn vectors(
     app: &Arc<App>,
     began: Instant,
     model: &str,
-    options: Option<Map<String, Value>>,
-    keep_alive: Option<KeepAlive>,
+    run: Run,
     texts: Texts,
 ) -> Result<Option<Vectors>, ApiError> {
+    let Run {
+        options,
+        adapters,
+        keep_alive,
+    } = run;
     let name = model_name(model)?;
     let record = app.blocking(move |app| app.catalog.find(&name)).await;
     let record = record.map_err(|error| as_asked(error, model))?;
@@ -115,7 +134,9 @@ async fn vectors(
         return Ok(None);
     }
     let options = options.unwrap_or_default();
+    let adapters = inference::choose_adapters(app, &record, adapters).await?;
     let job = Job {
+        adapters,
         options: RunOptions::merge([&record.params, &options])?,
         record,
         keep,

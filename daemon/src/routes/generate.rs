@@ -47,7 +47,9 @@ pub(super) async fn answer(
     let source = source(&app, request.clone(), &record, raw).await?;
     let no_options = Map::new();
     let options = request.options.as_ref().unwrap_or(&no_options);
+    let adapters = inference::choose_adapters(&app, &record, request.adapters.clone()).await?;
     let job = Job {
+        adapters,
         options: RunOptions::merge([&record.params, options])?,
         record,
         keep,

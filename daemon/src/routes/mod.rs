@@ -98,7 +98,7 @@ fn named(model: String, name: Option<String>) -> String {
 }
 
 /// A missing model is called what the request called it.
-fn as_asked(error: ApiError, raw: &str) -> ApiError {
+pub(crate) fn as_asked(error: ApiError, raw: &str) -> ApiError {
     if error.status() == StatusCode::NOT_FOUND {
         return ApiError::no_model(raw);
     }

@@ -4,7 +4,7 @@ use super::{as_asked, model_name, named, timestamp};
 use crate::{body::LenientJson, catalog::Record, details, error::ApiError, state::App};
 use axum::{Json, extract::State};
 use serde_json::{Map, Value};
-use slm_api::ollama::{ShowRequest, ShowResponse};
+use slm_api::ollama::{ShowAdapter, ShowRequest, ShowResponse};
 use slm_registry::{MediaType, Modelfile};
 use std::{collections::HashSet, fmt::Write as _, sync::Arc};
 
@@ -38,6 +38,7 @@ pub(super) async fn answer(
             messages: record.messages.clone(),
             model_info,
             tensors,
+            adapters: adapters(&record),
             capabilities: record.capability_names(),
             modified_at: timestamp(entry.modified),
         }))
@@ -65,6 +66,14 @@ fn licenses(app: &App, record: &Record) -> Result<Vec<String>, ApiError> {
         licenses.push(String::from_utf8_lossy(&bytes).into_owned());
     }
     Ok(licenses)
+}
+
+fn adapters(record: &Record) -> Vec<ShowAdapter> {
+    let layers = record.adapters.iter().map(|layer| ShowAdapter {
+        digest: layer.digest.to_string(),
+        size: layer.size,
+    });
+    layers.collect()
 }
 
 /// A Modelfile that makes the same model.

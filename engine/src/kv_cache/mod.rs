@@ -10,7 +10,7 @@ pub(crate) use recurrent::RecurrentState;
 
 use crate::{
     TokenId,
-    model::{AttentionShape, DecoderSpec, DeltaNetSpec, Mixer},
+    model::{Adapters, AttentionShape, DecoderSpec, DeltaNetSpec, Mixer},
 };
 use recurrent::Checkpoint;
 use slm_kernels::{KvLayer, KvPool, KvType, PAGE_POSITIONS};
@@ -39,6 +39,8 @@ enum LayerState {
 #[derive(Clone)]
 pub struct KvCache {
     tokens: Vec<TokenId>,
+    /// What the model's weights were changed by when this was computed.
+    adapters: Adapters,
     /// How many positions the sequence is going to have at least.
     expected_len: usize,
     /// Whether keys were rotated as those of long sequences are.
@@ -76,6 +78,7 @@ impl KvCache {
         };
         Self {
             tokens: Vec::new(),
+            adapters: Adapters::default(),
             expected_len: 0,
             is_long: false,
             layers: (0..spec.n_layers).map(layer).collect(),
@@ -91,6 +94,19 @@ impl KvCache {
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
+    }
+
+    /// The adapters that the sequence is computed with.
+    pub fn adapters(&self) -> &Adapters {
+        &self.adapters
+    }
+
+    /// Says which adapters the sequence is computed with from here on. Nothing is left of what was computed with others.
+    pub fn adapt(&mut self, adapters: &Adapters) {
+        if self.adapters != *adapters {
+            self.rewind(0);
+            self.adapters = adapters.clone();
+        }
     }
 
     /// How many of the first `tokens` are already in here.

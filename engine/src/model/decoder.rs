@@ -5,16 +5,16 @@
 //! more places, another gate, layers that see only the last positions. Tensors are row-major `[n_tokens, width]`.
 
 use super::{
-    AttentionShape, DecoderSpec, Gate, Mixer,
+    Adapters, AttentionShape, DecoderSpec, Gate, Mixer,
+    lora::Targets,
     mixture::MixtureScratch,
+    projection::{Projection, add_bias},
     rope::{Angles, Factors, Rope},
     weights::{AttentionWeights, Dense, Ffn, LayerWeights, Linear, MixerWeights, Weights},
 };
 use crate::{KvCache, TokenId};
-use slm_kernels::{
-    Activations, AttentionArgs, AttentionRun, AttentionScratch, Compute, KvPool, KvType, Matrix,
-};
-use std::ops::Range;
+use slm_kernels::{AttentionArgs, AttentionRun, AttentionScratch, Compute, KvPool, KvType};
+use std::{ops::Range, sync::Arc};
 
 /// Which positions to turn into logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,8 @@ const REPEATED_AT_ONCE: usize = 64;
 pub struct Decoder {
     spec: DecoderSpec,
     weights: Weights,
+    /// What adapters can change.
+    targets: Arc<Targets>,
     rope: Rope,
     /// Of the layers that see only the last positions.
     sliding_rope: Option<Rope>,
@@ -89,7 +91,7 @@ pub struct Scratch {
     sliding_angles: Angles,
     /// What the experts give.
     mixed: Vec<f32>,
-    pub(super) activations: Activations,
+    pub(super) projection: Projection,
     mixture: MixtureScratch,
     attention_scratch: AttentionScratch,
 }
@@ -98,6 +100,7 @@ impl Decoder {
     pub(super) fn new(
         spec: DecoderSpec,
         weights: Weights,
+        targets: Targets,
         compute: Compute,
         kv_type: KvType,
     ) -> Self {
@@ -110,6 +113,7 @@ impl Decoder {
         Self {
             spec,
             weights,
+            targets: Arc::new(targets),
             rope,
             sliding_rope,
             compute,
@@ -143,6 +147,15 @@ impl Decoder {
         &self.kv_pool
     }
 
+    pub(super) fn targets(&self) -> &Arc<Targets> {
+        &self.targets
+    }
+
+    /// Whether all of `adapters` were loaded for this model.
+    pub fn takes(&self, adapters: &Adapters) -> bool {
+        adapters.are_for(&self.targets)
+    }
+
     /// Takes `cache` back to what a sequence that starts with `prompt` can use of it, at most all but the last token of
     /// the prompt, whose logits are needed, and tells it how long the sequence is going to be at least. Returns how many
     /// positions are left.
@@ -167,10 +180,11 @@ impl Decoder {
     /// before it anew. [`resume`](Self::resume) tells the cache of long prompts ahead, so that it does not come to that.
     ///
     /// # Panics
-    /// When a part has no tokens, or one has an id outside the vocabulary.
+    /// When a part has no tokens, one has an id outside the vocabulary, or a cache has adapters of another model.
     pub fn step(&self, parts: &mut [Part<'_>], scratch: &mut Scratch, logits: &mut Vec<f32>) {
         for Part { cache, tokens, .. } in &mut *parts {
             assert!(!tokens.is_empty(), "a part needs at least one token");
+            assert!(self.takes(cache.adapters()), "adapters of another model");
             let is_long = self.is_long(cache.expected_len().max(cache.len() + tokens.len()));
             if is_long != cache.is_long() {
                 let before = cache.restart(is_long);
@@ -224,8 +238,12 @@ impl Decoder {
                 rope.extend(&mut scratch.sliding_angles, first, n, is_long);
             }
         }
+        let rows = parts
+            .iter()
+            .map(|part| (part.tokens.len(), part.cache.adapters()));
+        scratch.projection.rows_have(rows);
         let n_tokens = scratch.tokens.len();
-        self.embed(&scratch.tokens, &mut scratch.x);
+        self.embed(scratch);
         if let Some(table) = &self.weights.per_layer {
             table.fill(self, scratch);
         }
@@ -254,14 +272,16 @@ impl Decoder {
             .rms_norm(x, weight, self.spec.rms_norm_eps, states);
     }
 
-    fn embed(&self, tokens: &[TokenId], x: &mut Vec<f32>) {
+    /// x = E[tokens]
+    fn embed(&self, s: &mut Scratch) {
         let d = self.spec.hidden_size;
-        resize(x, tokens.len() * d);
-        for (row, &token) in x.chunks_exact_mut(d).zip(tokens) {
+        resize(&mut s.x, s.tokens.len() * d);
+        for (row, &token) in s.x.chunks_exact_mut(d).zip(&s.tokens) {
             self.weights.token_embd.dequantize_row(token as usize, row);
         }
+        s.projection.embed(&self.compute, &s.tokens, &mut s.x);
         if self.spec.embedding_scale != 1.0 {
-            self.compute.scale(x, self.spec.embedding_scale);
+            self.compute.scale(&mut s.x, self.spec.embedding_scale);
         }
     }
 
@@ -307,7 +327,7 @@ impl Decoder {
             outputs.extend(kv.v.as_ref().map(|v| (v, &mut s.v)));
         }
         outputs.extend(weights.gate.as_ref().map(|gate| (gate, &mut s.gate)));
-        self.project(&mut s.activations, &s.h, n_tokens, &mut outputs);
+        self.project(&mut s.projection, &s.h, n_tokens, &mut outputs);
 
         let (rope, angles, window) = match spec.sliding_layer(il) {
             Some(sliding) => (&sliding.rope, &s.sliding_angles, Some(sliding.window)),
@@ -377,7 +397,7 @@ impl Decoder {
             &mut s.normed,
         );
         self.project(
-            &mut s.activations,
+            &mut s.projection,
             &s.attention,
             n_tokens,
             &mut [(&weights.attn_output, &mut s.h)],
@@ -402,7 +422,7 @@ impl Decoder {
                 resize(&mut s.mixed, s.h.len());
                 mixture.forward(
                     (compute, experts, spec.gate),
-                    &mut s.activations,
+                    &mut s.projection,
                     &mut s.mixture,
                     &s.h,
                     &mut s.mixed,
@@ -425,7 +445,7 @@ impl Decoder {
     /// h = Wd · (gate(Wg · h) ⊙ Wu · h)
     fn dense(&self, dense: &Dense, n_tokens: usize, s: &mut Scratch) {
         self.project(
-            &mut s.activations,
+            &mut s.projection,
             &s.h,
             n_tokens,
             &mut [(&dense.gate, &mut s.gate), (&dense.up, &mut s.up)],
@@ -433,7 +453,7 @@ impl Decoder {
         self.spec.gate.apply(&self.compute, &mut s.gate, &s.up);
         self.norm_in_place(dense.sub_norm.as_deref(), &mut s.gate, &mut s.normed);
         self.project(
-            &mut s.activations,
+            &mut s.projection,
             &s.gate,
             n_tokens,
             &mut [(&dense.down, &mut s.h)],
@@ -470,12 +490,20 @@ impl Decoder {
             self.spec.rms_norm_eps,
             &mut s.h,
         );
-        self.compute.matmul(
-            &mut s.activations,
-            &s.h,
-            n,
-            &mut [(self.weights.head(), logits)],
-        );
+        let wanted = parts.iter().map(|part| {
+            let n = part.wanted.count(part.tokens.len());
+            (n, part.cache.adapters())
+        });
+        s.projection.rows_have(wanted);
+        let normed = &s.h[..n * d];
+        match &self.weights.output {
+            Some(output) => self.project(&mut s.projection, normed, n, &mut [(output, logits)]),
+            None => {
+                let mut outputs = [(&self.weights.token_embd, logits.as_mut_slice())];
+                s.projection
+                    .multiply(&self.compute, normed, n, &mut outputs);
+            }
+        }
         add_bias(logits, self.weights.output_bias.as_deref());
         if self.spec.logit_scale != 1.0 {
             self.compute.scale(logits, self.spec.logit_scale);
@@ -499,15 +527,15 @@ impl Decoder {
         std::mem::swap(values, normed);
     }
 
-    /// One quantisation of `x`, one parallel region, for all `outputs` that read it; scaled, and biases added.
+    /// See [`Projection::project`].
     pub(super) fn project(
         &self,
-        activations: &mut Activations,
+        projection: &mut Projection,
         x: &[f32],
         n_tokens: usize,
         outputs: &mut [(&Linear, &mut Vec<f32>)],
     ) {
-        project(&self.compute, activations, x, n_tokens, outputs);
+        projection.project(&self.compute, x, n_tokens, outputs);
     }
 }
 
@@ -523,28 +551,6 @@ pub(super) fn each_part<'a>(
     })
 }
 
-/// See [`Decoder::project`].
-pub(super) fn project(
-    compute: &Compute,
-    activations: &mut Activations,
-    x: &[f32],
-    n_tokens: usize,
-    outputs: &mut [(&Linear, &mut Vec<f32>)],
-) {
-    let products = outputs.iter_mut().map(|(linear, out)| {
-        resize(out, n_tokens * linear.matrix.n_rows());
-        (&linear.matrix, out.as_mut_slice())
-    });
-    let mut products: Vec<(&Matrix, &mut [f32])> = products.collect();
-    compute.matmul(activations, x, n_tokens, &mut products);
-    for (linear, out) in outputs {
-        if let Some(scale) = linear.scale {
-            compute.scale(out, scale);
-        }
-        add_bias(out, linear.bias.as_deref());
-    }
-}
-
 impl Gate {
     /// `gate = self(gate) ⊙ up`.
     pub(super) fn apply(self, compute: &Compute, gate: &mut [f32], up: &[f32]) {
@@ -553,14 +559,6 @@ impl Gate {
             Self::GeluTanh => compute.gelu_tanh_mul(gate, up),
             Self::ReluSquared => compute.relu_squared_mul(gate, up),
         }
-    }
-}
-
-/// Adds `bias` to each row.
-fn add_bias(rows: &mut [f32], bias: Option<&[f32]>) {
-    let Some(bias) = bias else { return };
-    for row in rows.chunks_exact_mut(bias.len()) {
-        row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
     }
 }
 

@@ -104,7 +104,7 @@ impl DeltaNet {
     ) {
         let compute = decoder.compute();
         decoder.project(
-            &mut s.activations,
+            &mut s.projection,
             &s.h,
             n_tokens,
             &mut [
@@ -172,7 +172,7 @@ impl DeltaNet {
         decoder.norm_in_place(Some(&self.norm), &mut s.attention, &mut s.normed);
         compute.silu_mul(&mut s.gate, &s.attention);
         decoder.project(
-            &mut s.activations,
+            &mut s.projection,
             &s.gate,
             n_tokens,
             &mut [(&self.output, &mut s.h)],

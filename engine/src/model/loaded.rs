@@ -1,7 +1,8 @@
 //! Any model, loaded: one that writes text, or an encoder, which makes vectors only.
 
 use super::{
-    Decoder, Encoder, Model, VectorHead, encoder::Scratch as EncoderScratch, pooling::Pooled,
+    Adapter, Decoder, Encoder, Model, VectorHead, encoder::Scratch as EncoderScratch,
+    pooling::Pooled,
 };
 use crate::{KvCache, LoadError, LoadOptions, TokenId, Tokenizer};
 use slm_kernels::Compute;
@@ -29,6 +30,16 @@ impl Loaded {
     /// See [`Model::load`].
     pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
         super::load(path, options)
+    }
+
+    /// See [`Model::load_adapter`].
+    pub(crate) fn load_adapter(&self, path: &Path) -> Result<Adapter, LoadError> {
+        match self {
+            Self::Decoder(model) => model.load_adapter(path),
+            Self::Encoder(_) => Err(LoadError::Adapter(
+                "models of this architecture take no adapters".to_owned(),
+            )),
+        }
     }
 
     pub(crate) fn tokenizer(&self) -> &Tokenizer {

@@ -6,14 +6,15 @@
 
 use super::{
     ExpertsSpec, Gate,
+    projection::Projection,
     weights::{Dense, Linear},
 };
-use slm_kernels::{Activations, Compute, Matrix};
+use slm_kernels::{Compute, Matrix};
 
 /// Weights of the mixture of one block.
 pub(super) struct Mixture {
     /// `[n_experts, hidden_size]`.
-    pub(super) router: Matrix,
+    pub(super) router: Linear,
     /// One for each expert.
     pub(super) gate: Vec<Linear>,
     pub(super) up: Vec<Linear>,
@@ -53,27 +54,22 @@ impl Mixture {
         let experts = [&self.gate, &self.up, &self.down].into_iter().flatten();
         let shared = self.shared.iter().flat_map(Dense::linears);
         let linears = experts.chain(shared).map(|linear| &linear.matrix);
-        linears.chain([&self.router])
+        linears.chain([&self.router.matrix])
     }
 
     /// What the chosen experts make of `x`, `[n_tokens, hidden_size]`, in `out`, which has the same shape.
     pub(super) fn forward(
         &self,
         (compute, spec, gate): (&Compute, &ExpertsSpec, Gate),
-        activations: &mut Activations,
+        projection: &mut Projection,
         s: &mut MixtureScratch,
         x: &[f32],
         out: &mut [f32],
     ) {
-        let d = self.router.n_cols();
+        let d = self.router.matrix.n_cols();
         let n_tokens = x.len() / d;
-        s.scores.resize(n_tokens * spec.n_experts, 0.0);
-        compute.matmul(
-            activations,
-            x,
-            n_tokens,
-            &mut [(&self.router, &mut s.scores)],
-        );
+        let mut scores = [(&self.router, &mut s.scores)];
+        projection.project(compute, x, n_tokens, &mut scores);
         s.choices.clear();
         for scores in s.scores.chunks_exact_mut(spec.n_experts) {
             choose(spec, scores, &mut s.choices);
@@ -82,6 +78,9 @@ impl Mixture {
 
         let chosen: Vec<usize> = (0..spec.n_experts).filter(|&e| s.counts[e] > 0).collect();
         let runs: Vec<usize> = chosen.iter().map(|&e| s.counts[e]).collect();
+        let mut project = |x: &[f32], outputs: &mut [(&[&Linear], &mut [f32])]| {
+            projection.project_runs(compute, x, (&runs, &s.tokens), outputs);
+        };
         let [gates, ups, downs] = [&self.gate, &self.up, &self.down]
             .map(|linears| chosen.iter().map(|&e| &linears[e]).collect::<Vec<_>>());
         let n_rows = s.tokens.len();
@@ -89,21 +88,9 @@ impl Mixture {
         compute.gather_rows(x, d, &s.tokens, &mut s.gathered);
         s.gate.resize(n_rows * spec.ffn_size, 0.0);
         s.up.resize(n_rows * spec.ffn_size, 0.0);
-        project_runs(
-            compute,
-            activations,
-            &s.gathered,
-            &runs,
-            &mut [(&gates, &mut s.gate), (&ups, &mut s.up)],
-        );
+        project(&s.gathered, &mut [(&gates, &mut s.gate), (&ups, &mut s.up)]);
         gate.apply(compute, &mut s.gate, &s.up);
-        project_runs(
-            compute,
-            activations,
-            &s.gate,
-            &runs,
-            &mut [(&downs, &mut s.gathered)],
-        );
+        project(&s.gate, &mut [(&downs, &mut s.gathered)]);
         compute.sum_rows(&s.gathered, d, &s.terms, spec.n_used, out);
     }
 }
@@ -166,36 +153,6 @@ fn choose(spec: &ExpertsSpec, scores: &mut [f32], choices: &mut Vec<Choice>) {
         expert,
         weight: scores[expert] / sum * spec.weight_scale,
     }));
-}
-
-/// `y = s · W x` for runs of tokens, each with matrices of its own.
-fn project_runs(
-    compute: &Compute,
-    activations: &mut Activations,
-    x: &[f32],
-    runs: &[usize],
-    outputs: &mut [(&[&Linear], &mut [f32])],
-) {
-    let matrices: Vec<Vec<&Matrix>> = outputs
-        .iter()
-        .map(|(linears, _)| linears.iter().map(|linear| &linear.matrix).collect())
-        .collect();
-    let mut products: Vec<(&[&Matrix], &mut [f32])> = matrices
-        .iter()
-        .zip(&mut *outputs)
-        .map(|(matrices, (_, out))| (&matrices[..], &mut **out))
-        .collect();
-    compute.matmul_by_runs(activations, x, runs, &mut products);
-    for (linears, out) in outputs {
-        let mut rest = &mut **out;
-        for (linear, n_tokens) in linears.iter().zip(runs) {
-            let (own, others) = rest.split_at_mut(n_tokens * linear.matrix.n_rows());
-            if let Some(scale) = linear.scale {
-                compute.scale(own, scale);
-            }
-            rest = others;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -17,11 +17,13 @@ mod granite;
 mod lfm2;
 mod llama;
 mod loaded;
+mod lora;
 mod mixture;
 mod nomic_bert;
 mod per_layer;
 mod phi3;
 mod pooling;
+mod projection;
 mod qwen2;
 mod qwen3;
 mod qwen35;
@@ -35,6 +37,7 @@ mod weights;
 
 pub use decoder::{Decoder, LogitsFor, Part, Scratch};
 pub use encoder::{Encoder, EncoderSpec, Ffn, Positions};
+pub use lora::{Adapter, Adapters};
 pub use pooling::Pooling;
 pub use shards::ModelFiles;
 pub use spec::{
@@ -44,6 +47,7 @@ pub use spec::{
 
 pub(crate) use encoder::Scratch as EncoderScratch;
 pub(crate) use loaded::{EncoderModel, Loaded};
+pub(crate) use lora::WeakAdapter;
 pub(crate) use pooling::Pooled;
 
 use crate::{LoadError, LoadOptions, Tokenizer, memory};
@@ -95,6 +99,7 @@ pub struct Model {
     head: VectorHead,
     tokenizer: Tokenizer,
     chat_template: Option<String>,
+    architecture: String,
 }
 
 impl Model {
@@ -108,6 +113,20 @@ impl Model {
             Loaded::Decoder(model) if model.decoder.spec().is_causal => Ok(*model),
             _ => Err(LoadError::NoText),
         }
+    }
+
+    /// Maps, checks and packs an adapter's GGUF file for this model, whose weights stay as they are.
+    ///
+    /// # Errors
+    /// A file that is no adapter, or one that does not fit this model in every tensor; see [`LoadError`].
+    pub fn load_adapter(&self, path: &Path) -> Result<Adapter, LoadError> {
+        let base = lora::Base {
+            architecture: &self.architecture,
+            spec: self.decoder.spec(),
+            targets: self.decoder.targets(),
+            isa: self.decoder.compute().isa(),
+        };
+        Adapter::load(path, &base)
     }
 
     /// The forward pass.
@@ -133,6 +152,7 @@ fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
     let (hparams, spec) = read_spec(&gguf)?;
     let pooling = Pooling::read(&hparams)?;
     let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
+    let architecture = gguf.metadata().string("general.architecture")?.to_owned();
     let chat_template = gguf
         .metadata()
         .opt_string("tokenizer.chat_template")?
@@ -144,6 +164,7 @@ fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
         Spec::Decoder(spec) => {
             check_vocabulary(spec.vocab_size, &tokenizer)?;
             let weights = Weights::load(&loader, &spec)?;
+            let targets = loader.take_targets();
             let last = pooling.unwrap_or(Pooling::Last);
             let head = VectorHead::load(&loader, last, spec.hidden_size)?;
             loader.refuse_unused(spec.n_layers)?;
@@ -151,10 +172,11 @@ fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
             // a vector is read once: its texts' keys and values need not be small, but near to the reference
             let kv_type = pooling.map_or(options.kv_type, |_| KvType::F32);
             Ok(Loaded::Decoder(Box::new(Model {
-                decoder: Decoder::new(*spec, weights, compute, kv_type),
+                decoder: Decoder::new(*spec, weights, targets, compute, kv_type),
                 head,
                 tokenizer,
                 chat_template,
+                architecture,
             })))
         }
         Spec::Encoder(spec) => {

@@ -52,7 +52,7 @@ impl PerLayerTable {
     pub(super) fn fill(&self, decoder: &Decoder, s: &mut Scratch) {
         let compute = decoder.compute();
         decoder.project(
-            &mut s.activations,
+            &mut s.projection,
             &s.x,
             s.tokens.len(),
             &mut [(&self.from_stream, &mut s.per_layer)],
@@ -98,7 +98,7 @@ impl LayerEmbedding {
     pub(super) fn forward(&self, decoder: &Decoder, s: &mut Scratch, il: usize, n_tokens: usize) {
         let compute = decoder.compute();
         decoder.project(
-            &mut s.activations,
+            &mut s.projection,
             &s.x,
             n_tokens,
             &mut [(&self.gate, &mut s.gate)],
@@ -114,7 +114,7 @@ impl LayerEmbedding {
         }
         compute.gelu_tanh_mul(&mut s.gate, &s.up);
         decoder.project(
-            &mut s.activations,
+            &mut s.projection,
             &s.gate,
             n_tokens,
             &mut [(&self.output, &mut s.h)],

@@ -1,12 +1,12 @@
 //! From the states of a text's tokens to its vector: pooling, then the projections that some models have behind it.
 
 use super::{
-    decoder::project,
+    projection::Projection,
     spec::Hparams,
     weights::{Linear, Loader},
 };
 use crate::LoadError;
-use slm_kernels::{Activations, Compute};
+use slm_kernels::Compute;
 
 /// Projections behind the pooling, in order; each under the names that different programs write.
 const DENSE: [[&str; 2]; 2] = [["dense_2", "dense.0"], ["dense_3", "dense.1"]];
@@ -102,11 +102,11 @@ impl VectorHead {
             Pooling::First | Pooling::Last => 1.0,
         };
         let mut vector: Vec<f32> = pooled.values.iter().map(|x| (x / n) as f32).collect();
-        let mut activations = Activations::default();
+        let mut projection = Projection::default();
         for linear in &self.dense {
             let mut out = Vec::new();
             let mut outputs = [(linear, &mut out)];
-            project(compute, &mut activations, &vector, 1, &mut outputs);
+            projection.project(compute, &vector, 1, &mut outputs);
             vector = out;
         }
         vector

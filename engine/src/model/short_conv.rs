@@ -53,7 +53,7 @@ impl ShortConv {
     ) {
         let compute = decoder.compute();
         decoder.project(
-            &mut s.activations,
+            &mut s.projection,
             &s.h,
             n_tokens,
             &mut [
@@ -78,7 +78,7 @@ impl ShortConv {
         }
         compute.mul_assign(&mut s.attention, &s.k);
         decoder.project(
-            &mut s.activations,
+            &mut s.projection,
             &s.attention,
             n_tokens,
             &mut [(&self.output, &mut s.h)],

@@ -6,6 +6,7 @@
 use super::{
     AttentionShape, DecoderSpec, ExpertsSpec, Mixer,
     delta_net::DeltaNet,
+    lora::{Slot, Targets},
     mixture::Mixture,
     per_layer::{LayerEmbedding, PerLayerTable},
     short_conv::ShortConv,
@@ -22,7 +23,7 @@ use std::{borrow::Cow, cell::RefCell, collections::HashSet, ops::Range};
 pub(super) struct Weights {
     pub(super) token_embd: Matrix,
     /// `None`: the embedding matrix is the head (tied).
-    pub(super) output: Option<Matrix>,
+    pub(super) output: Option<Linear>,
     pub(super) output_bias: Option<Vec<f32>>,
     pub(super) output_norm: Vec<f32>,
     /// Divisors of the RoPE frequencies.
@@ -101,6 +102,8 @@ pub(super) struct Linear {
     /// Factor on a whole matrix, as ternary ones have it (`NAME.scale`).
     pub(super) scale: Option<f32>,
     pub(super) bias: Option<Vec<f32>>,
+    /// What adapters call it.
+    pub(super) slot: Slot,
 }
 
 impl Weights {
@@ -112,7 +115,7 @@ impl Weights {
         Ok(Self {
             token_embd: loader.matrix("token_embd.weight", spec.vocab_size, d)?,
             output: if loader.has("output.weight") {
-                Some(loader.matrix("output.weight", spec.vocab_size, d)?)
+                Some(loader.bare("output.weight", spec.vocab_size, d)?)
             } else {
                 None
             },
@@ -131,16 +134,12 @@ impl Weights {
         })
     }
 
-    /// The output head.
-    pub(super) fn head(&self) -> &Matrix {
-        self.output.as_ref().unwrap_or(&self.token_embd)
-    }
-
     /// Bytes of all packed matrices.
     pub(super) fn size_bytes(&self) -> usize {
         let per_layer = self.per_layer.iter().flat_map(PerLayerTable::matrices);
         let layers = self.layers.iter().flat_map(LayerWeights::matrices);
-        let matrices = layers.chain([&self.token_embd]).chain(&self.output);
+        let output = self.output.iter().map(|linear| &linear.matrix);
+        let matrices = layers.chain([&self.token_embd]).chain(output);
         matrices.chain(per_layer).map(Matrix::size_bytes).sum()
     }
 }
@@ -198,6 +197,8 @@ pub(super) struct Loader<'a> {
     compute: &'a Compute,
     /// Names of the tensors that were asked for.
     used: RefCell<HashSet<&'a str>>,
+    /// What was loaded to be multiplied with.
+    targets: RefCell<Targets>,
 }
 
 impl<'a> Loader<'a> {
@@ -208,7 +209,13 @@ impl<'a> Loader<'a> {
             gguf,
             compute,
             used: RefCell::default(),
+            targets: RefCell::default(),
         }
+    }
+
+    /// What was loaded so far that adapters can change.
+    pub(super) fn take_targets(&self) -> Targets {
+        self.targets.take()
     }
 
     /// Rows of a matrix of `n_cols` columns, where there is one of that name.
@@ -447,7 +454,7 @@ impl<'a> Loader<'a> {
         let name = |tensor: &str| format!("blk.{il}.{tensor}");
         let (d, size) = (spec.hidden_size, experts.ffn_size);
         let n = experts.n_experts;
-        let router = self.matrix(&name("ffn_gate_inp.weight"), n, d)?;
+        let router = self.bare(&name("ffn_gate_inp.weight"), n, d)?;
         let fused = name("ffn_gate_up_exps");
         let [gate, up] = if self.gguf.tensor(&format!("{fused}.weight")).is_some() {
             self.stack(&fused, n, [size; 2], d)?
@@ -482,10 +489,33 @@ impl<'a> Loader<'a> {
         n_cols: usize,
     ) -> Result<Linear, LoadError> {
         Ok(Linear {
-            matrix: self.matrix(&format!("{stem}.weight"), n_rows, n_cols)?,
             scale: self.scale(stem)?,
             bias: self.opt_vector(&format!("{stem}.bias"), n_rows)?,
+            ..self.bare(&format!("{stem}.weight"), n_rows, n_cols)?
         })
+    }
+
+    /// A matrix without scale and bias.
+    fn bare(&self, name: &str, n_rows: usize, n_cols: usize) -> Result<Linear, LoadError> {
+        let matrix = self.matrix(name, n_rows, n_cols)?;
+        let parts = [(0, run(0..n_rows))];
+        let slots = self.target(name, [1, n_rows, n_cols], parts);
+        Ok(Linear {
+            matrix,
+            scale: None,
+            bias: None,
+            slot: slots[0],
+        })
+    }
+
+    /// See [`Targets::add`].
+    fn target(
+        &self,
+        name: &str,
+        shape: [usize; 3],
+        parts: impl IntoIterator<Item = (usize, Vec<Range<usize>>)>,
+    ) -> Vec<Slot> {
+        self.targets.borrow_mut().add(name, shape, parts)
     }
 
     fn scale(&self, stem: &str) -> Result<Option<f32>, LoadError> {
@@ -525,10 +555,13 @@ impl<'a> Loader<'a> {
         n_cols: usize,
         parts: &[Vec<Range<usize>>],
     ) -> Result<Vec<Linear>, LoadError> {
-        let info = self.shaped(&format!("{stem}.weight"), &[n_cols as u64, n_rows as u64])?;
+        let name = format!("{stem}.weight");
+        let info = self.shaped(&name, &[n_cols as u64, n_rows as u64])?;
         let bias = self.opt_vector(&format!("{stem}.bias"), n_rows)?;
         let scale = self.scale(stem)?;
-        let part = |ranges: &Vec<Range<usize>>| {
+        let of_one = parts.iter().map(|ranges| (0, ranges.clone()));
+        let slots = self.target(&name, [1, n_rows, n_cols], of_one);
+        let part = |(ranges, slot): (&Vec<Range<usize>>, Slot)| {
             let bias = bias.as_ref().map(|bias| {
                 let rows = ranges.iter().flat_map(|rows| &bias[rows.clone()]);
                 rows.copied().collect()
@@ -538,9 +571,10 @@ impl<'a> Loader<'a> {
                 matrix,
                 scale,
                 bias,
+                slot,
             })
         };
-        parts.iter().map(part).collect()
+        parts.iter().zip(slots).map(part).collect()
     }
 
     /// Rows of a tensor of matrices of `n_cols` columns, as a matrix.
@@ -593,19 +627,25 @@ impl<'a> Loader<'a> {
     ) -> Result<[Vec<Linear>; N], LoadError> {
         let n_rows: usize = rows.iter().sum();
         let shape = [n_cols as u64, n_rows as u64, n as u64];
-        let info = self.shaped(&format!("{stem}.weight"), &shape)?;
+        let name = format!("{stem}.weight");
+        let info = self.shaped(&name, &shape)?;
         let scales = self.opt_vector(&format!("{stem}.scale"), n)?;
-        let mut parts = [const { Vec::new() }; N];
         let mut first = 0;
-        for i in 0..n {
-            for (part, n_rows) in parts.iter_mut().zip(rows) {
-                part.push(Linear {
-                    matrix: self.rows_of(info, &run(first..first + n_rows), n_cols)?,
-                    scale: scales.as_ref().map(|scales| scales[i]),
-                    bias: None,
-                });
-                first += n_rows;
-            }
+        let cuts = (0..n).flat_map(|i| rows.map(|n_rows| (i, n_rows)));
+        let cuts = cuts.map(|(i, n_rows)| {
+            first += n_rows;
+            (i, run(first - n_rows..first))
+        });
+        let cuts: Vec<(usize, Vec<Range<usize>>)> = cuts.collect();
+        let slots = self.target(&name, [n, n_rows, n_cols], cuts.iter().cloned());
+        let mut parts = [const { Vec::new() }; N];
+        for (k, ((i, rows), slot)) in cuts.into_iter().zip(slots).enumerate() {
+            parts[k % N].push(Linear {
+                matrix: self.rows_of(info, &rows, n_cols)?,
+                scale: scales.as_ref().map(|scales| scales[i]),
+                bias: None,
+                slot,
+            });
         }
         Ok(parts)
     }
@@ -624,6 +664,19 @@ impl<'a> Loader<'a> {
             n_cols,
             self.gguf.tensor_data(info),
         )
+    }
+
+    /// Rows of a tensor of `n_matrices` matrices of this shape, counted through all of them, as a matrix.
+    pub(super) fn part(
+        &self,
+        name: &str,
+        [n_matrices, n_rows, n_cols]: [usize; 3],
+        ranges: &[Range<usize>],
+    ) -> Result<Matrix, LoadError> {
+        let shape = [n_cols as u64, n_rows as u64, n_matrices as u64];
+        let n_dimensions = if n_matrices == 1 { 2 } else { 3 };
+        let info = self.shaped(name, &shape[..n_dimensions])?;
+        self.rows_of(info, ranges, n_cols)
     }
 
     fn pack(
@@ -728,7 +781,7 @@ fn run(rows: Range<usize>) -> Vec<Range<usize>> {
     Vec::from([rows])
 }
 
-fn missing(name: &str) -> LoadError {
+pub(super) fn missing(name: &str) -> LoadError {
     LoadError::Tensor {
         name: name.to_owned(),
         problem: "is missing".to_owned(),

@@ -5,7 +5,7 @@ use super::{
     scheduler::prefill_chunk,
 };
 use crate::{
-    KvCache, TokenId,
+    Adapters, KvCache, TokenId,
     model::{EncoderModel, EncoderScratch, Loaded, Model, Pooled, Scratch},
 };
 use std::time::Instant;
@@ -45,6 +45,7 @@ impl Embedding {
         let vocab_size = model.tokenizer().vocab_size();
         let mut texts = request.texts.iter();
         let problem = texts.find_map(|text| problem(text, n_context, vocab_size));
+        let problem = problem.or_else(|| misfit(model, &request.adapters));
         let result = match problem {
             None if !request.texts.is_empty() && !reply.is_closed() => {
                 let started_at = Instant::now();
@@ -126,10 +127,11 @@ impl Embedding {
     fn step_decoder(&mut self, model: &Model, scratch: &mut Scratch, buffers: &mut Buffers) {
         let text = &self.request.texts[self.vectors.len()];
         let spec = model.decoder().spec();
-        let (mut cache, mut pooled) = self
-            .begun
-            .take()
-            .unwrap_or_else(|| (model.decoder().new_cache(), Pooled::default()));
+        let (mut cache, mut pooled) = self.begun.take().unwrap_or_else(|| {
+            let mut cache = model.decoder().new_cache();
+            cache.adapt(&self.request.adapters);
+            (cache, Pooled::default())
+        });
         let rest = &text[cache.len()..];
         let n_tokens = if spec.is_causal {
             rest.len().min(prefill_chunk(spec))
@@ -158,6 +160,15 @@ fn problem(text: &[TokenId], n_context: usize, vocab_size: usize) -> Option<Stri
         }
         _ => None,
     }
+}
+
+/// Why the adapters cannot be applied to the model.
+fn misfit(model: &Loaded, adapters: &Adapters) -> Option<String> {
+    let fits = match model {
+        Loaded::Decoder(model) => model.decoder().takes(adapters),
+        Loaded::Encoder(_) => adapters.is_empty(),
+    };
+    (!fits).then(|| "the request has an adapter that was loaded for another model".to_owned())
 }
 
 /// Makes the length 1; zeroes stay.

@@ -21,14 +21,17 @@ pub use request::{
 
 pub(crate) use scheduler::prefill_chunk;
 
-use crate::{LoadError, Tokenizer, memory, model::Loaded};
+use crate::{
+    Adapter, LoadError, Tokenizer, memory,
+    model::{Loaded, WeakAdapter},
+};
 use request::{Entry, Order};
 use scheduler::Limits;
 use slm_kernels::KvType;
 use std::{
     fmt,
     path::Path,
-    sync::{Arc, mpsc as inbox},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as inbox},
     time::Instant,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -85,7 +88,16 @@ struct Shared {
     model: Arc<Loaded>,
     context_length: usize,
     kv_bytes_limit: u64,
+    /// Those that were loaded and may still be there.
+    adapters: Mutex<Vec<WeakAdapter>>,
     thread: thread::EngineThread,
+}
+
+impl Shared {
+    fn adapters(&self) -> MutexGuard<'_, Vec<WeakAdapter>> {
+        // every critical section leaves the list whole
+        self.adapters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl fmt::Debug for Engine {
@@ -99,7 +111,7 @@ impl fmt::Debug for Engine {
 /// Bytes that a loaded model takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// Packed weights.
+    /// Packed weights, those of adapters included.
     pub weights_bytes: u64,
     /// KV cache of one sequence at the full context.
     pub kv_bytes: u64,
@@ -127,9 +139,23 @@ impl Engine {
                 model,
                 context_length,
                 kv_bytes_limit: limits.kv_bytes,
+                adapters: Mutex::default(),
                 thread,
             }),
         })
+    }
+
+    /// Loads an adapter for this model, whose weights stay as they are. Blocks for as long as that takes: call it on a
+    /// blocking thread. Generations go on meanwhile.
+    ///
+    /// # Errors
+    /// A file that is no adapter or does not fit this model; see [`LoadError`].
+    pub fn load_adapter(&self, path: &Path) -> Result<Adapter, LoadError> {
+        let adapter = self.shared.model.load_adapter(path)?;
+        let mut adapters = self.shared.adapters();
+        adapters.retain(|known| known.size_bytes().is_some());
+        adapters.push(adapter.downgrade());
+        Ok(adapter)
     }
 
     /// Queues a generation. Dropping the receiver cancels it before the next step.
@@ -209,8 +235,11 @@ impl Engine {
     /// Bytes in use.
     pub fn memory(&self) -> MemoryUse {
         let model = &self.shared.model;
+        let adapters = self.shared.adapters();
+        let adapters = adapters.iter().filter_map(WeakAdapter::size_bytes);
+        let weights_bytes = model.weights_bytes() + adapters.sum::<usize>();
         MemoryUse {
-            weights_bytes: model.weights_bytes() as u64,
+            weights_bytes: weights_bytes as u64,
             kv_bytes: model.state_bytes(self.shared.context_length),
             kv_bytes_limit: self.shared.kv_bytes_limit,
             kv_bytes_in_use: model.kv_bytes_in_use() as u64,

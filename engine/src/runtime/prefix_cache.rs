@@ -3,7 +3,7 @@
 //! A state is never used up: a new sequence gets a clone, which shares all pages of keys and values with it, taken back
 //! to where the two part. Where memory is wanted, the state that was of no use for longest goes first.
 
-use crate::{KvCache, TokenId, model::Decoder};
+use crate::{Adapters, KvCache, TokenId, model::Decoder};
 
 /// States that are kept at most, whatever the memory.
 const MAX_STATES: usize = 256;
@@ -16,18 +16,22 @@ pub(super) struct PrefixCache {
 }
 
 impl PrefixCache {
-    /// A state of `prompt`'s beginning, as much of it as is known here or in `running`; all but the last token at most.
+    /// A state of `prompt`'s beginning under `adapters`, as much of it as is known here or in `running`, which have these
+    /// adapters; all but the last token at most.
     pub(super) fn state_of<'a>(
         &mut self,
         decoder: &Decoder,
         prompt: &[TokenId],
+        adapters: &Adapters,
         running: impl Iterator<Item = &'a KvCache>,
     ) -> KvCache {
         let reusable = |state: &KvCache| state.reusable(prompt);
         let in_running = running.max_by_key(|state| reusable(state));
         let in_running = in_running.map(|state| (reusable(state), state));
         // of several that are as good, the one that was used last
-        let best = (0..self.states.len()).max_by_key(|&i| reusable(&self.states[i]));
+        let usable = |&i: &usize| self.states[i].adapters() == adapters;
+        let usable = (0..self.states.len()).filter(usable);
+        let best = usable.max_by_key(|&i| reusable(&self.states[i]));
         let best = best.map(|i| (reusable(&self.states[i]), i));
         let mut state = match (in_running, best) {
             (Some((n, state)), None) if n > 0 => state.clone(),
@@ -43,6 +47,7 @@ impl PrefixCache {
             }
             _ => decoder.new_cache(),
         };
+        state.adapt(adapters);
         decoder.resume(&mut state, prompt);
         state
     }
@@ -76,8 +81,10 @@ impl PrefixCache {
 impl KvCache {
     /// Whether one of `states` begins with all of this.
     fn is_within(&self, states: &[Self]) -> bool {
-        states
-            .iter()
-            .any(|state| state.len() >= self.len() && state.reusable(self.tokens()) == self.len())
+        states.iter().any(|state| {
+            state.adapters() == self.adapters()
+                && state.len() >= self.len()
+                && state.reusable(self.tokens()) == self.len()
+        })
     }
 }

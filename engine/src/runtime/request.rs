@@ -1,6 +1,6 @@
 //! What goes to the engine thread and what comes back.
 
-use crate::{SamplingParams, TokenId};
+use crate::{Adapters, SamplingParams, TokenId};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,6 +19,8 @@ pub struct GenerateRequest {
     pub max_tokens: Option<usize>,
     /// Most tokens of prompt and answer together; capped at [`super::Engine::context_length`].
     pub context_length: usize,
+    /// What the model's weights are changed by, loaded by [`super::Engine::load_adapter`] of the same engine.
+    pub adapters: Adapters,
 }
 
 /// What comes back, in order; the last is always `Finished` or `Failed`.
@@ -93,6 +95,8 @@ pub struct EmbedRequest {
     pub dimensions: Option<usize>,
     /// Whether to make every vector's length 1, after cutting it.
     pub normalize: bool,
+    /// What the model's weights are changed by, loaded by [`super::Engine::load_adapter`] of the same engine.
+    pub adapters: Adapters,
 }
 
 /// What became of a request for vectors.

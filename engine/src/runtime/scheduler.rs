@@ -125,12 +125,26 @@ impl<'a> Scheduler<'a> {
             return;
         }
         let prompt = &entry.request.prompt;
-        if self.is_being_computed(prompt) {
+        let adapters = &entry.request.adapters;
+        let running = || {
+            let all = self.active.iter();
+            all.filter(|sequence| sequence.cache().adapters() == adapters)
+        };
+        // a running generation may be about to know more of the beginning than it does now
+        let is_being_computed = running().any(|sequence| {
+            let known = sequence.cache().common_prefix(prompt);
+            let tokens = sequence.tokens().iter().zip(prompt);
+            let n_common = tokens.take_while(|(a, b)| a == b).count();
+            known == sequence.cache().len() && n_common >= known + WORTH_WAITING
+        });
+        if is_being_computed {
             self.pending = Some(entry);
             return;
         }
-        let running = self.active.iter().map(Sequence::cache);
-        let cache = self.prefixes.state_of(model.decoder(), prompt, running);
+        let running = running().map(Sequence::cache);
+        let cache = self
+            .prefixes
+            .state_of(model.decoder(), prompt, adapters, running);
         let needed = cache.growth_bytes(prompt.len() - cache.len());
         let sequence = Sequence::new(entry, cache, model);
         // alone it may try in any case: to fail with the reason, when it comes to that
@@ -141,16 +155,6 @@ impl<'a> Scheduler<'a> {
             self.prefixes.keep(cache);
             self.pending = Some(entry);
         }
-    }
-
-    /// Whether a running generation is about to know more of the beginning of `prompt` than it does now.
-    fn is_being_computed(&self, prompt: &[TokenId]) -> bool {
-        self.active.iter().any(|sequence| {
-            let known = sequence.cache().common_prefix(prompt);
-            let tokens = sequence.tokens().iter().zip(prompt);
-            let n_common = tokens.take_while(|(a, b)| a == b).count();
-            known == sequence.cache().len() && n_common >= known + WORTH_WAITING
-        })
     }
 
     /// Steps everything that can go on. False when nothing could: all wait for their clients.
@@ -293,7 +297,7 @@ impl<'a> Scheduler<'a> {
             let Some(youngest) = younger.into_iter().find(|s| !s.cache().is_empty()) else {
                 return false;
             };
-            youngest.replace_cache(model.decoder().new_cache());
+            youngest.lose_state(model.decoder());
         }
         true
     }
@@ -328,6 +332,9 @@ fn problem(entry: &Entry, model: &Model) -> Option<String> {
         return Some(format!(
             "the prompt of {n_prompt} tokens exceeds the available context size of {n_context} tokens"
         ));
+    }
+    if !model.decoder().takes(&entry.request.adapters) {
+        return Some("the request has an adapter that was loaded for another model".to_owned());
     }
     let is_outside = |&token: &TokenId| token as usize >= vocab_size;
     let outside = entry.request.prompt.iter().any(is_outside);

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     KvCache, TokenId,
-    model::{LogitsFor, Model, Part},
+    model::{Decoder, LogitsFor, Model, Part},
     sampler::Sampler,
     text_stream::{Delta, TextStream},
 };
@@ -111,9 +111,10 @@ impl Sequence {
     }
 
     /// Takes the state away: it is computed anew when the sequence is stepped next.
-    pub(super) fn replace_cache(&mut self, cache: KvCache) {
+    pub(super) fn lose_state(&mut self, decoder: &Decoder) {
         self.draft.clear();
-        self.cache = cache;
+        self.cache = decoder.new_cache();
+        self.cache.adapt(&self.request.adapters);
     }
 
     /// Prompt and answer so far.

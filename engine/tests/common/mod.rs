@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use slm_engine::{
-    Model,
+    Adapters, Model,
     model::{LogitsFor, Scratch},
 };
 use slm_gguf::{Gguf, Writer};
@@ -35,8 +35,19 @@ pub(crate) fn argmax(logits: &[f32]) -> u32 {
 
 /// Logits of every position, the prompt fed in steps of `chunk` tokens.
 pub(crate) fn all_logits(model: &Model, tokens: &[u32], chunk: usize) -> Vec<Vec<f32>> {
+    all_logits_with(model, &Adapters::default(), tokens, chunk)
+}
+
+/// The same with adapters.
+pub(crate) fn all_logits_with(
+    model: &Model,
+    adapters: &Adapters,
+    tokens: &[u32],
+    chunk: usize,
+) -> Vec<Vec<f32>> {
     let (mut cache, mut scratch, mut logits) =
         (model.decoder().new_cache(), Scratch::default(), vec![]);
+    cache.adapt(adapters);
     let n_vocab = model.decoder().spec().vocab_size;
     let mut rows = vec![];
     for part in tokens.chunks(chunk) {

@@ -10,12 +10,13 @@ mod weights;
 pub use spec::{EncoderSpec, Ffn, Positions};
 
 use super::{
-    decoder::{project, resize},
+    decoder::resize,
+    projection::Projection,
     rope::{Angles, Factors, Rope},
 };
 use crate::TokenId;
 use slm_kernels::{
-    Activations, AttentionArgs, AttentionRun, AttentionScratch, Compute, KvLayer, KvPool, KvType,
+    AttentionArgs, AttentionRun, AttentionScratch, Compute, KvLayer, KvPool, KvType,
 };
 use std::ops::Range;
 use weights::{Layer, LayerNorm};
@@ -47,7 +48,7 @@ pub(crate) struct Scratch {
     texts: Vec<Range<usize>>,
     /// Of the positions of the longest text.
     angles: Angles,
-    activations: Activations,
+    projection: Projection,
     attention_scratch: AttentionScratch,
     kv_pool: KvPool,
 }
@@ -132,9 +133,8 @@ impl Encoder {
     fn attention_block(&self, layer: &Layer, n_tokens: usize, s: &mut Scratch) {
         let Self { spec, compute, .. } = self;
         let d = spec.hidden_size;
-        project(
+        s.projection.project(
             compute,
-            &mut s.activations,
             &s.x,
             n_tokens,
             &mut [
@@ -187,9 +187,8 @@ impl Encoder {
             &s.q,
             &mut s.attention,
         );
-        project(
+        s.projection.project(
             compute,
-            &mut s.activations,
             &s.attention,
             n_tokens,
             &mut [(&layer.attn_output, &mut s.h)],
@@ -203,17 +202,17 @@ impl Encoder {
         let compute = &self.compute;
         let inner = if let Some(gate) = &layer.gate {
             let mut outputs = [(gate, &mut s.gate), (&layer.up, &mut s.up)];
-            project(compute, &mut s.activations, &s.x, n_tokens, &mut outputs);
+            s.projection.project(compute, &s.x, n_tokens, &mut outputs);
             compute.silu_mul(&mut s.gate, &s.up);
             &s.gate
         } else {
             let mut outputs = [(&layer.up, &mut s.up)];
-            project(compute, &mut s.activations, &s.x, n_tokens, &mut outputs);
+            s.projection.project(compute, &s.x, n_tokens, &mut outputs);
             compute.gelu(&mut s.up);
             &s.up
         };
         let mut outputs = [(&layer.down, &mut s.h)];
-        project(compute, &mut s.activations, inner, n_tokens, &mut outputs);
+        s.projection.project(compute, inner, n_tokens, &mut outputs);
         compute.add_assign(&mut s.x, &s.h);
         self.norm(&layer.layer_output_norm, s);
     }
