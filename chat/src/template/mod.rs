@@ -25,6 +25,8 @@ use std::io;
 
 /// Work that one rendering may do: about one per instruction, and one per 64 bytes of text that it makes.
 const FUEL: u64 = 4_000_000;
+/// Work that one rendering of a probe may do: its conversation is tiny, and loading a model waits for several of them.
+const PROBE_FUEL: u64 = FUEL / 16;
 /// Longest prompt text that a template may make.
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
 /// Longest template source.
@@ -81,7 +83,9 @@ impl ChatTemplate {
     pub fn jinja(source: &str) -> Result<Self, TemplateError> {
         let mut template = Self::compile(source)?;
         template.thinking_tags = ThinkingTags::of_template(source);
+        template.set_fuel(PROBE_FUEL);
         template.traits = normalize::Traits::probe(&template);
+        template.set_fuel(FUEL);
         Ok(template)
     }
 
@@ -170,6 +174,12 @@ impl ChatTemplate {
             thinking_tags: None,
             tool_syntax: ToolSyntax::of_template(source),
         })
+    }
+
+    fn set_fuel(&mut self, fuel: u64) {
+        if let Language::Jinja(environment) = &mut self.language {
+            environment.set_fuel(Some(fuel));
+        }
     }
 
     fn render_as_is(&self, input: &PromptInput<'_>) -> Result<String, TemplateError> {
