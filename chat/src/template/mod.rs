@@ -5,9 +5,10 @@
 //! message for a template without that role, tool arguments for one that wants them as text. [`ChatTemplate::go`] reads the
 //! same from the template's tree. [`ChatTemplate::parse`] tells the languages apart.
 //!
-//! Bounds per rendering in Jinja: [`FUEL`] of work and memory, [`MAX_OUTPUT_BYTES`] of text. One thing is not charged for:
-//! a comparison of two deeply shared lists (`[a, a]` doubled again and again), which the engine does in one instruction.
-//! [`go`] has bounds of the same kind.
+//! Bounds per rendering in Jinja: [`FUEL`] of work and memory, [`MAX_OUTPUT_BYTES`] of text; [`sums`] bounds lists that are
+//! added up, for which the engine charges too late. Not charged for are slices of slices of slices …, and
+//! what the engine does in one instruction or filter with deeply shared lists (`[a, a]` doubled again and again): comparing
+//! them, and writing them out as text other than by printing. [`go`] has bounds of the same kind.
 
 mod environment;
 pub mod go;
@@ -15,6 +16,7 @@ mod json;
 mod normalize;
 #[cfg(test)]
 mod python_tests;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -165,8 +167,10 @@ impl ChatTemplate {
     fn compile(source: &str) -> Result<Self, TemplateError> {
         check_length(source)?;
         let mut environment = environment::new(FUEL);
+        let prepared = environment::without_generation_tags(source);
+        let prepared = sums::bounded(&prepared, environment.syntax().clone());
         environment
-            .add_template_owned(NAME, environment::without_generation_tags(source))
+            .add_template_owned(NAME, prepared)
             .map_err(|error| TemplateError::Syntax(describe(&error)))?;
         Ok(Self {
             language: Language::Jinja(Box::new(environment)),
