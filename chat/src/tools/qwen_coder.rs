@@ -44,7 +44,7 @@ fn body(region: Region<'_>, tools: &Tools) -> Body {
         let trimmed = rest.trim_start();
         if let Some(after) = trimmed.strip_prefix(FUNCTION_END) {
             let len = region.text.len() - after.len();
-            if region.may_close(len, CLOSE) && region.marker != FUNCTION {
+            if region.may_close(len, CLOSE) {
                 return Body::More;
             }
             return match tools.call(name, arguments) {
