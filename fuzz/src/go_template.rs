@@ -12,15 +12,9 @@ pub fn run(data: &[u8]) {
     let _ = (template.thinking_tags(), template.tool_tag());
     let chat = ChatTemplate::go(&source).expect("it parsed before");
     for input in conversation::inputs() {
-        // the date may change between two renderings
-        let is_fixed = !source.contains("Date");
-        match (template.render(&input), chat.render(&input)) {
-            (Ok(text), Ok(other)) => {
-                assert!(text.len() <= MAX_OUTPUT_BYTES);
-                assert!(!is_fixed || text == other);
-            }
-            (Err(error), Err(_)) => assert!(error.to_string().len() <= MAX_OUTPUT_BYTES),
-            (one, other) => panic!("{one:?} and {other:?}"),
+        match chat.render(&input) {
+            Ok(text) => assert!(text.len() <= MAX_OUTPUT_BYTES),
+            Err(error) => assert!(error.to_string().len() <= MAX_OUTPUT_BYTES),
         }
     }
 }

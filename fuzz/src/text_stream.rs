@@ -58,7 +58,7 @@ pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let [space_prefix, goes_on, control, ..] = input.flags();
     let choices = input.line();
-    let n_stops = usize::from(input.line().len()).min(MAX_STOPS);
+    let n_stops = input.line().len().min(MAX_STOPS);
     let stops: Vec<String> = (0..n_stops)
         .map(|_| String::from_utf8_lossy(input.line()).into_owned())
         .collect();

@@ -244,7 +244,7 @@ impl Lines {
                 // the others may compose characters
                 "gpt2" => text.is_ascii(),
                 "gemma4" => !text.contains('▁'),
-                "llama" => !text.contains('▁') && !phi3 && !(space_prefix && has_added),
+                "llama" => !(text.contains('▁') || phi3 || space_prefix && has_added),
                 _ => false,
             }
     }

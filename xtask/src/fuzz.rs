@@ -24,9 +24,10 @@ const COVERAGE: [&str; 6] = [
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "--cfg=fuzzing",
 ];
-/// Bounds of one input: seconds, and megabytes of the whole process and of one allocation.
+/// Bounds of one input: seconds, and megabytes of the whole process and of one allocation. Counting makes programs some
+/// five times slower: this is a few seconds of a release build.
 const LIMITS: [&str; 4] = [
-    "-timeout=10",
+    "-timeout=30",
     "-rss_limit_mb=1024",
     "-malloc_limit_mb=256",
     "-max_len=8192",
