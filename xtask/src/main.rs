@@ -5,6 +5,7 @@
 //! - `fixtures [--full]`: only fetches.
 //! - `peers [OPTIONS]`: speed beside llama.cpp and ik_llama.cpp, written to `docs/benchmarks.md`.
 //! - `synth-model NAME`: a model file of true shapes with random weights, to measure speed with.
+//! - `fuzz [TARGET] [--seconds N]`: runs the fuzz targets, looking for inputs that break a promise.
 //! - `tidy`: checks what the compiler cannot: who may depend on whom, module heads, links, stray marks.
 //!
 //! Nothing that ships depends on this crate.
@@ -15,6 +16,7 @@
 )]
 
 mod fixtures;
+mod fuzz;
 mod peers;
 mod process;
 mod quickstart;
@@ -34,9 +36,11 @@ commands:
   fixtures [--full]        fetch the fixtures only
   peers [OPTIONS]          compare the speed with llama.cpp and ik_llama.cpp (see peers --help)
   synth-model NAME         write a model file of true shapes with random weights (see synth-model --help)
+  fuzz [TARGET] [--seconds N]
+                           look for inputs that break a promise, in one target or in each
   tidy                     check crate arrows, module heads, links and stray marks
 
---full adds the larger real models (about 1.4 GB) and the tests that need them.";
+--full adds the larger real models (about 1.4 GB) and the tests that need them, and fuzzes each target for a while.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -60,6 +64,7 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<ExitCode> {
         "fixtures" => test::fetch_only(rest),
         "peers" => peers::run(rest),
         "synth-model" => synth::run(rest),
+        "fuzz" => fuzz::run(rest),
         "tidy" => tidy::run(),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

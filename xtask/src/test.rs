@@ -3,9 +3,12 @@
 //! Everything is built with the release profile, so that one build of the dependencies serves users and tests alike.
 //! The tests learn where the fixtures are from `SLM_TEST_FIXTURES`.
 
-use crate::{fixtures, process, workspace::Workspace};
+use crate::{fixtures, fuzz, process, workspace::Workspace};
 use anyhow::{Context, Result, bail};
 use std::process::ExitCode;
+
+/// How long `--full` fuzzes each target.
+const FUZZ_SECONDS: u64 = 30;
 
 /// Fetches the fixtures, builds the programs, runs the tests.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
@@ -28,11 +31,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         test.args(["--", "--include-ignored"]);
     }
     let status = test.status().context("cannot run cargo test")?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    if !status.success() {
+        return Ok(ExitCode::FAILURE);
+    }
+    if wanted.full && wanted.filter.is_none() {
+        return fuzz::all(&workspace, FUZZ_SECONDS);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Fetches the fixtures and says where they are.

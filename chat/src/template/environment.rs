@@ -5,7 +5,7 @@
 //!
 //! The Python methods come from elsewhere and allocate before the engine can charge for it; [`python_method`] charges
 //! the ones that can multiply their input first.
-use super::json;
+use super::{json, sums};
 use minijinja::{
     Environment, Error, ErrorKind, State, UndefinedBehavior, Value, syntax::SyntaxConfig,
     value::ValueKind,
@@ -32,6 +32,7 @@ pub(super) fn new(fuel: u64) -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(python_method);
     environment.add_filter("tojson", json::tojson);
+    environment.add_filter(sums::NAME, sums::summand);
     environment.add_test("iterable", is_iterable);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);

@@ -5,9 +5,10 @@
 //! message for a template without that role, tool arguments for one that wants them as text, thoughts under the name that it
 //! reads. [`ChatTemplate::go`] reads the same from the template's tree. [`ChatTemplate::parse`] tells the languages apart.
 //!
-//! Bounds per rendering in Jinja: [`FUEL`] of work and memory, [`MAX_OUTPUT_BYTES`] of text. One thing is not charged for:
-//! a comparison of two deeply shared lists (`[a, a]` doubled again and again), which the engine does in one instruction.
-//! [`go`] has bounds of the same kind.
+//! Bounds per rendering in Jinja: [`FUEL`] of work and memory, [`MAX_OUTPUT_BYTES`] of text; [`sums`] bounds lists that are
+//! added up, for which the engine charges too late. Not charged for are slices of slices of slices …, and
+//! what the engine does in one instruction or filter with deeply shared lists (`[a, a]` doubled again and again): comparing
+//! them, and writing them out as text other than by printing. [`go`] has bounds of the same kind.
 
 mod environment;
 pub mod go;
@@ -15,6 +16,7 @@ mod json;
 mod normalize;
 #[cfg(test)]
 mod python_tests;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,8 @@ use std::io;
 
 /// Work that one rendering may do: about one per instruction, and one per 64 bytes of text that it makes.
 const FUEL: u64 = 4_000_000;
+/// Work that one rendering of a probe may do: its conversation is tiny, and loading a model waits for several of them.
+const PROBE_FUEL: u64 = FUEL / 16;
 /// Longest prompt text that a template may make.
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
 /// Longest template source.
@@ -81,7 +85,9 @@ impl ChatTemplate {
     pub fn jinja(source: &str) -> Result<Self, TemplateError> {
         let mut template = Self::compile(source)?;
         template.thinking_tags = ThinkingTags::of_template(source);
+        template.set_fuel(PROBE_FUEL);
         normalize::Traits::probe(&mut template);
+        template.set_fuel(FUEL);
         Ok(template)
     }
 
@@ -172,8 +178,10 @@ impl ChatTemplate {
     fn compile(source: &str) -> Result<Self, TemplateError> {
         check_length(source)?;
         let mut environment = environment::new(FUEL);
+        let prepared = environment::without_generation_tags(source);
+        let prepared = sums::bounded(&prepared, environment.syntax().clone());
         environment
-            .add_template_owned(NAME, environment::without_generation_tags(source))
+            .add_template_owned(NAME, prepared)
             .map_err(|error| TemplateError::Syntax(describe(&error)))?;
         Ok(Self {
             language: Language::Jinja(Box::new(environment)),
@@ -181,6 +189,12 @@ impl ChatTemplate {
             thinking_tags: None,
             tool_syntax: ToolSyntax::of_template(source),
         })
+    }
+
+    fn set_fuel(&mut self, fuel: u64) {
+        if let Language::Jinja(environment) = &mut self.language {
+            environment.set_fuel(Some(fuel));
+        }
     }
 
     fn render_as_is(&self, input: &PromptInput<'_>) -> Result<String, TemplateError> {

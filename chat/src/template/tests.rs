@@ -699,6 +699,12 @@ fn hostile_templates_end() {
         "format spec",
     );
     check("{{ messages | tojson(indent=1000000000) }}", "indent");
+    let sums = "{% set ns = namespace(a=['x']) %}{% for i in range(60) %}{% set ns.a = ns.a + ns.a %}{% endfor %}";
+    check(sums, "too long for `+`");
+    check(
+        "{% set a = [0] * 100000000 %}{{ a + a }}",
+        "too long for `+`",
+    );
     let doubling = "{% set ns = namespace(a=['x'], b=['x']) %}{% for i in range(60) %}\
         {% set ns.a = [ns.a, ns.a] %}{% set ns.b = [ns.b, ns.b] %}{% endfor %}";
     check(

@@ -43,6 +43,10 @@ fn body(region: Region<'_>, close: &str, tools: &Tools) -> Body {
         if region.may_close(len, close) {
             return Body::More;
         }
+        // a number would be complete or not by what the next chunk brings
+        if !calls.is_empty() && !rest.trim_start().starts_with(['{', '[']) {
+            return Body::Calls(calls, len); // the closing tag is missing
+        }
         match json_prefix(rest) {
             JsonPrefix::Value(value, value_len) => {
                 let Some(more) = tools.calls_in(&value) else {
@@ -52,7 +56,6 @@ fn body(region: Region<'_>, close: &str, tools: &Tools) -> Body {
                 len += value_len;
             }
             JsonPrefix::Unfinished if !region.at_end => return Body::More,
-            // the closing tag is missing
             _ if !calls.is_empty() => return Body::Calls(calls, len),
             _ => return Body::Text,
         }

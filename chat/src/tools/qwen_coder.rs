@@ -53,7 +53,7 @@ fn body(region: Region<'_>, close: &str, tools: &Tools) -> Body {
         let trimmed = rest.trim_start();
         if let Some(after) = trimmed.strip_prefix(FUNCTION_END) {
             let len = region.text.len() - after.len();
-            if region.may_close(len, close) && region.marker != FUNCTION {
+            if region.may_close(len, close) {
                 return Body::More;
             }
             return match tools.call(name, arguments) {

@@ -89,6 +89,25 @@ fn hermes() {
 }
 
 #[test]
+fn what_follows_a_call_does_not_depend_on_chunks() {
+    let now = &[("now", "{}")];
+    check(HERMES, "<tool_call>{\"name\": \"now\"}1/x", "1/x", now);
+    check(HERMES, "<tool_call>{\"name\": \"now\"}nul", "nul", now);
+    check(
+        "<function= <parameter=",
+        "<function=now>\n</function>\n</tool_call> x",
+        "x",
+        now,
+    );
+    check(
+        "<function= <parameter=",
+        "<function=now></function>\n</tool_cal",
+        "</tool_cal",
+        now,
+    );
+}
+
+#[test]
 fn what_only_looks_like_a_call_is_text() {
     for text in [
         "",

@@ -26,6 +26,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("slm-cli", &["slm-api", "slm-modelfile"]),
+    (
+        "slm-fuzz",
+        &[
+            "slm-chat",
+            "slm-engine",
+            "slm-gguf",
+            "slm-modelfile",
+            "slm-registry",
+        ],
+    ),
     ("slm-synth", &["slm-gguf", "slm-kernels"]),
     ("slm-tests", &["slm-api"]),
     ("xtask", &[]),

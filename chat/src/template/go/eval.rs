@@ -1,7 +1,8 @@
 //! Runs a tree, as Go's `text/template` does with `missingkey=zero`.
 //!
 //! Bounds: [`FUEL`] of work, [`super::MAX_OUTPUT_BYTES`] of text, [`MAX_DEPTH`] of nesting. Every node, operand and
-//! iteration costs one, every 16 bytes of text that is made cost one more, so that variables cannot hoard text either.
+//! iteration costs one, every 16 bytes of text that is made cost one more, so that variables cannot hoard text either, and
+//! so do 64 bytes of text that a function is given.
 use super::{
     error::{GoTemplateError, Result},
     functions,
@@ -14,6 +15,8 @@ use std::sync::Arc;
 const FUEL: u64 = 4_000_000;
 /// Bytes of text for one unit of work.
 const BYTES_PER_FUEL: usize = 16;
+/// Bytes of text that a function looks at for one unit of work.
+const BYTES_READ_PER_FUEL: usize = 64;
 /// Deepest nesting of statements, parentheses and calls of templates.
 const MAX_DEPTH: usize = 400;
 
@@ -333,6 +336,9 @@ impl Run<'_> {
             values.push(self.operand(argument, dot)?);
         }
         values.extend(last);
+        for value in &values {
+            self.pay((bytes_read(name, value) / BYTES_READ_PER_FUEL) as u64)?;
+        }
         let line = self.line;
         let made = functions::call(name, &values, super::MAX_OUTPUT_BYTES)
             .map_err(|message| GoTemplateError::new(line, message))?;
@@ -388,5 +394,20 @@ impl Run<'_> {
             };
         }
         Ok(value)
+    }
+}
+
+/// How much text `function` has to look at for one of its values.
+fn bytes_read(function: &str, value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        // a precision may cut off what is printed first
+        Value::List(_) | Value::Object(_) if function == "printf" => {
+            let mut printed = String::new();
+            // too long a text is found when it is printed
+            let _fits = value.print(&mut printed, super::MAX_OUTPUT_BYTES);
+            printed.len()
+        }
+        _ => 0,
     }
 }

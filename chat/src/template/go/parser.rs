@@ -11,6 +11,8 @@ use std::{mem, sync::Arc};
 
 /// Deepest nesting of statements and parentheses.
 const MAX_DEPTH: usize = 100;
+/// Most variables in scope at one place; each use looks through them.
+const MAX_VARIABLES: usize = 256;
 const KEYWORDS: &[&str] = &[
     "block", "break", "continue", "define", "else", "end", "if", "nil", "range", "template", "with",
 ];
@@ -396,6 +398,10 @@ impl<'s> Parser<'_, 's> {
                 }
                 Some(Kind::Declare) => {
                     self.at += 1;
+                    if self.variables.len() + names.len() > MAX_VARIABLES {
+                        return self
+                            .fail(format!("more than {MAX_VARIABLES} variables are in scope"));
+                    }
                     self.variables.extend(names.iter().cloned());
                     return Ok((names, false));
                 }

@@ -160,6 +160,7 @@ fn hostile_templates_end() {
         "{{ $x := \"xxxxxxxxxxxxxxxx\" }}{{ range 20 }}{{ $x = print $x $x }}{{ end }}{{ range 99 }}{{ len (print $x) }}{{ end }}",
         "budget of work",
     );
+    check(&"{{ $x := 1 }}".repeat(1000), "variables are in scope");
     check(
         "{{ define \"a\" }}{{ template \"a\" . }}{{ end }}{{ template \"a\" . }}",
         "nested deeper",
@@ -178,6 +179,25 @@ fn hostile_templates_end() {
         "nested deeper",
     );
     check(&"{{ block \"x\" . }}".repeat(100_000), "nested deeper");
+}
+
+#[test]
+fn work_that_makes_no_text_is_paid_for() {
+    let long = serde_json::json!({"messages": [{"role": "user", "content": "x".repeat(1 << 20)}]});
+    let text = "{{ $x := (index .Messages 0).Content }}{{ $y := print $x \"\" }}";
+    for idle in [
+        "{{ if eq $x $y }}{{ end }}",
+        "{{ if lt $x $y }}{{ end }}",
+        "{{ printf \"%.0s\" $x }}",
+        "{{ printf \"%.0s\" $.Messages }}",
+    ] {
+        let error = render(
+            &format!("{text}{{{{ range 10000 }}}}{idle}{{{{ end }}}}"),
+            &long,
+        );
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("budget of work"), "{idle}: {error}");
+    }
 }
 
 #[test]
