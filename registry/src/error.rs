@@ -2,7 +2,7 @@
 //!
 //! A variant names what was being done, with the values a person needs; [`Error::hint`] says what to do about it.
 use crate::{Digest, ModelName};
-use std::{io, path::Path, path::PathBuf};
+use std::{io, path::Path, path::PathBuf, time::Duration};
 
 /// Any failure of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +122,14 @@ pub enum Error {
         /// Innermost cause.
         reason: String,
     },
+    /// The registry wants to be left alone for longer than a pull waits.
+    #[error("`{host}` asks to wait {} s before the next request", wait.as_secs())]
+    AskedToWait {
+        /// Host.
+        host: String,
+        /// How long.
+        wait: Duration,
+    },
     /// A download failed again and again.
     #[error("max retries exceeded: {reason}")]
     RetriesExhausted {
@@ -225,6 +233,9 @@ impl Error {
                 format!("check that `{host}` is a model registry, and no proxy answers for it")
             }
             Self::Unreachable { host, reason } => unreachable_hint(host, reason),
+            Self::AskedToWait { .. } => {
+                "pull again after that time: finished bytes are kept".into()
+            }
             Self::RetriesExhausted { .. } => {
                 "check the network and pull again: finished bytes are kept".into()
             }

@@ -1,7 +1,8 @@
-//! One registry as seen by one pull: addresses, headers, tokens, and which failures are worth another try.
+//! One host as seen by one pull: addresses, headers, credentials, and which failures are worth another try.
 use super::{
     Patience, PullOptions,
     auth::{self, Challenge},
+    spans::Span,
 };
 use crate::{
     Digest, Error, ModelName,
@@ -9,12 +10,15 @@ use crate::{
 };
 use reqwest::{
     Client, Response, StatusCode, Url,
-    header::{ACCEPT, AUTHORIZATION, RANGE, USER_AGENT, WWW_AUTHENTICATE},
+    header::{
+        ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, RANGE, RETRY_AFTER, USER_AGENT,
+        WWW_AUTHENTICATE,
+    },
     redirect,
 };
 use std::{
-    sync::{Mutex, OnceLock, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, SystemTime},
 };
 use tokio::time::timeout;
 
@@ -25,8 +29,8 @@ const MAX_TOKEN_BYTES: usize = 64 << 10;
 const MAX_COMPLAINT_BYTES: usize = 2 << 10;
 /// Failures of the manifest request until it is given up.
 const MAX_MANIFEST_FAILURES: u32 = 3;
-/// Longest pause between two tries.
-const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// A manifest is waited for so long when the registry asks to wait.
+const MAX_MANIFEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Why a request gave nothing.
 #[derive(Debug)]
@@ -35,25 +39,90 @@ pub(super) enum Failure {
     Final(Error),
     /// The next try may work.
     Passing(Error),
+    /// The server is asked too much; it may say how long to wait.
+    Busy(Error, Option<Duration>),
 }
 
-/// The registry of one model name.
-pub(super) struct Registry {
+/// One host, and what it is told about who asks.
+pub(super) struct Remote {
     client: Client,
+    /// For errors.
     name: ModelName,
-    /// `{scheme}://{host}/v2/{namespace}/{model}/`
+    /// Only requests to the origin of this address carry credentials.
     base: Url,
-    token: Mutex<Option<String>>,
-    pub(super) patience: Patience,
+    authorization: Mutex<Option<HeaderValue>>,
+    patience: Patience,
 }
 
-impl Registry {
+/// Where the bytes of one blob are.
+pub(super) struct Origin {
+    remote: Arc<Remote>,
+    url: Url,
+    doing: String,
+    /// Where the host redirected to, when that was elsewhere; runs out at some time.
+    direct: Mutex<Option<Url>>,
+}
+
+impl Origin {
+    /// The host's name, for errors.
+    pub(super) fn host(&self) -> String {
+        self.remote.host()
+    }
+
+    /// The bytes of `span`, or all, if the server is so kind: see the answer's status.
+    pub(super) async fn open(&self, span: Option<&Span>) -> Result<Response, Failure> {
+        let range = span.map(|span| (RANGE, format!("bytes={}-{}", span.start, span.end - 1)));
+        let headers: Vec<_> = range.into_iter().collect();
+        let direct = self.direct().clone();
+        if let Some(url) = direct {
+            let request = self.remote.request(&url, &headers);
+            match self.remote.send(request).await {
+                Ok(response) if response.status().is_success() => return Ok(response),
+                // The address has run out, most likely: the host gives a new one.
+                Ok(response) if is_client_error(response.status()) => *self.direct() = None,
+                Ok(response) => return Err(self.remote.failure(&self.doing, response).await),
+                Err(failure) => {
+                    *self.direct() = None;
+                    return Err(failure);
+                }
+            }
+        }
+        let response = self.remote.get(&self.doing, &self.url, &headers).await?;
+        if response.url().origin() != self.url.origin() {
+            *self.direct() = Some(response.url().clone());
+        }
+        Ok(response)
+    }
+
+    /// The next bytes of the body, or `None` at its end.
+    pub(super) async fn chunk(
+        &self,
+        response: &mut Response,
+    ) -> Result<Option<bytes::Bytes>, Failure> {
+        let chunk = self.remote.chunk(response).await;
+        if chunk.is_err() {
+            *self.direct() = None;
+        }
+        chunk
+    }
+
+    fn direct(&self) -> std::sync::MutexGuard<'_, Option<Url>> {
+        self.direct.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an address that worked before does not work any more.
+fn is_client_error(status: StatusCode) -> bool {
+    status.is_client_error() && ![408, 416, 425, 429].contains(&status.as_u16())
+}
+
+impl Remote {
     /// The registry that `name` says.
-    pub(super) async fn new(
+    pub(super) async fn registry(
         name: &ModelName,
         options: &PullOptions,
         patience: Patience,
-    ) -> Result<Self, Error> {
+    ) -> Result<Arc<Self>, Error> {
         let is_local = is_loopback(name.host());
         let is_plain = name.is_http() || (!name.is_https() && (options.insecure || is_local));
         let scheme = if is_plain { "http" } else { "https" };
@@ -65,48 +134,68 @@ impl Registry {
         })?;
         // Making a client reads the certificates of the system from the disk.
         let client = tokio::task::spawn_blocking(move || shared_client(is_local));
-        Ok(Self {
+        Ok(Arc::new(Self {
             client: super::joined(client).await?,
             name: name.clone(),
             base,
-            token: Mutex::new(None),
+            authorization: Mutex::new(None),
             patience,
-        })
+        }))
     }
 
     fn host(&self) -> String {
         self.name.host().to_owned()
     }
 
+    /// Where the blob `digest` of this registry is.
+    pub(super) fn blob(self: &Arc<Self>, digest: &Digest) -> Result<Origin, Error> {
+        let path = format!("blobs/{digest}");
+        let url = self.base.join(&path).map_err(|error| Error::Protocol {
+            host: self.host(),
+            reason: format!("`{path}` is no address: {error}"),
+        })?;
+        Ok(Origin {
+            remote: Arc::clone(self),
+            url,
+            doing: format!("pull blob {digest}"),
+            direct: Mutex::new(None),
+        })
+    }
+
     /// The manifest's bytes.
     pub(super) async fn manifest(&self) -> Result<Vec<u8>, Error> {
         let mut n_failures = 0;
         loop {
-            match self.try_manifest().await {
+            let (error, wait) = match self.try_manifest().await {
                 Ok(bytes) => return Ok(bytes),
                 // Nobody wants to wait for what is not there at all.
                 Err(
                     Failure::Final(error) | Failure::Passing(error @ Error::Unreachable { .. }),
-                ) => {
-                    return Err(error);
-                }
-                Err(Failure::Passing(error)) => {
-                    n_failures += 1;
-                    if n_failures >= MAX_MANIFEST_FAILURES {
-                        return Err(error);
-                    }
-                    self.pause(n_failures).await;
-                }
+                ) => return Err(error),
+                Err(Failure::Passing(error)) => (error, Duration::ZERO),
+                Err(Failure::Busy(error, wait)) => (error, wait.unwrap_or_default()),
+            };
+            n_failures += 1;
+            if n_failures >= MAX_MANIFEST_FAILURES {
+                return Err(error);
             }
+            if wait > MAX_MANIFEST_WAIT {
+                let host = self.host();
+                return Err(Error::AskedToWait { host, wait });
+            }
+            tokio::time::sleep(wait).await;
+            self.patience.pause(n_failures).await;
         }
     }
 
     async fn try_manifest(&self) -> Result<Vec<u8>, Failure> {
         let doing = "pull model manifest";
         let path = format!("manifests/{}", self.name.tag());
+        let url = self.base.join(&path);
+        let url = url.map_err(|error| self.not_understood(error.to_string()))?;
         let accept = format!("{DOCKER_MANIFEST}, {OCI_MANIFEST}");
         let headers = [(ACCEPT, accept)];
-        match self.get(doing, &path, &headers).await {
+        match self.get(doing, &url, &headers).await {
             Ok(response) => self.read_body(response, MAX_MANIFEST_BYTES).await,
             Err(Failure::Final(Error::RemoteStatus { status: 404, .. })) => {
                 let name = self.name.clone();
@@ -116,66 +205,54 @@ impl Registry {
         }
     }
 
-    /// The bytes of a blob from `offset` on, if the server is so kind: see its status.
-    pub(super) async fn blob(&self, digest: &Digest, offset: u64) -> Result<Response, Failure> {
-        let doing = format!("pull blob {digest}");
-        let headers = [(RANGE, format!("bytes={offset}-"))];
-        let headers = if offset == 0 { &[][..] } else { &headers };
-        self.get(&doing, &format!("blobs/{digest}"), headers).await
+    /// A request that tells nothing about who asks.
+    fn request(&self, url: &Url, headers: &[(HeaderName, String)]) -> reqwest::RequestBuilder {
+        let request = self.client.get(url.clone());
+        let request = request.header(USER_AGENT, user_agent());
+        headers.iter().fold(request, |request, (name, value)| {
+            request.header(name, value)
+        })
     }
 
-    /// Waits longer with each failure, and never exactly as long as others who failed at the same time.
-    pub(super) async fn pause(&self, n_failures: u32) {
-        let doubled = 1_u32 << n_failures.saturating_sub(1).min(16);
-        let pause = self
-            .patience
-            .first_pause
-            .saturating_mul(doubled)
-            .min(MAX_PAUSE);
-        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
-    }
-
-    /// A successful answer to a request, with a token where the registry wants one.
+    /// A successful answer to a request, with a token where the host wants one.
     async fn get(
         &self,
         doing: &str,
-        path: &str,
-        headers: &[(reqwest::header::HeaderName, String)],
+        url: &Url,
+        headers: &[(HeaderName, String)],
     ) -> Result<Response, Failure> {
-        let url = self
-            .base
-            .join(path)
-            .map_err(|error| self.not_understood(format!("`{path}` is no address: {error}")))?;
+        let is_ours = url.origin() == self.base.origin();
         let mut has_new_token = false;
         loop {
-            let mut request = self
-                .client
-                .get(url.clone())
-                .header(USER_AGENT, user_agent());
-            for (name, value) in headers {
-                request = request.header(name, value);
-            }
-            if let Some(token) = self.token() {
+            let mut request = self.request(url, headers);
+            let authorization = self.authorization().clone();
+            if let Some(authorization) = authorization.filter(|_| is_ours) {
                 // reqwest leaves it off when a redirect goes to another host.
-                request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+                request = request.header(AUTHORIZATION, authorization);
             }
             let response = self.send(request).await?;
             if response.status().is_success() {
                 return Ok(response);
             }
-            let is_registry = response.url().origin() == url.origin();
+            let is_registry = self.is_ours(&response);
             if response.status() == StatusCode::UNAUTHORIZED && is_registry && !has_new_token {
                 self.fetch_token(&response).await?;
                 has_new_token = true;
                 continue;
             }
-            return Err(self.failure(doing, response, is_registry).await);
+            return Err(self.failure(doing, response).await);
         }
     }
 
-    fn token(&self) -> Option<String> {
-        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
-        token.clone()
+    /// Whether the answer comes from this host itself, not from where it redirects to.
+    fn is_ours(&self, response: &Response) -> bool {
+        response.url().origin() == self.base.origin()
+    }
+
+    fn authorization(&self) -> std::sync::MutexGuard<'_, Option<HeaderValue>> {
+        self.authorization
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn fetch_token(&self, response: &Response) -> Result<(), Failure> {
@@ -185,18 +262,21 @@ impl Registry {
             .filter_map(|header| Challenge::parse(header.to_str().ok()?))
             .find_map(|challenge| challenge.token_url(&self.base));
         let url = url.ok_or_else(|| self.unauthorized())?;
-        let request = self.client.get(url).header(USER_AGENT, user_agent());
-        let answer = self.send(request).await?;
-        if answer.status().is_client_error() {
+        let answer = self.send(self.request(&url, &[])).await?;
+        if answer.status().is_client_error() && answer.status() != StatusCode::TOO_MANY_REQUESTS {
             return Err(self.unauthorized());
         }
         if !answer.status().is_success() {
-            return Err(self.failure("pull token", answer, true).await);
+            return Err(self.failure("pull token", answer).await);
         }
         let json = self.read_body(answer, MAX_TOKEN_BYTES).await?;
         let token = auth::token_of(&json);
         let token = token.ok_or_else(|| self.not_understood("no token in it".to_owned()))?;
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+        let value = HeaderValue::try_from(format!("Bearer {token}"));
+        let mut value =
+            value.map_err(|_| self.not_understood("its token is no text".to_owned()))?;
+        value.set_sensitive(true);
+        *self.authorization() = Some(value);
         Ok(())
     }
 
@@ -221,10 +301,7 @@ impl Registry {
     }
 
     /// The next bytes of the body, or `None` at its end.
-    pub(super) async fn chunk(
-        &self,
-        response: &mut Response,
-    ) -> Result<Option<bytes::Bytes>, Failure> {
+    async fn chunk(&self, response: &mut Response) -> Result<Option<bytes::Bytes>, Failure> {
         match timeout(self.patience.stall, response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(error)) => Err(self.network_failure(&error)),
@@ -262,8 +339,11 @@ impl Registry {
     }
 
     /// What an unsuccessful answer means.
-    async fn failure(&self, doing: &str, mut response: Response, is_registry: bool) -> Failure {
+    async fn failure(&self, doing: &str, mut response: Response) -> Failure {
         let status = response.status();
+        let is_ours = self.is_ours(&response);
+        let wait = response.headers().get(RETRY_AFTER);
+        let wait = wait.and_then(|wait| retry_after(wait.to_str().ok()?, SystemTime::now()));
         let mut body = Vec::new();
         while body.len() < MAX_COMPLAINT_BYTES {
             match self.chunk(&mut response).await {
@@ -272,7 +352,7 @@ impl Registry {
             }
         }
         body.truncate(MAX_COMPLAINT_BYTES);
-        if is_registry && status == StatusCode::UNAUTHORIZED {
+        if is_ours && status == StatusCode::UNAUTHORIZED {
             return self.unauthorized();
         }
         let error = Error::RemoteStatus {
@@ -281,12 +361,24 @@ impl Registry {
             body: complaint(&body),
         };
         // A signed address that the registry once redirected to has run out; it gives a new one.
-        let is_expired = !is_registry && [401, 403, 410].contains(&status.as_u16());
-        if is_expired || status.is_server_error() || [408, 425, 429].contains(&status.as_u16()) {
+        let is_expired = !is_ours && [401, 403, 410].contains(&status.as_u16());
+        if [429, 503].contains(&status.as_u16()) {
+            return Failure::Busy(error, wait);
+        }
+        if is_expired || status.is_server_error() || [408, 425].contains(&status.as_u16()) {
             return Failure::Passing(error);
         }
         Failure::Final(error)
     }
+}
+
+/// How long `Retry-After: 120` or `Retry-After: Fri, 31 Dec 1999 23:59:59 GMT` asks to wait.
+fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value.trim()).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
 }
 
 /// What the body of a failure says, in one line: the messages of the protocol's JSON, or the text.
@@ -404,6 +496,19 @@ mod tests {
     }
 
     #[test]
+    fn a_server_says_how_long_to_wait() {
+        let now = httpdate::parse_http_date("Fri, 31 Dec 1999 23:59:00 GMT").unwrap();
+        let wait = |value: &str| retry_after(value, now).map(|wait| wait.as_secs());
+        assert_eq!(wait("120"), Some(120));
+        assert_eq!(wait(" 0 "), Some(0));
+        assert_eq!(wait("Fri, 31 Dec 1999 23:59:59 GMT"), Some(59));
+        assert_eq!(wait("Fri, 31 Dec 1999 23:58:59 GMT"), Some(0));
+        for value in ["", "soon", "-1", "1.5", "Fri, 31 Dec"] {
+            assert_eq!(wait(value), None, "{value}");
+        }
+    }
+
+    #[test]
     fn complaints_become_one_line() {
         let json =
             br#"{"errors":[{"code":"MANIFEST_INVALID","message":"requires a newer\nversion"}]}"#;
@@ -419,8 +524,12 @@ mod tests {
     #[tokio::test]
     async fn plain_http_only_where_it_is_asked_for_or_local() {
         let base = async |name: &str, insecure: bool| {
-            let (name, options) = (name.parse().unwrap(), PullOptions { insecure });
-            let registry = Registry::new(&name, &options, Patience::default())
+            let name = name.parse().unwrap();
+            let options = PullOptions {
+                insecure,
+                ..PullOptions::default()
+            };
+            let registry = Remote::registry(&name, &options, Patience::default())
                 .await
                 .unwrap();
             registry.base.to_string()

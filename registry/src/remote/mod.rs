@@ -5,28 +5,40 @@
 //!          → manifest written → blobs of the replaced manifest removed
 //! ```
 //!
-//! The network side is async; disk and hashing run on blocking threads, joined by a bounded channel (see [`partial`]).
-//! Dropping the future at any point leaves a whole store and the bytes received so far.
+//! A blob comes in parts over several connections ([`transfer`], [`plan`]) and goes to a file with holes ([`partial`]),
+//! beside which a journal says which bytes are there ([`journal`]). The network side is async; disk and hashing run on
+//! blocking threads, joined by a bounded channel ([`writer`]). Dropping the future at any point leaves a whole store and
+//! the bytes received so far.
 mod auth;
 mod client;
 mod download;
+mod journal;
 mod partial;
+mod plan;
+mod spans;
 #[cfg(test)]
 mod tests;
+mod throttle;
+mod transfer;
+mod writer;
 
 use crate::{
     Descriptor, Digest, Error, Manifest, ModelName, Store,
     store::{Pin, Shared},
 };
-use client::Registry;
+use client::Remote;
 pub(crate) use download::Downloads;
+use plan::Cut;
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
+pub use throttle::Throttle;
 
 /// How to pull.
 #[derive(Clone, Debug, Default)]
 pub struct PullOptions {
     /// Allow plain HTTP (or a name with `http://`).
     pub insecure: bool,
+    /// Bounds on the bytes per second; those of several pulls may share one.
+    pub throttles: Vec<Arc<Throttle>>,
 }
 
 /// What happens during a pull, in order.
@@ -51,7 +63,7 @@ pub enum PullEvent {
     RemovingUnused,
 }
 
-/// How patient a pull is.
+/// How patient a pull is, and how it goes about it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     /// Without a byte for so long, a request is given up.
@@ -60,6 +72,10 @@ pub(crate) struct Patience {
     first_pause: Duration,
     /// Failures in a row, with next to no byte gained between, until a download is given up.
     max_failures: u32,
+    /// Over such a time a request is compared with others.
+    slow_window: Duration,
+    cut: Cut,
+    max_connections: usize,
 }
 
 impl Default for Patience {
@@ -67,8 +83,27 @@ impl Default for Patience {
         Self {
             stall: Duration::from_secs(30),
             first_pause: Duration::from_millis(500),
-            max_failures: 6,
+            max_failures: 8,
+            slow_window: Duration::from_secs(8),
+            cut: Cut {
+                part_bytes: 32 << 20,
+                min_share_bytes: 1 << 20,
+                min_share_time: Duration::from_millis(700),
+            },
+            max_connections: 12,
         }
+    }
+}
+
+/// Longest pause between two tries.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+impl Patience {
+    /// Waits longer with each failure, and never exactly as long as others who failed at the same time.
+    async fn pause(&self, n_failures: u32) {
+        let doubled = 1_u32 << n_failures.saturating_sub(1).min(16);
+        let pause = self.first_pause.saturating_mul(doubled).min(MAX_PAUSE);
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
     }
 }
 
@@ -94,7 +129,7 @@ async fn pull_patiently(
 ) -> Result<(), Error> {
     let shared = store.shared();
     progress(PullEvent::Manifest);
-    let registry = Registry::new(name, options, patience).await?;
+    let registry = Remote::registry(name, options, patience).await?;
     let json = registry.manifest().await?;
     let blobs = distinct_blobs(&Manifest::parse(&json)?);
 
@@ -104,7 +139,8 @@ async fn pull_patiently(
     })
     .await?;
     for blob in &blobs {
-        download::blob(shared, &registry, blob, &mut progress).await?;
+        let origins = [registry.blob(&blob.digest)?];
+        download::blob(shared, &origins, options, &patience, blob, &mut progress).await?;
     }
     progress(PullEvent::Verifying);
 
