@@ -144,6 +144,50 @@ pub enum Error {
         /// Got.
         got: Digest,
     },
+    /// A program that keeps credentials for Docker does not do so for us.
+    #[error("cannot ask `{helper}` for credentials: {reason}")]
+    CredentialHelper {
+        /// The program.
+        helper: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file changed while it was fetched.
+    #[error("`{host}` has another file under that address than when the download began")]
+    Changed {
+        /// Host.
+        host: String,
+    },
+    /// What was fetched or named is no model.
+    #[error("`{what}` is no GGUF file that can be used: {reason}")]
+    NotGguf {
+        /// Address or name.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A connection without protection was not agreed to.
+    #[error("`{host}` is to be asked without TLS")]
+    Insecure {
+        /// Host.
+        host: String,
+    },
+    /// The manifest is not the one that was asked for by its digest.
+    #[error("`{name}` is {got} at the registry, not {want}")]
+    OtherManifest {
+        /// What was asked for.
+        name: ModelName,
+        /// Its digest, as it was asked for.
+        want: Digest,
+        /// What the registry has.
+        got: Digest,
+    },
+    /// A repository has no file to take.
+    #[error("{reason}")]
+    NoFile {
+        /// What was looked for, and what there is.
+        reason: String,
+    },
     /// The HTTP client cannot be made.
     #[error("cannot set up the HTTP client: {reason}")]
     Client {
@@ -216,9 +260,15 @@ impl Error {
                 name.model(),
                 name.tag()
             ),
-            Self::Unauthorized { .. } => {
-                "check the spelling of the name; models behind a login cannot be pulled".into()
+            Self::Unauthorized { name } if name.host() == "hf.co" => {
+                "check the spelling of the name; for a gated or private repository set `HF_TOKEN`, and accept its \
+                 conditions on its page"
+                    .into()
             }
+            Self::Unauthorized { name } => format!(
+                "check the spelling of the name, or log in with `slm login {}`",
+                name.host()
+            ),
             Self::RemoteStatus { status: 412, .. } => {
                 "update slm: the registry asks for a newer client".into()
             }
@@ -244,6 +294,19 @@ impl Error {
                  between here and the registry changes the bytes"
                     .into()
             }
+            Self::CredentialHelper { .. } => {
+                "mend or remove `credsStore` and `credHelpers` in Docker's `config.json`, or log in with `slm login`"
+                    .into()
+            }
+            Self::Changed { .. } => "pull again: the new file is fetched from its beginning".into(),
+            Self::NotGguf { .. } => {
+                "check that the address is the one of the file itself, not of a page about it".into()
+            }
+            Self::Insecure { .. } => "write `https://`, or pass `--insecure`".into(),
+            Self::OtherManifest { name, .. } => {
+                format!("pull `{name}` without a digest for what the registry has now")
+            }
+            Self::NoFile { .. } => "choose one of the files that there are".into(),
             Self::Client { .. } => "check the proxy and certificate settings".into(),
         };
         Some(hint)

@@ -176,7 +176,10 @@ pub(crate) fn free_address() -> SocketAddr {
         let turn = TAKEN.fetch_add(1, Ordering::Relaxed);
         let start = process::id().wrapping_mul(101);
         let port = PORTS.start + start.wrapping_add(turn) % (PORTS.end - PORTS.start);
-        let address = (Ipv4Addr::LOCALHOST, u16::try_from(port).expect("below 32000"));
+        let address = (
+            Ipv4Addr::LOCALHOST,
+            u16::try_from(port).expect("below 32000"),
+        );
         if TcpListener::bind(address).is_ok() {
             return address.into();
         }

@@ -1,7 +1,9 @@
 //! One host as seen by one pull: addresses, headers, credentials, and which failures are worth another try.
 use super::{
-    Patience, PullOptions,
+    Network, Patience, PullOptions,
     auth::{self, Challenge},
+    credentials::Credentials,
+    files, joined,
     spans::Span,
 };
 use crate::{
@@ -11,19 +13,16 @@ use crate::{
 use reqwest::{
     Client, Response, StatusCode, Url,
     header::{
-        ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, RANGE, RETRY_AFTER, USER_AGENT,
-        WWW_AUTHENTICATE,
+        ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER,
+        USER_AGENT, WWW_AUTHENTICATE,
     },
-    redirect,
 };
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 use tokio::time::timeout;
 
-/// Redirects of one request.
-const MAX_REDIRECTS: usize = 10;
 const MAX_TOKEN_BYTES: usize = 64 << 10;
 /// Of what a registry says about a failure, so much is shown.
 const MAX_COMPLAINT_BYTES: usize = 2 << 10;
@@ -43,6 +42,15 @@ pub(super) enum Failure {
     Busy(Error, Option<Duration>),
 }
 
+impl Failure {
+    /// What to say when nothing is tried again.
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Final(error) | Self::Passing(error) | Self::Busy(error, _) => error,
+        }
+    }
+}
+
 /// One host, and what it is told about who asks.
 pub(super) struct Remote {
     client: Client,
@@ -51,6 +59,9 @@ pub(super) struct Remote {
     /// Only requests to the origin of this address carry credentials.
     base: Url,
     authorization: Mutex<Option<HeaderValue>>,
+    network: Arc<Network>,
+    /// Whether a password may go over this connection.
+    is_private: bool,
     patience: Patience,
 }
 
@@ -61,6 +72,8 @@ pub(super) struct Origin {
     doing: String,
     /// Where the host redirected to, when that was elsewhere; runs out at some time.
     direct: Mutex<Option<Url>>,
+    /// What the file's ETag or time must be.
+    validator: Option<String>,
 }
 
 impl Origin {
@@ -72,12 +85,18 @@ impl Origin {
     /// The bytes of `span`, or all, if the server is so kind: see the answer's status.
     pub(super) async fn open(&self, span: Option<&Span>) -> Result<Response, Failure> {
         let range = span.map(|span| (RANGE, format!("bytes={}-{}", span.start, span.end - 1)));
-        let headers: Vec<_> = range.into_iter().collect();
+        // A weak ETag is no condition for a range.
+        let strong = self.validator.as_ref().filter(|tag| !tag.starts_with("W/"));
+        let condition = strong.filter(|_| span.is_some());
+        let condition = condition.map(|tag| (IF_RANGE, tag.clone()));
+        let headers: Vec<_> = range.into_iter().chain(condition).collect();
         let direct = self.direct().clone();
         if let Some(url) = direct {
             let request = self.remote.request(&url, &headers);
             match self.remote.send(request).await {
-                Ok(response) if response.status().is_success() => return Ok(response),
+                Ok(response) if response.status().is_success() => {
+                    return self.unchanged(response);
+                }
                 // The address has run out, most likely: the host gives a new one.
                 Ok(response) if is_client_error(response.status()) => *self.direct() = None,
                 Ok(response) => return Err(self.remote.failure(&self.doing, response).await),
@@ -91,7 +110,22 @@ impl Origin {
         if response.url().origin() != self.url.origin() {
             *self.direct() = Some(response.url().clone());
         }
-        Ok(response)
+        self.unchanged(response)
+    }
+
+    /// Says what the file's ETag or time must be in all answers from now on.
+    pub(super) fn expect(&mut self, validator: Option<String>) {
+        self.validator = validator;
+    }
+
+    fn unchanged(&self, response: Response) -> Result<Response, Failure> {
+        let found = files::validator(&response);
+        match (&self.validator, found) {
+            (Some(expected), Some(found)) if *expected != found => {
+                Err(Failure::Final(Error::Changed { host: self.host() }))
+            }
+            _ => Ok(response),
+        }
     }
 
     /// The next bytes of the body, or `None` at its end.
@@ -117,34 +151,87 @@ fn is_client_error(status: StatusCode) -> bool {
 }
 
 impl Remote {
-    /// The registry that `name` says.
-    pub(super) async fn registry(
+    /// The host of `base`, with a token for it where there is one.
+    pub(super) async fn new(
         name: &ModelName,
+        base: Url,
+        token: Option<String>,
         options: &PullOptions,
         patience: Patience,
     ) -> Result<Arc<Self>, Error> {
-        let is_local = is_loopback(name.host());
-        let is_plain = name.is_http() || (!name.is_https() && (options.insecure || is_local));
-        let scheme = if is_plain { "http" } else { "https" };
-        let [host, namespace, model, _] = name.parts();
-        let base = format!("{scheme}://{host}/v2/{namespace}/{model}/");
-        let base = Url::parse(&base).map_err(|error| Error::Protocol {
-            host: host.to_owned(),
-            reason: format!("`{base}` is no address: {error}"),
-        })?;
+        let is_local = base.host_str().is_some_and(is_loopback);
+        let network = Arc::clone(&options.network);
         // Making a client reads the certificates of the system from the disk.
-        let client = tokio::task::spawn_blocking(move || shared_client(is_local));
+        let client = tokio::task::spawn_blocking({
+            let network = Arc::clone(&network);
+            move || network.client(is_local)
+        });
+        let token = token.map(|token| secret(&format!("Bearer {token}")));
         Ok(Arc::new(Self {
-            client: super::joined(client).await?,
+            client: joined(client).await?,
             name: name.clone(),
+            is_private: base.scheme() == "https" || is_local || options.insecure,
             base,
-            authorization: Mutex::new(None),
+            authorization: Mutex::new(token.flatten()),
+            network,
             patience,
         }))
     }
 
+    /// The repository at the registry that `name` says.
+    pub(super) async fn registry(
+        name: &ModelName,
+        repository: &str,
+        options: &PullOptions,
+        patience: Patience,
+    ) -> Result<Arc<Self>, Error> {
+        let host = name.host();
+        let is_local = is_loopback(host);
+        let is_plain = name.is_http() || (!name.is_https() && (options.insecure || is_local));
+        let scheme = if is_plain { "http" } else { "https" };
+        let address = format!("{scheme}://{host}");
+        Self::registry_at(&address, name, repository, options, patience).await
+    }
+
+    /// The repository at `address`, `https://host[:port][/path]`, whatever `name` says.
+    pub(super) async fn registry_at(
+        address: &str,
+        name: &ModelName,
+        repository: &str,
+        options: &PullOptions,
+        patience: Patience,
+    ) -> Result<Arc<Self>, Error> {
+        let base = format!("{address}/v2/{repository}/");
+        let base = Url::parse(&base).map_err(|error| Error::Protocol {
+            host: name.host().to_owned(),
+            reason: format!("`{base}` is no address: {error}"),
+        })?;
+        Self::new(name, base, None, options, patience).await
+    }
+
+    /// For errors.
+    pub(super) fn name(&self) -> &ModelName {
+        &self.name
+    }
+
+    /// Host and port of the address.
     fn host(&self) -> String {
-        self.name.host().to_owned()
+        let host = self.base.host_str().unwrap_or_default();
+        match self.base.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        }
+    }
+
+    /// The file at `url`.
+    pub(super) fn origin(self: &Arc<Self>, url: Url, doing: String) -> Origin {
+        Origin {
+            remote: Arc::clone(self),
+            url,
+            doing,
+            direct: Mutex::new(None),
+            validator: None,
+        }
     }
 
     /// Where the blob `digest` of this registry is.
@@ -154,43 +241,69 @@ impl Remote {
             host: self.host(),
             reason: format!("`{path}` is no address: {error}"),
         })?;
-        Ok(Origin {
-            remote: Arc::clone(self),
-            url,
-            doing: format!("pull blob {digest}"),
-            direct: Mutex::new(None),
-        })
+        Ok(self.origin(url, format!("pull blob {digest}")))
     }
 
-    /// The manifest's bytes.
-    pub(super) async fn manifest(&self) -> Result<Vec<u8>, Error> {
+    /// The bytes of the manifest `tag`, or of the one that has the digest `pin`.
+    pub(super) async fn manifest(&self, tag: &str, pin: Option<Digest>) -> Result<Vec<u8>, Error> {
+        let by_digest = pin.map(|pin| pin.to_string());
+        let mut wanted: Vec<&str> = by_digest.iter().map(String::as_str).collect();
+        // Not every registry knows manifests by digest.
+        wanted.push(tag);
         let mut n_failures = 0;
-        loop {
-            let (error, wait) = match self.try_manifest().await {
-                Ok(bytes) => return Ok(bytes),
-                // Nobody wants to wait for what is not there at all.
-                Err(
-                    Failure::Final(error) | Failure::Passing(error @ Error::Unreachable { .. }),
-                ) => return Err(error),
-                Err(Failure::Passing(error)) => (error, Duration::ZERO),
-                Err(Failure::Busy(error, wait)) => (error, wait.unwrap_or_default()),
-            };
-            n_failures += 1;
-            if n_failures >= MAX_MANIFEST_FAILURES {
-                return Err(error);
+        let mut idx = 0;
+        let json = loop {
+            match self.try_manifest(wanted[idx]).await {
+                Ok(json) => break json,
+                Err(Failure::Final(Error::RemoteNotFound { .. } | Error::RemoteStatus { .. }))
+                    if idx + 1 < wanted.len() =>
+                {
+                    idx += 1;
+                }
+                Err(failure) => self.wait_after(failure, &mut n_failures).await?,
             }
-            if wait > MAX_MANIFEST_WAIT {
-                let host = self.host();
-                return Err(Error::AskedToWait { host, wait });
-            }
-            tokio::time::sleep(wait).await;
-            self.patience.pause(n_failures).await;
+        };
+        let got = Digest::of(&json);
+        match pin {
+            Some(want) if want != got => Err(Error::OtherManifest {
+                name: self.name.clone(),
+                want,
+                got,
+            }),
+            _ => Ok(json),
         }
     }
 
-    async fn try_manifest(&self) -> Result<Vec<u8>, Failure> {
+    /// Waits for the next try of a small request, or says why there is none.
+    pub(super) async fn wait_after(
+        &self,
+        failure: Failure,
+        n_failures: &mut u32,
+    ) -> Result<(), Error> {
+        let (error, wait) = match failure {
+            // Nobody wants to wait for what is not there at all.
+            Failure::Final(error) | Failure::Passing(error @ Error::Unreachable { .. }) => {
+                return Err(error);
+            }
+            Failure::Passing(error) => (error, Duration::ZERO),
+            Failure::Busy(error, wait) => (error, wait.unwrap_or_default()),
+        };
+        *n_failures += 1;
+        if *n_failures >= MAX_MANIFEST_FAILURES {
+            return Err(error);
+        }
+        if wait > MAX_MANIFEST_WAIT {
+            let host = self.host();
+            return Err(Error::AskedToWait { host, wait });
+        }
+        tokio::time::sleep(wait).await;
+        self.patience.pause(*n_failures).await;
+        Ok(())
+    }
+
+    async fn try_manifest(&self, tag: &str) -> Result<Vec<u8>, Failure> {
         let doing = "pull model manifest";
-        let path = format!("manifests/{}", self.name.tag());
+        let path = format!("manifests/{tag}");
         let url = self.base.join(&path);
         let url = url.map_err(|error| self.not_understood(error.to_string()))?;
         let accept = format!("{DOCKER_MANIFEST}, {OCI_MANIFEST}");
@@ -203,6 +316,18 @@ impl Remote {
             }
             Err(failure) => Err(failure),
         }
+    }
+
+    /// The body of the answer to one request.
+    pub(super) async fn fetch(
+        &self,
+        doing: &str,
+        url: &str,
+        limit: usize,
+    ) -> Result<Vec<u8>, Failure> {
+        let url = Url::parse(url).map_err(|error| self.not_understood(error.to_string()))?;
+        let response = self.get(doing, &url, &[]).await?;
+        self.read_body(response, limit).await
     }
 
     /// A request that tells nothing about who asks.
@@ -255,14 +380,31 @@ impl Remote {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Finds out what the host wants to know about who asks, and gets it.
     async fn fetch_token(&self, response: &Response) -> Result<(), Failure> {
         let challenges = response.headers().get_all(WWW_AUTHENTICATE);
-        let url = challenges
+        let challenges = challenges.iter().filter_map(|header| header.to_str().ok());
+        let challenges: Vec<String> = challenges.map(str::to_owned).collect();
+        let credentials = self.credentials().await.map_err(Failure::Final)?;
+        let bearer = challenges
             .iter()
-            .filter_map(|header| Challenge::parse(header.to_str().ok()?))
-            .find_map(|challenge| challenge.token_url(&self.base));
-        let url = url.ok_or_else(|| self.unauthorized())?;
-        let answer = self.send(self.request(&url, &[])).await?;
+            .filter_map(|header| Challenge::parse(header))
+            .find_map(|challenge| Some((challenge.token_url(&self.base)?, challenge)));
+        let Some((url, challenge)) = bearer else {
+            let wants_password = challenges.iter().any(|header| {
+                let scheme = header.split_whitespace().next().unwrap_or_default();
+                scheme.eq_ignore_ascii_case("basic")
+            });
+            let credentials = credentials.filter(|_| wants_password);
+            let credentials = credentials.ok_or_else(|| self.unauthorized())?;
+            *self.authorization() = secret(&credentials.basic());
+            return Ok(());
+        };
+        // Others get no password, but may give a token to everybody.
+        let credentials = credentials.filter(|_| challenge.is_trusted_by(&self.base));
+        let answer = self
+            .send(self.token_request(url, &challenge, credentials))
+            .await?;
         if answer.status().is_client_error() && answer.status() != StatusCode::TOO_MANY_REQUESTS {
             return Err(self.unauthorized());
         }
@@ -272,12 +414,48 @@ impl Remote {
         let json = self.read_body(answer, MAX_TOKEN_BYTES).await?;
         let token = auth::token_of(&json);
         let token = token.ok_or_else(|| self.not_understood("no token in it".to_owned()))?;
-        let value = HeaderValue::try_from(format!("Bearer {token}"));
-        let mut value =
-            value.map_err(|_| self.not_understood("its token is no text".to_owned()))?;
-        value.set_sensitive(true);
+        let value = secret(&format!("Bearer {token}"));
+        let value = value.ok_or_else(|| self.not_understood("its token is no text".to_owned()))?;
         *self.authorization() = Some(value);
         Ok(())
+    }
+
+    fn token_request(
+        &self,
+        url: Url,
+        challenge: &Challenge,
+        credentials: Option<Credentials>,
+    ) -> reqwest::RequestBuilder {
+        let Some(credentials) = credentials else {
+            return self.request(&url, &[]);
+        };
+        if let Some(token) = credentials.refresh_token() {
+            let mut url = url;
+            url.set_query(None);
+            let request = self.client.post(url).header(USER_AGENT, user_agent());
+            let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+            return request.body(challenge.refresh_form(token));
+        }
+        let request = self.request(&url, &[]);
+        match secret(&credentials.basic()) {
+            Some(value) => request.header(AUTHORIZATION, value),
+            None => request,
+        }
+    }
+
+    /// Who one is to this host.
+    async fn credentials(&self) -> Result<Option<Credentials>, Error> {
+        if !self.is_private {
+            return Ok(None);
+        }
+        let (network, host) = (Arc::clone(&self.network), self.host());
+        // Docker keeps those for its own registry under another name.
+        let host = match host.as_str() {
+            "docker.io" | "registry-1.docker.io" => "index.docker.io".to_owned(),
+            _ => host,
+        };
+        let found = tokio::task::spawn_blocking(move || network.keyring.find(&host));
+        joined(found).await
     }
 
     fn unauthorized(&self) -> Failure {
@@ -372,6 +550,13 @@ impl Remote {
     }
 }
 
+/// The value of a header that no log shows; `None` where it cannot be one.
+fn secret(value: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 /// How long `Retry-After: 120` or `Retry-After: Fri, 31 Dec 1999 23:59:59 GMT` asks to wait.
 fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse() {
@@ -396,7 +581,7 @@ fn complaint(body: &[u8]) -> String {
 }
 
 /// The cause of all causes, which says what happened; the outer ones repeat addresses.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
@@ -405,7 +590,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 }
 
 /// Whether `host` (which may carry a port) is this machine.
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let host = host.split(':').next().unwrap_or_default();
     let address = host.parse::<std::net::Ipv4Addr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
@@ -424,55 +609,6 @@ fn user_agent() -> String {
     };
     let version = env!("CARGO_PKG_VERSION");
     format!("ollama/0.33.0 ({arch} {os}) Go/go1.26 slm/{version}")
-}
-
-/// The client for all pulls of this process. Registries on this machine have one of their own, which knows no proxy.
-fn shared_client(is_local: bool) -> Result<Client, Error> {
-    static CLIENTS: [OnceLock<Client>; 2] = [OnceLock::new(), OnceLock::new()];
-    let shared = &CLIENTS[usize::from(is_local)];
-    match shared.get() {
-        Some(client) => Ok(client.clone()),
-        None => {
-            let client = make_client(is_local)?;
-            Ok(shared.get_or_init(|| client).clone())
-        }
-    }
-}
-
-fn make_client(is_local: bool) -> Result<Client, Error> {
-    // An error means that there is a provider already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let fail = |error: reqwest::Error| Error::Client {
-        reason: innermost(&error),
-    };
-    // Without these, a system without certificates (a slim container) has no client at all.
-    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-    let roots: Result<Vec<_>, _> = roots
-        .map(|certificate| reqwest::Certificate::from_der(certificate))
-        .collect();
-    let redirects = redirect::Policy::custom(|attempt| {
-        let came_from = attempt.previous().last();
-        let is_downgrade = came_from.is_some_and(|url| url.scheme() == "https")
-            && attempt.url().scheme() != "https";
-        if attempt.previous().len() > MAX_REDIRECTS {
-            attempt.error("too many redirects")
-        } else if is_downgrade {
-            attempt.error("it redirects from HTTPS to a connection without protection")
-        } else {
-            attempt.follow()
-        }
-    });
-    let builder = Client::builder()
-        .connect_timeout(Duration::from_secs(15))
-        .redirect(redirects)
-        .referer(false)
-        .tls_certs_merge(roots.map_err(fail)?);
-    let builder = if is_local {
-        builder.no_proxy()
-    } else {
-        builder
-    };
-    builder.build().map_err(fail)
 }
 
 #[cfg(test)]
@@ -524,12 +660,13 @@ mod tests {
     #[tokio::test]
     async fn plain_http_only_where_it_is_asked_for_or_local() {
         let base = async |name: &str, insecure: bool| {
-            let name = name.parse().unwrap();
+            let name: ModelName = name.parse().unwrap();
+            let repository = format!("{}/{}", name.namespace(), name.model());
             let options = PullOptions {
                 insecure,
                 ..PullOptions::default()
             };
-            let registry = Remote::registry(&name, &options, Patience::default())
+            let registry = Remote::registry(&name, &repository, &options, Patience::default())
                 .await
                 .unwrap();
             registry.base.to_string()

@@ -142,6 +142,52 @@ async fn fetch<P: FnMut(PullEvent)>(
     }
 }
 
+/// A file whose digest nobody says.
+pub(super) struct Unknown {
+    /// What it is known by until then.
+    pub(super) key: Digest,
+    /// Bytes in all.
+    pub(super) size: u64,
+    /// What changes when the file does.
+    pub(super) tag: Vec<u8>,
+}
+
+/// Brings a file into the store, not yet revealed; its digest.
+pub(super) async fn unknown(
+    shared: &Arc<Shared>,
+    origin: &Origin,
+    options: &PullOptions,
+    patience: &Patience,
+    file: &Unknown,
+    progress: &mut (impl FnMut(PullEvent) + Send),
+) -> Result<(Partial, Digest), Error> {
+    let mut meter = Meter {
+        digest: file.key,
+        total: file.size,
+        shown: None,
+        progress,
+    };
+    let turn = shared.downloads.turn(&file.key);
+    let _turn = turn.lock().await;
+    let partial = loop {
+        let (key, size, tag) = (file.key, file.size, file.tag.clone());
+        let opened = on_disk(shared, move |shared| {
+            Partial::open(shared, &key, size, &tag)
+        })
+        .await?;
+        match opened {
+            Some(partial) => break partial,
+            None => sleep(WAIT_INTERVAL).await,
+        }
+    };
+    let throttles: Vec<_> = options.throttles.iter().map(Arc::as_ref).collect();
+    let show = |n_bytes: u64| meter.show(n_bytes.min(file.size.saturating_sub(1)));
+    let origins = std::slice::from_ref(origin);
+    let digest = transfer::fetch(origins, &throttles, patience, &partial, show).await?;
+    meter.show(file.size);
+    Ok((partial, digest))
+}
+
 async fn is_here(shared: &Arc<Shared>, blob: &Descriptor) -> Result<bool, Error> {
     let (digest, size) = (blob.digest, blob.size);
     on_disk(shared, move |shared| {

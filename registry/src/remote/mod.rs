@@ -11,8 +11,12 @@
 //! the bytes received so far.
 mod auth;
 mod client;
+mod credentials;
 mod download;
+mod files;
+mod hugging_face;
 mod journal;
+mod network;
 mod partial;
 mod plan;
 mod spans;
@@ -23,11 +27,15 @@ mod transfer;
 mod writer;
 
 use crate::{
-    Descriptor, Digest, Error, Manifest, ModelName, Store,
+    Descriptor, Digest, Error, Manifest, Reference, Store,
+    reference::Source,
     store::{Pin, Shared},
 };
 use client::Remote;
+pub use credentials::{Credentials, Keyring};
 pub(crate) use download::Downloads;
+use files::Job;
+pub use network::{Clients, MakeConfig, Network, parse_mirrors};
 use plan::Cut;
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 pub use throttle::Throttle;
@@ -39,6 +47,8 @@ pub struct PullOptions {
     pub insecure: bool,
     /// Bounds on the bytes per second; those of several pulls may share one.
     pub throttles: Vec<Arc<Throttle>>,
+    /// How to reach others; shared by all pulls of a process.
+    pub network: Arc<Network>,
 }
 
 /// What happens during a pull, in order.
@@ -46,6 +56,8 @@ pub struct PullOptions {
 pub enum PullEvent {
     /// The manifest is being fetched.
     Manifest,
+    /// Something that a person wants to know, in one line: which of several files was chosen, and why.
+    Note(String),
     /// Bytes of one blob; repeated. A blob that was there already gives one event with `completed == total`.
     Blob {
         /// Which.
@@ -107,65 +119,126 @@ impl Patience {
     }
 }
 
-/// Pulls `name` into `store`. Cancel by dropping the future: finished bytes stay for the next attempt.
+/// Pulls what `reference` means into `store`. Cancel by dropping the future: finished bytes stay for the next attempt.
 ///
 /// # Errors
 /// Network, digest and disk errors; the store is whole after each.
 pub async fn pull(
     store: &Store,
-    name: &ModelName,
+    reference: impl Into<Reference>,
     options: &PullOptions,
     progress: impl FnMut(PullEvent) + Send,
 ) -> Result<(), Error> {
-    pull_patiently(store, name, options, Patience::default(), progress).await
+    pull_patiently(store, reference, options, Patience::default(), progress).await
 }
 
 async fn pull_patiently(
     store: &Store,
-    name: &ModelName,
+    reference: impl Into<Reference>,
     options: &PullOptions,
     patience: Patience,
     mut progress: impl FnMut(PullEvent) + Send,
 ) -> Result<(), Error> {
-    let shared = store.shared();
+    let reference = reference.into();
     progress(PullEvent::Manifest);
-    let registry = Remote::registry(name, options, patience).await?;
-    let json = registry.manifest().await?;
-    let blobs = distinct_blobs(&Manifest::parse(&json)?);
-
-    let pin = on_disk(shared, {
-        let (store, blobs) = (store.clone(), blobs.clone());
-        move |shared| prepare(&store, shared, &blobs)
-    })
-    .await?;
-    for blob in &blobs {
-        let origins = [registry.blob(&blob.digest)?];
-        download::blob(shared, &origins, options, &patience, blob, &mut progress).await?;
-    }
-    progress(PullEvent::Verifying);
-
-    progress(PullEvent::WritingManifest);
-    let name = name.clone();
-    let unused = on_disk(shared, move |shared| {
-        let guard = shared.lock()?;
-        shared.write_manifest(&guard, &name, &json)
-    })
-    .await?;
-    if !unused.is_empty() {
-        progress(PullEvent::RemovingUnused);
-    }
-    on_disk(shared, move |shared| {
-        // The model is there: what fails now is no failure of the pull.
-        if let Err(error) = pin.release() {
-            tracing::warn!(%error, "cannot tell other processes that a pull is over");
+    let name = reference.name();
+    let job = Job {
+        store,
+        name,
+        options,
+        patience,
+    };
+    let progress = &mut progress;
+    match reference.source() {
+        Source::Registry {
+            repository,
+            tag,
+            pin,
+        } => job.registry(repository, tag, *pin, progress).await,
+        Source::HuggingFace { repo, file } => {
+            job.hugging_face(repo, file.as_deref(), progress).await
         }
-        if !unused.is_empty() {
+        Source::Url(url) => job.url(url, progress).await,
+        Source::File(path) => job.file(path, progress).await,
+    }
+}
+
+impl Job<'_> {
+    /// The registry of the name, behind its mirrors.
+    async fn registries(&self, repository: &str) -> Result<Vec<Arc<Remote>>, Error> {
+        let (name, options, patience) = (self.name, self.options, self.patience);
+        let mut registries = Vec::new();
+        let mirrors = options.network.mirrors.get(name.host());
+        for address in mirrors.into_iter().flatten() {
+            let mirror = Remote::registry_at(address, name, repository, options, patience);
+            registries.push(mirror.await?);
+        }
+        let registry = Remote::registry(name, repository, options, patience);
+        registries.push(registry.await?);
+        Ok(registries)
+    }
+
+    /// The model `tag` of a registry.
+    async fn registry(
+        &self,
+        repository: &str,
+        tag: &str,
+        pin: Option<Digest>,
+        progress: &mut (impl FnMut(PullEvent) + Send),
+    ) -> Result<(), Error> {
+        let registries = self.registries(repository).await?;
+        let mut fetched = Err(Error::RemoteNotFound {
+            name: self.name.clone(),
+        });
+        for registry in &registries {
+            fetched = registry.manifest(tag, pin).await;
+            match &fetched {
+                Ok(_) => break,
+                Err(error) => tracing::debug!(%error, "no manifest from there"),
+            }
+        }
+        // What the registry itself says comes last, and is what counts.
+        let json = fetched?;
+        let (store, shared, options) = (self.store, self.store.shared(), self.options);
+        let blobs = distinct_blobs(&Manifest::parse(&json)?);
+
+        let pin = on_disk(shared, {
+            let (store, blobs) = (store.clone(), blobs.clone());
+            move |shared| prepare(&store, shared, &blobs)
+        })
+        .await?;
+        for blob in &blobs {
+            let origins = registries
+                .iter()
+                .map(|registry| registry.blob(&blob.digest));
+            let origins = origins.collect::<Result<Vec<_>, _>>()?;
+            download::blob(shared, &origins, options, &self.patience, blob, progress).await?;
+        }
+        progress(PullEvent::Verifying);
+
+        progress(PullEvent::WritingManifest);
+        let name = self.name.clone();
+        let unused = on_disk(shared, move |shared| {
             let guard = shared.lock()?;
-            shared.remove_replaced(&guard, unused);
+            shared.write_manifest(&guard, &name, &json)
+        })
+        .await?;
+        if !unused.is_empty() {
+            progress(PullEvent::RemovingUnused);
         }
-        Ok(())
-    })
-    .await
+        on_disk(shared, move |shared| {
+            // The model is there: what fails now is no failure of the pull.
+            if let Err(error) = pin.release() {
+                tracing::warn!(%error, "cannot tell other processes that a pull is over");
+            }
+            if !unused.is_empty() {
+                let guard = shared.lock()?;
+                shared.remove_replaced(&guard, unused);
+            }
+            Ok(())
+        })
+        .await
+    }
 }
 
 /// Layers, then the config, each once: models may use a blob twice.
@@ -182,8 +255,16 @@ fn prepare(store: &Store, shared: &Shared, blobs: &[Descriptor]) -> Result<Pin, 
     let missing = blobs
         .iter()
         .filter(|blob| shared.blob_size(&blob.digest) != Some(blob.size));
-    let needed = missing
-        .map(|blob| blob.size.saturating_sub(partial::len(shared, &blob.digest)))
+    let missing: Vec<(Digest, u64)> = missing.map(|blob| (blob.digest, blob.size)).collect();
+    check_space(shared, &missing)?;
+    Ok(pin)
+}
+
+/// Checks that the disk has room for downloads of those sizes. What is there of them needs none; holes do.
+fn check_space(shared: &Shared, downloads: &[(Digest, u64)]) -> Result<(), Error> {
+    let needed = downloads
+        .iter()
+        .map(|(digest, size)| size.saturating_sub(partial::len(shared, digest)))
         .fold(0, u64::saturating_add);
     let folder = shared.blobs();
     match free_bytes(&folder) {
@@ -192,7 +273,7 @@ fn prepare(store: &Store, shared: &Shared, blobs: &[Descriptor]) -> Result<Pin, 
             available,
             path: folder,
         }),
-        _ => Ok(pin),
+        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The child is this test binary again, told by the environment to run the one test that does the child's work.
 use super::{super::*, FakeRegistry, IN_PARTS, bytes};
-use crate::{Descriptor, MediaType};
+use crate::{Descriptor, MediaType, ModelName};
 use std::{
     fs,
     path::Path,
@@ -168,7 +168,8 @@ fn creates_and_removals_are_killed() {
 #[ignore = "the child of the test below"]
 async fn child_that_pulls() {
     let (store, model, _) = in_child();
-    let (name, options) = (model.parse().unwrap(), PullOptions::default());
+    let name: ModelName = model.parse().unwrap();
+    let options = PullOptions::default();
     let patience = Patience {
         cut: IN_PARTS.cut,
         ..Patience::default()

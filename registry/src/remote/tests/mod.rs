@@ -2,8 +2,11 @@ mod fake_registry;
 mod hostile;
 mod kill;
 mod parts;
+mod sources;
+mod speed;
 
 use super::*;
+use crate::ModelName;
 use axum::http::header;
 use fake_registry::{FakeRegistry, Fault};
 use std::fs;
