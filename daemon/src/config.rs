@@ -430,13 +430,13 @@ mod tests {
             ("SLM_MAX_BANDWIDTH", "5M"),
             ("SLM_MIRRORS", "h=https://a"),
             ("HF_TOKEN", "hf_secret"),
-            ("HOME", "/home/x"),
+            ("HOME", "/h"),
         ];
         let config = resolve(&[], &env).unwrap();
         assert_eq!(config.max_bandwidth, Some(5_000_000));
         assert_eq!(config.network.mirrors["h"], ["https://a"]);
         let docker = config.network.keyring.docker.as_deref();
-        assert_eq!(docker, Some("/home/x/.docker/config.json".as_ref()));
+        assert_eq!(docker, Some("/h/.docker/config.json".as_ref()));
         let shown = format!("{config:?}");
         assert!(!shown.contains("hf_secret"), "{shown}");
         assert!(resolve(&[], &[("SLM_MODELS", "/m"), ("SLM_MIRRORS", "h")]).is_err());

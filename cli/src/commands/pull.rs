@@ -10,8 +10,8 @@ use crate::ui::Ui;
 /// Arguments of `slm pull`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Name of a model, such as `qwen3:0.6b`; or `hf.co/user/repo[:FORMAT]`, `oci://host/repo:tag`, the address or the
-    /// path of a GGUF file
+    /// Name of a model, such as `qwen3:0.6b`; or `hf.co/user/repo[:FORMAT]`, `oci://host/repo:tag`, or the
+    /// address of a GGUF file
     pub model: String,
     /// Allow a registry without TLS
     #[arg(long)]
@@ -39,18 +39,9 @@ pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
     Ok(Exit::Done)
 }
 
-/// The path of a file as the daemon can use it, which runs elsewhere; other names as they are.
-fn from_anywhere(model: &str) -> String {
-    let is_file =
-        model.to_ascii_lowercase().ends_with(".gguf") && std::path::Path::new(model).is_file();
-    let absolute = is_file.then(|| std::path::absolute(model).ok()).flatten();
-    let absolute = absolute.and_then(|path| path.to_str().map(str::to_owned));
-    absolute.unwrap_or_else(|| model.to_owned())
-}
-
 fn request(model: &str, insecure: bool) -> PullRequest {
     PullRequest {
-        model: from_anywhere(model),
+        model: model.to_owned(),
         insecure: insecure.then_some(true),
         ..PullRequest::default()
     }

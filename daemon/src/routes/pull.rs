@@ -25,16 +25,11 @@ pub(super) async fn answer(
     if reference.is_http() && !insecure {
         return Err(ApiError::bad_request("insecure protocol http"));
     }
-    if let Some(path) = reference.file() {
-        // As with blobs that are linked: only who is on this machine may name its files.
-        if !app.is_loopback {
-            return Err(ApiError::bad_request(
-                "a file can be pulled by path only from a daemon that listens on this machine alone; use `slm create`",
-            ));
-        }
-        if !path.is_absolute() {
-            return Err(ApiError::bad_request("the path of a file must be absolute"));
-        }
+    // The daemon may read files that the client may not, and a pull names no digest that would prove otherwise.
+    if reference.file().is_some() {
+        return Err(ApiError::bad_request(
+            "the daemon takes no file by its path alone; use `slm create` with `FROM` and the path, or `slmd pull` while no daemon runs",
+        ));
     }
     let mut watcher = app.pulls.join(Wish {
         reference,
