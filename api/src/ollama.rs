@@ -423,6 +423,9 @@ pub struct PullRequest {
     pub insecure: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
+    /// Bytes per second at most; slm's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bandwidth: Option<u64>,
 }
 
 /// A line of progress of pull, push and create.

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{cp, create, list, ps, pull, rm, run, serve, show, stop};
+use crate::commands::{cp, create, list, login, ps, pull, rm, run, serve, show, stop};
 
 /// Run language models on this machine
 #[derive(Debug, Parser)]
@@ -41,6 +41,12 @@ pub(crate) enum Command {
     Rm(rm::Args),
     /// Unload a model
     Stop(stop::Args),
+    /// Keep a user and a password for a registry
+    #[command(disable_help_flag = true)]
+    Login(login::Args),
+    /// Forget what `login` kept
+    #[command(disable_help_flag = true)]
+    Logout(login::Args),
     /// Run the daemon in the foreground
     #[command(visible_alias = "start")]
     Serve(serve::Args),

@@ -7,7 +7,8 @@ use crate::models::KeepFor;
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use slm_api::host::Host;
 use slm_kernels::Isa;
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+use slm_registry::remote::{Keyring, Network, parse_mirrors};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 /// One thing that can be set.
 #[derive(Debug)]
@@ -73,6 +74,14 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
         "CPU tier to force, such as portable or avx2 [default: the best that this machine has]";
     "origins" ["SLM_ORIGINS", "OLLAMA_ORIGINS"], "LIST" = "":
         "Comma-separated origins that browsers may call from, beside local ones; * is a wildcard";
+    "max-bandwidth" ["SLM_MAX_BANDWIDTH"], "RATE" = "0":
+        "Bytes per second of all downloads together, such as 5M; 0 is no bound";
+    "mirrors" ["SLM_MIRRORS"], "LIST" = "":
+        "Comma-separated HOST=ADDRESS: where to fetch a registry's models before it is asked itself";
+    "ca-file" ["SLM_CA_FILE"], "FILE" = "":
+        "Certificates of authorities to trust beside the system's, in PEM";
+    "hf-endpoint" ["HF_ENDPOINT"], "URL" = "https://huggingface.co":
+        "Where Hugging Face is; its token comes from HF_TOKEN or the file that its own tools keep";
     "no-prune" ["SLM_NOPRUNE", "OLLAMA_NOPRUNE"], "BOOL" = "false":
         "Keep blobs that no model uses when the daemon starts";
     "log" ["SLM_LOG"], "FILTER" = "info":
@@ -194,6 +203,10 @@ pub(crate) struct Config {
     pub(crate) cpu: Option<Isa>,
     pub(crate) origins: Vec<String>,
     pub(crate) no_prune: bool,
+    /// Bytes per second of all downloads together.
+    pub(crate) max_bandwidth: Option<u64>,
+    /// How downloads reach others, and as whom.
+    pub(crate) network: Arc<Network>,
     pub(crate) log: String,
     /// Each setting that somebody set: flag, value, origin.
     pub(crate) set: Vec<(&'static str, String, Origin)>,
@@ -218,6 +231,12 @@ impl Config {
         values.parse_with("log", "a log level or filter", |text| {
             filter_check(text).ok()
         })?;
+        let max_bandwidth = values.parse_with(
+            "max-bandwidth",
+            "bytes per second, such as 800k or 5M",
+            slm_api::rate::parse,
+        )?;
+        let network = Arc::new(network(&values, &variable)?);
         let origins = values.text("origins").split(',').map(str::trim);
         Ok(Self {
             host: Host::parse(values.text("host")),
@@ -249,10 +268,46 @@ impl Config {
                 values.text("no-prune"),
                 "" | "0" | "f" | "F" | "false" | "FALSE" | "False"
             ),
+            max_bandwidth: Some(max_bandwidth).filter(|rate| *rate > 0),
+            network,
             log: values.text("log").to_owned(),
             set: values.set(),
         })
     }
+}
+
+/// How downloads reach others. Secrets come from variables and files of their own, which no log shows.
+fn network(
+    values: &Values,
+    variable: &impl Fn(&str) -> Option<String>,
+) -> Result<Network, ConfigError> {
+    let given = |name: &str| variable(name).filter(|text| !text.trim().is_empty());
+    let home = given("HOME")
+        .or_else(|| given("USERPROFILE"))
+        .map(PathBuf::from);
+    let docker = given("DOCKER_CONFIG").map(PathBuf::from);
+    let docker = docker.or_else(|| Some(home.as_ref()?.join(".docker")));
+    let hugging_face = given("HF_HOME").map(PathBuf::from);
+    let hugging_face = hugging_face.or_else(|| Some(home.as_ref()?.join(".cache/huggingface")));
+    let token_file = given("HF_TOKEN_PATH").map(PathBuf::from);
+    let token_file = token_file.or_else(|| Some(hugging_face?.join("token")));
+    let token = given("HF_TOKEN").or_else(|| std::fs::read_to_string(token_file?).ok());
+    let token = token.map(|token| token.trim().to_owned());
+    let ca_file = Some(values.text("ca-file")).filter(|path| !path.is_empty());
+    Ok(Network {
+        keyring: Keyring {
+            own: slm_registry::paths::default_credentials_file(),
+            docker: docker.map(|folder| folder.join("config.json")),
+        },
+        mirrors: values.parse_with("mirrors", "HOST=http(s)://ADDRESS, …", |text| {
+            parse_mirrors(text).ok()
+        })?,
+        ca_file: ca_file.map(PathBuf::from),
+        hugging_face_endpoint: Some(values.text("hf-endpoint").to_owned()),
+        hugging_face_token: token.filter(|token| !token.is_empty()),
+        make_config: Some(Arc::new(crate::pulls::config_of)),
+        ..Network::default()
+    })
 }
 
 /// The tiers that this CPU has, as people read them.
@@ -366,6 +421,26 @@ mod tests {
             error.to_string(),
             "`soon` is no value for keep-alive (from SLM_KEEP_ALIVE): expected a duration such as 5m, or seconds"
         );
+    }
+
+    #[test]
+    fn how_downloads_reach_others() {
+        let env = [
+            ("SLM_MODELS", "/m"),
+            ("SLM_MAX_BANDWIDTH", "5M"),
+            ("SLM_MIRRORS", "h=https://a"),
+            ("HF_TOKEN", "hf_secret"),
+            ("HOME", "/h"),
+        ];
+        let config = resolve(&[], &env).unwrap();
+        assert_eq!(config.max_bandwidth, Some(5_000_000));
+        assert_eq!(config.network.mirrors["h"], ["https://a"]);
+        let docker = config.network.keyring.docker.as_deref();
+        assert_eq!(docker, Some("/h/.docker/config.json".as_ref()));
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hf_secret"), "{shown}");
+        assert!(resolve(&[], &[("SLM_MODELS", "/m"), ("SLM_MIRRORS", "h")]).is_err());
+        assert!(resolve(&[], &[("SLM_MODELS", "/m"), ("SLM_MAX_BANDWIDTH", "fast")]).is_err());
     }
 
     #[test]

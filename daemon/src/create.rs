@@ -4,8 +4,8 @@
 //! before the manifest is written.
 
 use crate::{
-    catalog, details::GgufFacts, error::ApiError, inference::RunOptions, routes::model_name,
-    state::App,
+    catalog, details::GgufFacts, error::ApiError, inference::RunOptions, pulls::Wish,
+    routes::model_name, state::App,
 };
 use serde_json::{Map, Value, json};
 use slm_api::ollama::{CreateRequest, Message, Progress};
@@ -230,7 +230,11 @@ async fn pull(app: &Arc<App>, name: &ModelName, reports: &Reports) -> Result<(),
     if name.is_http() {
         return Err(ApiError::bad_request("insecure protocol http"));
     }
-    let mut watcher = app.pulls.join(name, false);
+    let mut watcher = app.pulls.join(Wish {
+        reference: name.into(),
+        insecure: false,
+        max_bandwidth: None,
+    });
     while let Some(lines) = watcher.next().await {
         let lines = lines.map_err(|error| {
             let why = error.message();

@@ -119,7 +119,8 @@ impl From<slm_registry::Error> for ApiError {
             E::NotFound { name } => return Self::no_model(name),
             // so do those that upload blobs
             E::DigestMismatch { .. } => return Self::bad_request(error.to_string()),
-            E::RemoteNotFound { .. } => StatusCode::NOT_FOUND,
+            E::RemoteNotFound { .. } | E::NoFile { .. } => StatusCode::NOT_FOUND,
+            E::Insecure { .. } => StatusCode::BAD_REQUEST,
             E::Unreachable { .. } => StatusCode::BAD_GATEWAY,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -3,11 +3,12 @@
 //! The first client starts the download, later ones join it and hear of every part that there is. Each takes the
 //! progress at its own pace. When the last client leaves, the download is cancelled; finished bytes stay for the next.
 
-use crate::error::ApiError;
+use crate::{catalog, config::Config, details::GgufFacts, error::ApiError};
+use serde_json::Map;
 use slm_api::ollama::Progress;
 use slm_registry::{
-    Digest, ModelName, Store,
-    remote::{self, PullEvent, PullOptions},
+    Digest, Reference, Store,
+    remote::{self, Network, PullEvent, PullOptions, Throttle},
 };
 use std::{
     collections::HashMap,
@@ -40,6 +41,8 @@ const LATER_PHASES: [(Phase, &str); 3] = [
 #[derive(Clone, Debug, Default)]
 struct State {
     phase: Phase,
+    /// What a person is told, in order.
+    notes: Vec<String>,
     /// Digest, total, completed.
     blobs: Vec<(Digest, u64, u64)>,
     /// Whether old layers were removed: the one step that may be left out.
@@ -51,6 +54,10 @@ impl State {
     fn apply(&mut self, event: PullEvent) {
         let phase = match event {
             PullEvent::Manifest => Phase::Manifest,
+            PullEvent::Note(note) => {
+                self.notes.push(note);
+                self.phase
+            }
             PullEvent::Blob {
                 digest,
                 total,
@@ -86,46 +93,76 @@ impl Drop for Download {
     }
 }
 
+/// What a client wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) reference: Reference,
+    /// Whether plain HTTP was agreed to.
+    pub(crate) insecure: bool,
+    /// Bytes per second.
+    pub(crate) max_bandwidth: Option<u64>,
+}
+
 /// The downloads of this daemon.
 #[derive(Debug)]
 pub(crate) struct Pulls {
     store: Store,
-    /// By name, whether it says `http://`, and whether plain HTTP was agreed to.
-    running: Mutex<HashMap<(ModelName, bool, bool), Weak<Download>>>,
+    network: Arc<Network>,
+    /// Of all downloads together.
+    throttle: Option<Arc<Throttle>>,
+    /// By what is wanted, whether it says `http://`, and whether plain HTTP was agreed to.
+    running: Mutex<HashMap<(Reference, bool, bool), Weak<Download>>>,
+}
+
+/// What the config of a bare GGUF file says: the same as that of a model that is created of it.
+pub(crate) fn config_of(path: &std::path::Path) -> Result<Vec<u8>, String> {
+    let facts = GgufFacts::read(path).map_err(|error| error.message().to_owned())?;
+    let config = catalog::new_config(Map::new(), &facts, None);
+    serde_json::to_vec(&config).map_err(|error| error.to_string())
 }
 
 impl Pulls {
     /// None yet.
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store, config: &Config) -> Self {
         Self {
             store,
+            network: Arc::clone(&config.network),
+            throttle: config
+                .max_bandwidth
+                .map(|rate| Arc::new(Throttle::new(rate))),
             running: Mutex::default(),
         }
     }
 
-    /// Joins the download of `name`, or starts it. Needs a runtime.
-    pub(crate) fn join(&self, name: &ModelName, insecure: bool) -> Watcher {
+    /// Joins the download of what is wished, or starts it. Needs a runtime.
+    pub(crate) fn join(&self, wish: Wish) -> Watcher {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, download| download.strong_count() > 0);
-        let key = (name.clone(), name.is_http(), insecure);
+        let is_http = wish.reference.is_http();
+        let key = (wish.reference.clone(), is_http, wish.insecure);
         let known = running.get(&key).and_then(Weak::upgrade);
         let download = known
             .filter(|download| download.state.borrow().ended.is_none())
             .unwrap_or_else(|| {
-                let download = Arc::new(self.start(name.clone(), insecure));
+                let download = Arc::new(self.start(wish));
                 running.insert(key, Arc::downgrade(&download));
                 download
             });
         Watcher::new(download)
     }
 
-    fn start(&self, name: ModelName, insecure: bool) -> Download {
+    fn start(&self, wish: Wish) -> Download {
         let (sender, state) = watch::channel(State::default());
         let store = self.store.clone();
+        let own = wish.max_bandwidth.map(|rate| Arc::new(Throttle::new(rate)));
+        let options = PullOptions {
+            insecure: wish.insecure,
+            throttles: self.throttle.iter().cloned().chain(own).collect(),
+            network: Arc::clone(&self.network),
+        };
         let task = tokio::spawn(async move {
-            let options = PullOptions { insecure };
             let report = |event| sender.send_modify(|state| state.apply(event));
-            let ended = remote::pull(&store, &name, &options, report).await;
+            let ended = remote::pull(&store, &wish.reference, &options, report).await;
             sender.send_modify(|state| state.ended = Some(ended.map_err(ApiError::from)));
         });
         Download {
@@ -182,6 +219,7 @@ impl Watcher {
 #[derive(Debug, Default)]
 struct Lines {
     knows_manifest: bool,
+    n_notes: usize,
     /// Completed bytes last told, by the blob's place.
     told: Vec<u64>,
     phase: Phase,
@@ -196,6 +234,9 @@ impl Lines {
             self.knows_manifest = true;
             lines.push(status("pulling manifest"));
         }
+        let notes = state.notes.iter().skip(self.n_notes);
+        lines.extend(notes.map(|note| status(note)));
+        self.n_notes = state.notes.len();
         for (idx, (digest, total, completed)) in state.blobs.iter().enumerate() {
             if self.told.get(idx) == Some(completed) {
                 continue;
@@ -300,6 +341,22 @@ mod tests {
     }
 
     #[test]
+    fn notes_are_told_once_before_the_bytes() {
+        let mut state = State::default();
+        let mut lines = Lines::default();
+        state.apply(PullEvent::Manifest);
+        state.apply(PullEvent::Note("choosing a".into()));
+        let first = lines.fresh(&state).unwrap();
+        assert_eq!(first[1].status, "choosing a");
+        assert!(lines.fresh(&state).unwrap().is_empty());
+        state.apply(PullEvent::Note("as b".into()));
+        assert_eq!(
+            statuses(&lines.fresh(&state).unwrap()),
+            [("as b".into(), None)]
+        );
+    }
+
+    #[test]
     fn an_error_comes_after_the_lines_before_it() {
         let state = State {
             ended: Some(Err(ApiError::bad_request("no"))),
@@ -362,7 +419,7 @@ mod tests {
                 go,
             }
         }
-        fn model(&self) -> ModelName {
+        fn model(&self) -> slm_registry::ModelName {
             format!("http://{}/library/m", self.address)
                 .parse()
                 .unwrap()
@@ -383,8 +440,13 @@ mod tests {
         let pulls = &daemon.app.pulls;
         let registry = SlowRegistry::start().await;
         let name = registry.model();
-        let mut first = pulls.join(&name, true);
-        let second = pulls.join(&name, true);
+        let wish = Wish {
+            reference: name.clone().into(),
+            insecure: true,
+            max_bandwidth: None,
+        };
+        let mut first = pulls.join(wish.clone());
+        let second = pulls.join(wish.clone());
         assert!(Arc::ptr_eq(&first.download, &second.download));
         // until the weights are being waited for
         while first
@@ -403,7 +465,7 @@ mod tests {
         eventually(|| task.is_finished()).await;
         assert!(daemon.app.store.find(&name).is_err());
 
-        let (a, b) = (pulls.join(&name, true), pulls.join(&name, true));
+        let (a, b) = (pulls.join(wish.clone()), pulls.join(wish.clone()));
         registry.go.send_replace(true);
         let (a, b) = tokio::join!(to_the_end(a), to_the_end(b));
         assert_eq!(a.first().map(String::as_str), Some("pulling manifest"));

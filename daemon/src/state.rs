@@ -28,7 +28,7 @@ impl App {
             catalog: Catalog::new(store.clone()),
             models: Models::new(&config),
             cpu: CpuChoice::of(&config),
-            pulls: Pulls::new(store.clone()),
+            pulls: Pulls::new(store.clone(), &config),
             shutdown: Shutdown::default(),
             config,
             store,

@@ -2,7 +2,7 @@
 //!
 //! A variant names what was being done, with the values a person needs; [`Error::hint`] says what to do about it.
 use crate::{Digest, ModelName};
-use std::{io, path::Path, path::PathBuf};
+use std::{io, path::Path, path::PathBuf, time::Duration};
 
 /// Any failure of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +122,14 @@ pub enum Error {
         /// Innermost cause.
         reason: String,
     },
+    /// The registry wants to be left alone for longer than a pull waits.
+    #[error("`{host}` asks to wait {} s before the next request", wait.as_secs())]
+    AskedToWait {
+        /// Host.
+        host: String,
+        /// How long.
+        wait: Duration,
+    },
     /// A download failed again and again.
     #[error("max retries exceeded: {reason}")]
     RetriesExhausted {
@@ -135,6 +143,50 @@ pub enum Error {
         want: Digest,
         /// Got.
         got: Digest,
+    },
+    /// A program that keeps credentials for Docker does not do so for us.
+    #[error("cannot ask `{helper}` for credentials: {reason}")]
+    CredentialHelper {
+        /// The program.
+        helper: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file changed while it was fetched.
+    #[error("`{host}` has another file under that address than when the download began")]
+    Changed {
+        /// Host.
+        host: String,
+    },
+    /// What was fetched or named is no model.
+    #[error("`{what}` is no GGUF file that can be used: {reason}")]
+    NotGguf {
+        /// Address or name.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A connection without protection was not agreed to.
+    #[error("`{host}` is to be asked without TLS")]
+    Insecure {
+        /// Host.
+        host: String,
+    },
+    /// The manifest is not the one that was asked for by its digest.
+    #[error("`{name}` is {got} at the registry, not {want}")]
+    OtherManifest {
+        /// What was asked for.
+        name: ModelName,
+        /// Its digest, as it was asked for.
+        want: Digest,
+        /// What the registry has.
+        got: Digest,
+    },
+    /// A repository has no file to take.
+    #[error("{reason}")]
+    NoFile {
+        /// What was looked for, and what there is.
+        reason: String,
     },
     /// The HTTP client cannot be made.
     #[error("cannot set up the HTTP client: {reason}")]
@@ -216,9 +268,15 @@ impl Error {
                 name.model(),
                 name.tag()
             ),
-            Self::Unauthorized { .. } => {
-                "check the spelling of the name; models behind a login cannot be pulled".into()
+            Self::Unauthorized { name } if name.host() == "hf.co" => {
+                "check the spelling of the name; for a gated or private repository set `HF_TOKEN`, and accept its \
+                 conditions on its page"
+                    .into()
             }
+            Self::Unauthorized { name } => format!(
+                "check the spelling of the name, or log in with `slm login {}`",
+                name.host()
+            ),
             Self::RemoteStatus { status: 412, .. } => {
                 "update slm: the registry asks for a newer client".into()
             }
@@ -233,6 +291,9 @@ impl Error {
                 format!("check that `{host}` is a model registry, and no proxy answers for it")
             }
             Self::Unreachable { host, reason } => unreachable_hint(host, reason),
+            Self::AskedToWait { .. } => {
+                "pull again after that time: finished bytes are kept".into()
+            }
             Self::RetriesExhausted { .. } => {
                 "check the network and pull again: finished bytes are kept".into()
             }
@@ -241,6 +302,19 @@ impl Error {
                  between here and the registry changes the bytes"
                     .into()
             }
+            Self::CredentialHelper { .. } => {
+                "mend or remove `credsStore` and `credHelpers` in Docker's `config.json`, or log in with `slm login`"
+                    .into()
+            }
+            Self::Changed { .. } => "pull again: the new file is fetched from its beginning".into(),
+            Self::NotGguf { .. } => {
+                "check that the address is the one of the file itself, not of a page about it".into()
+            }
+            Self::Insecure { .. } => "write `https://`, or pass `--insecure`".into(),
+            Self::OtherManifest { name, .. } => {
+                format!("pull `{name}` without a digest for what the registry has now")
+            }
+            Self::NoFile { .. } => "choose one of the files that there are".into(),
             Self::Client { .. } => "check the proxy and certificate settings".into(),
         };
         Some(hint)

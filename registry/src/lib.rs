@@ -10,6 +10,7 @@ mod index;
 mod manifest;
 mod name;
 pub mod paths;
+mod reference;
 pub mod remote;
 mod store;
 
@@ -17,6 +18,7 @@ pub use digest::{Digest, DigestError, Hasher};
 pub use error::Error;
 pub use manifest::{Descriptor, Manifest, MediaType};
 pub use name::{ModelName, NameError};
+pub use reference::Reference;
 pub use slm_modelfile as modelfile;
 pub use slm_modelfile::{Modelfile, ModelfileError};
 pub use store::{ModelEntry, Pin, Store};

@@ -1,4 +1,4 @@
-//! Where models live.
+//! Where models live, and the secrets to get them.
 use std::path::PathBuf;
 
 /// The models directory when nothing else is said: `models` under the platform's data directory for `slm`.
@@ -7,4 +7,10 @@ pub fn default_models_dir() -> Option<PathBuf> {
     // The local one: on Windows the other would roam, and models are large.
     let dirs = directories::ProjectDirs::from("", "", "slm")?;
     Some(dirs.data_local_dir().join("models"))
+}
+
+/// Where `slm login` keeps credentials: in the platform's configuration directory for `slm`.
+pub fn default_credentials_file() -> Option<PathBuf> {
+    let dirs = directories::ProjectDirs::from("", "", "slm")?;
+    Some(dirs.config_dir().join("credentials.json"))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod list;
+pub(crate) mod login;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod rm;
@@ -22,9 +23,12 @@ use crate::ui::Ui;
 /// # Errors
 /// What `main` prints.
 pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow::Result<Exit> {
-    if let Command::Serve(args) = command {
-        return serve::run(args);
-    }
+    let command = match command {
+        Command::Serve(args) => return serve::run(args),
+        Command::Login(args) => return login::run("login", args),
+        Command::Logout(args) => return login::run("logout", args),
+        command => command,
+    };
     let client = daemon::connect(settings, ui).await?;
     match command {
         Command::Run(args) => run::run(args, &client, settings, ui).await,
@@ -37,5 +41,7 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Rm(args) => rm::run(args, &client, ui).await,
         Command::Stop(args) => stop::run(args, &client, ui).await,
         Command::Serve(args) => serve::run(args),
+        Command::Login(args) => login::run("login", args),
+        Command::Logout(args) => login::run("logout", args),
     }
 }

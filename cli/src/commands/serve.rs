@@ -20,9 +20,17 @@ pub(crate) struct Args {
 /// # Errors
 /// When there is no `slmd` or it cannot be started.
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+    become_slmd("serve", args.args)
+}
+
+/// Runs a command of `slmd` in place of this process, where the platform can do that.
+///
+/// # Errors
+/// When there is no `slmd` or it cannot be started.
+pub(super) fn become_slmd(name: &str, args: Vec<String>) -> anyhow::Result<Exit> {
     let program = daemon::find_slmd()?;
     let mut command = Command::new(&program);
-    command.arg("serve").args(args.args);
+    command.arg(name).args(args);
     become_process(command).with_context(|| format!("cannot run `{}`", program.display()))
 }
 

@@ -7,6 +7,7 @@ mod bench;
 )]
 mod debug;
 mod eval;
+mod login;
 mod model_file;
 mod occupant;
 mod progress;
@@ -35,6 +36,10 @@ enum Command {
     },
     /// Download a model: through the running daemon, or into the store where none runs
     Pull(pull::PullArgs),
+    /// Keep a user and a password for a registry
+    Login(login::LoginArgs),
+    /// Forget what `login` kept for a registry
+    Logout(login::LogoutArgs),
     /// Measure how fast a model runs here, with the tests of llama-bench
     Bench(bench::BenchArgs),
     /// Measure how well a model predicts a text, with the chunks and formulas of llama-perplexity
@@ -63,6 +68,8 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Serve { flags } => serve::run(resolve(&flags)?),
         Command::Pull(args) => pull::run(args),
+        Command::Login(args) => login::login(args, &resolve(&Flags::default())?),
+        Command::Logout(args) => login::logout(&args, &resolve(&Flags::default())?),
         Command::Bench(args) => bench::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Debug(command) => debug::run(&command),

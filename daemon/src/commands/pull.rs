@@ -1,21 +1,34 @@
 //! `slmd pull NAME`: through the daemon where one runs, else straight into the store. Both show the same progress.
 
 use super::{occupant::Occupant, progress::View};
-use crate::{config::PlaceFlags, pulls::Pulls, routes::model_name};
+use crate::{
+    config::{Config, PlaceFlags},
+    pulls::{Pulls, Wish},
+    routes,
+};
 use anyhow::{Context, anyhow};
 use slm_api::{Client, ClientError, ollama::PullRequest};
-use slm_registry::{ModelName, Store};
+use slm_registry::Store;
 
 /// Arguments of `slmd pull`.
 #[derive(Debug, clap::Args)]
 pub(super) struct PullArgs {
-    /// Model to download, such as smollm2:135m
+    /// Model to download, such as smollm2:135m; or hf.co/user/repo[:FORMAT], oci://host/repo:tag, the address or the path
+    /// of a GGUF file
     name: String,
     /// Allow a registry that speaks plain HTTP
     #[arg(long)]
     insecure: bool,
+    /// Bytes per second at most, such as 5M
+    #[arg(long, value_name = "RATE", value_parser = bandwidth)]
+    max_bandwidth: Option<u64>,
     #[command(flatten)]
     place: PlaceFlags,
+}
+
+fn bandwidth(text: &str) -> Result<u64, String> {
+    let rate = slm_api::rate::parse(text).filter(|rate| *rate > 0);
+    rate.ok_or_else(|| "expected bytes per second, such as 800k or 5M".to_owned())
 }
 
 /// Downloads the model.
@@ -23,8 +36,13 @@ pub(super) struct PullArgs {
 /// # Errors
 /// What the registry, the network or the disk refuse.
 pub(super) fn run(args: PullArgs) -> anyhow::Result<()> {
-    let name =
-        model_name(&args.name).map_err(|error| anyhow!("`{}`: {}", args.name, error.message()))?;
+    let reference = routes::reference(&args.name)
+        .map_err(|error| anyhow!("`{}`: {}", args.name, error.message()))?;
+    let wish = Wish {
+        reference,
+        insecure: args.insecure,
+        max_bandwidth: args.max_bandwidth,
+    };
     let config = super::resolve(&args.place.0)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -38,24 +56,25 @@ pub(super) fn run(args: PullArgs) -> anyhow::Result<()> {
         };
         if is_there {
             let client = Client::new(&config.host)?;
-            through_daemon(&client, &args.name, args.insecure).await
+            through_daemon(&client, &args.name, &wish).await
         } else {
             super::start_log("warn");
             let root = config.models_dir.clone();
             let store = tokio::task::spawn_blocking(move || Store::open_without_index(&root))
                 .await?
                 .map_err(super::with_hint)?;
-            directly(store, &name, args.insecure).await
+            directly(store, &config, wish).await
         }
     });
     runtime.shutdown_background();
     pulled
 }
 
-async fn through_daemon(client: &Client, name: &str, insecure: bool) -> anyhow::Result<()> {
+async fn through_daemon(client: &Client, name: &str, wish: &Wish) -> anyhow::Result<()> {
     let request = PullRequest {
         model: name.to_owned(),
-        insecure: insecure.then_some(true),
+        insecure: wish.insecure.then_some(true),
+        max_bandwidth: wish.max_bandwidth,
         ..PullRequest::default()
     };
     let explain = |error: ClientError| match error.hint() {
@@ -71,8 +90,8 @@ async fn through_daemon(client: &Client, name: &str, insecure: bool) -> anyhow::
     Ok(())
 }
 
-async fn directly(store: Store, name: &ModelName, insecure: bool) -> anyhow::Result<()> {
-    let mut watcher = Pulls::new(store).join(name, insecure);
+async fn directly(store: Store, config: &Config, wish: Wish) -> anyhow::Result<()> {
+    let mut watcher = Pulls::new(store, config).join(wish);
     let mut view = View::new();
     while let Some(lines) = watcher.next().await {
         let lines = lines.map_err(|error| anyhow!("{}", error.message()))?;

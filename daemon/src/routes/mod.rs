@@ -30,7 +30,7 @@ use axum::{
     routing::{delete, get, head, post},
 };
 use http::StatusCode;
-use slm_registry::ModelName;
+use slm_registry::{ModelName, Reference};
 use std::{sync::Arc, time::SystemTime};
 
 /// Every route, with what each request passes through.
@@ -86,6 +86,18 @@ pub(crate) fn model_name(raw: &str) -> Result<ModelName, ApiError> {
         ));
     }
     Ok(rest.parse::<ModelName>()?)
+}
+
+/// Reads what a request wants pulled: a model's name, as [`model_name`] does, or any other source.
+///
+/// # Errors
+/// As there.
+pub(crate) fn reference(raw: &str) -> Result<Reference, ApiError> {
+    let rest = raw.strip_suffix(":local").unwrap_or(raw);
+    if rest.parse::<ModelName>().is_ok() {
+        model_name(raw)?;
+    }
+    Ok(rest.parse::<Reference>()?)
 }
 
 /// The model that a request names by the current field or by the deprecated one.

@@ -1,8 +1,14 @@
 //! `POST /api/pull`: downloads a model, with progress. Clients share one download per name; it is cancelled when the
 //! last one leaves.
 
-use super::{model_name, named};
-use crate::{body::LenientJson, error::ApiError, ndjson, pulls::Watcher, state::App};
+use super::{named, reference};
+use crate::{
+    body::LenientJson,
+    error::ApiError,
+    ndjson,
+    pulls::{Watcher, Wish},
+    state::App,
+};
 use axum::{extract::State, response::Response};
 use futures_util::{StreamExt, stream};
 use slm_api::ollama::{Progress, PullRequest};
@@ -14,12 +20,22 @@ pub(super) async fn answer(
     LenientJson(request): LenientJson<PullRequest>,
 ) -> Result<Response, ApiError> {
     let raw = named(request.model, request.name);
-    let name = model_name(&raw)?;
+    let reference = reference(&raw)?;
     let insecure = request.insecure.unwrap_or(false);
-    if name.is_http() && !insecure {
+    if reference.is_http() && !insecure {
         return Err(ApiError::bad_request("insecure protocol http"));
     }
-    let mut watcher = app.pulls.join(&name, insecure);
+    // The daemon may read files that the client may not, and a pull names no digest that would prove otherwise.
+    if reference.file().is_some() {
+        return Err(ApiError::bad_request(
+            "the daemon takes no file by its path alone; use `slm create` with `FROM` and the path, or `slmd pull` while no daemon runs",
+        ));
+    }
+    let mut watcher = app.pulls.join(Wish {
+        reference,
+        insecure,
+        max_bandwidth: request.max_bandwidth.filter(|rate| *rate > 0),
+    });
     if request.stream.unwrap_or(true) {
         return Ok(ndjson::lines(lines(watcher)));
     }

@@ -453,6 +453,11 @@ async fn names_are_checked_in_the_order_that_clients_know() {
         "invalid model name",
     );
     check_error(
+        &daemon.post("/api/pull", r#"{"model":"/etc/m.gguf"}"#).await,
+        400,
+        "the daemon takes no file by its path alone; use `slm create` with `FROM` and the path, or `slmd pull` while no daemon runs",
+    );
+    check_error(
         &daemon.post("/api/chat", r#"{"model":"a b"}"#).await,
         400,
         "invalid model name",

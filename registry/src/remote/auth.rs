@@ -1,4 +1,4 @@
-//! Anonymous tokens: what a registry's `WWW-Authenticate: Bearer …` asks for.
+//! Tokens: what a registry's `WWW-Authenticate: Bearer …` asks for, and who may see a password for one.
 use reqwest::Url;
 
 /// Where to get a token, and for what.
@@ -36,6 +36,38 @@ impl Challenge {
             service,
             scopes,
         })
+    }
+
+    /// Whether the password for `registry` may be sent to where tokens come from: the same host, or one of which either
+    /// is a part (`registry.gitlab.com` and `gitlab.com`). Docker's own pair is known by name.
+    pub(super) fn is_trusted_by(&self, registry: &Url) -> bool {
+        let hosts = (self.realm.host_str(), registry.host_str());
+        let (Some(realm), Some(registry)) = hosts else {
+            return false;
+        };
+        let is_part = |inner: &str, outer: &str| {
+            let rest = inner.strip_suffix(outer);
+            rest.is_some_and(|rest| rest.ends_with('.')) && outer.contains('.')
+        };
+        let is_docker = realm == "auth.docker.io" && registry.ends_with(".docker.io");
+        realm == registry || is_part(realm, registry) || is_part(registry, realm) || is_docker
+    }
+
+    /// The form that exchanges a refresh token, URL-encoded.
+    pub(super) fn refresh_form(&self, refresh_token: &str) -> String {
+        let mut form = self.realm.clone();
+        form.set_query(None);
+        {
+            let mut pairs = form.query_pairs_mut();
+            pairs.append_pair("grant_type", "refresh_token");
+            pairs.append_pair("client_id", "slm");
+            pairs.append_pair("refresh_token", refresh_token);
+            if let Some(service) = &self.service {
+                pairs.append_pair("service", service);
+            }
+            pairs.append_pair("scope", &self.scopes.join(" "));
+        }
+        form.query().unwrap_or_default().to_owned()
     }
 
     /// The URL of the token, if it may be asked for by a request to `registry`: only over TLS, or from the same host.
@@ -104,6 +136,33 @@ mod tests {
             "https://r.example/",
             Some("https://auth.example/t?service=s"),
         );
+    }
+
+    #[test]
+    fn a_password_goes_to_those_that_belong_to_the_registry() {
+        let is_trusted = |realm: &str, registry: &str| {
+            let challenge = Challenge::parse(&format!(r#"Bearer realm="{realm}""#)).unwrap();
+            challenge.is_trusted_by(&url(registry))
+        };
+        assert!(is_trusted("https://r.example/t", "https://r.example:5000/"));
+        assert!(is_trusted(
+            "https://gitlab.com/jwt",
+            "https://registry.gitlab.com/"
+        ));
+        assert!(is_trusted("https://auth.r.example/t", "https://r.example/"));
+        assert!(is_trusted(
+            "https://auth.docker.io/t",
+            "https://registry-1.docker.io/"
+        ));
+        for (realm, registry) in [
+            ("https://evil.example/t", "https://r.example/"),
+            ("https://evilr.example/t", "https://r.example/"),
+            ("https://r.example.evil/t", "https://r.example/"),
+            ("https://com/t", "https://r.com/"),
+            ("https://auth.docker.io/t", "https://notdocker.io/"),
+        ] {
+            assert!(!is_trusted(realm, registry), "{realm} for {registry}");
+        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! One blob: there already, or fetched from where an earlier attempt stopped, verified, and revealed.
 use super::{
-    PullEvent,
-    client::{Failure, Registry},
+    Patience, PullEvent, PullOptions,
+    client::Origin,
     on_disk,
-    partial::{self, Partial, Stopped, Writer},
+    partial::{self, Partial},
+    transfer,
 };
 use crate::{Descriptor, Digest, Error, store::Shared};
-use reqwest::{Response, StatusCode, header::CONTENT_RANGE};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -18,8 +18,8 @@ use tokio::time::{sleep, timeout};
 const EVENT_INTERVAL: Duration = Duration::from_millis(60);
 /// Time between two looks at a download that somebody else does.
 const WAIT_INTERVAL: Duration = Duration::from_millis(200);
-/// A try that gained so many bytes was no failure. (A server that sends one byte at a time must not keep us forever.)
-const PROGRESS_BYTES: u64 = 1 << 20;
+/// A blob that is complete and wrong is fetched so often again, from the beginning.
+const MAX_REFETCHES: u32 = 1;
 
 /// What the pulls of one blob take turns with.
 type Turn = tokio::sync::Mutex<()>;
@@ -68,10 +68,12 @@ impl<P: FnMut(PullEvent)> Meter<'_, P> {
     }
 }
 
-/// Brings `blob` into the store.
+/// Brings `blob`, which each of `origins` has, into the store.
 pub(super) async fn blob(
     shared: &Arc<Shared>,
-    registry: &Registry,
+    origins: &[Origin],
+    options: &PullOptions,
+    patience: &Patience,
     blob: &Descriptor,
     progress: &mut (impl FnMut(PullEvent) + Send),
 ) -> Result<(), Error> {
@@ -82,7 +84,6 @@ pub(super) async fn blob(
         progress,
     };
     let turn = shared.downloads.turn(&blob.digest);
-    let mut may_resume = true;
     loop {
         let Ok(_turn) = timeout(WAIT_INTERVAL, turn.lock()).await else {
             watch(shared, blob, &mut meter).await?;
@@ -97,22 +98,94 @@ pub(super) async fn blob(
             sleep(WAIT_INTERVAL).await;
             continue;
         };
-        let n_resumed = partial.len();
-        let partial = fetch(registry, blob, partial, &mut meter).await?;
+        let partial = fetch(
+            shared, origins, options, patience, partial, blob, &mut meter,
+        )
+        .await?;
+        let digest = blob.digest;
+        on_disk(shared, move |shared| partial.reveal(shared, digest)).await?;
+        meter.show(blob.size);
+        return Ok(());
+    }
+}
+
+/// Fetches what `partial` lacks of `blob`, and all of it again when that does not make `blob`.
+async fn fetch<P: FnMut(PullEvent)>(
+    shared: &Arc<Shared>,
+    origins: &[Origin],
+    options: &PullOptions,
+    patience: &Patience,
+    mut partial: Partial,
+    blob: &Descriptor,
+    meter: &mut Meter<'_, P>,
+) -> Result<Partial, Error> {
+    let throttles: Vec<_> = options.throttles.iter().map(Arc::as_ref).collect();
+    let mut n_refetches = 0;
+    loop {
+        let show = |n_bytes: u64| meter.show(n_bytes.min(blob.size.saturating_sub(1)));
+        let got = transfer::fetch(origins, &throttles, patience, &partial, show).await?;
         let want = blob.digest;
-        let got = partial.digest();
         if got == want {
-            on_disk(shared, move |shared| partial.reveal(shared, want)).await?;
-            meter.show(blob.size);
-            return Ok(());
+            return Ok(partial);
         }
-        on_disk(shared, move |_| partial.discard()).await?;
-        if n_resumed == 0 || !may_resume {
+        if n_refetches == MAX_REFETCHES {
+            on_disk(shared, move |_| partial.discard()).await?;
             return Err(Error::DownloadCorrupted { want, got });
         }
-        // The fault may lie in what an earlier attempt left.
-        may_resume = false;
+        n_refetches += 1;
+        tracing::warn!(%want, %got, "a download is complete and wrong: fetching it again");
+        partial = on_disk(shared, move |_| {
+            partial.restart()?;
+            Ok(partial)
+        })
+        .await?;
     }
+}
+
+/// A file whose digest nobody says.
+pub(super) struct Unknown {
+    /// What it is known by until then.
+    pub(super) key: Digest,
+    /// Bytes in all.
+    pub(super) size: u64,
+    /// What changes when the file does.
+    pub(super) tag: Vec<u8>,
+}
+
+/// Brings a file into the store, not yet revealed; its digest.
+pub(super) async fn unknown(
+    shared: &Arc<Shared>,
+    origin: &Origin,
+    options: &PullOptions,
+    patience: &Patience,
+    file: &Unknown,
+    progress: &mut (impl FnMut(PullEvent) + Send),
+) -> Result<(Partial, Digest), Error> {
+    let mut meter = Meter {
+        digest: file.key,
+        total: file.size,
+        shown: None,
+        progress,
+    };
+    let turn = shared.downloads.turn(&file.key);
+    let _turn = turn.lock().await;
+    let partial = loop {
+        let (key, size, tag) = (file.key, file.size, file.tag.clone());
+        let opened = on_disk(shared, move |shared| {
+            Partial::open(shared, &key, size, &tag)
+        })
+        .await?;
+        match opened {
+            Some(partial) => break partial,
+            None => sleep(WAIT_INTERVAL).await,
+        }
+    };
+    let throttles: Vec<_> = options.throttles.iter().map(Arc::as_ref).collect();
+    let show = |n_bytes: u64| meter.show(n_bytes.min(file.size.saturating_sub(1)));
+    let origins = std::slice::from_ref(origin);
+    let digest = transfer::fetch(origins, &throttles, patience, &partial, show).await?;
+    meter.show(file.size);
+    Ok((partial, digest))
 }
 
 async fn is_here(shared: &Arc<Shared>, blob: &Descriptor) -> Result<bool, Error> {
@@ -125,7 +198,10 @@ async fn is_here(shared: &Arc<Shared>, blob: &Descriptor) -> Result<bool, Error>
 
 async fn open(shared: &Arc<Shared>, blob: &Descriptor) -> Result<Option<Partial>, Error> {
     let (digest, size) = (blob.digest, blob.size);
-    on_disk(shared, move |shared| Partial::open(shared, &digest, size)).await
+    on_disk(shared, move |shared| {
+        Partial::open(shared, &digest, size, b"")
+    })
+    .await
 }
 
 /// Shows how far another pull or another process is.
@@ -139,147 +215,4 @@ async fn watch<P: FnMut(PullEvent)>(
     // The last byte is theirs to report who verify it.
     meter.show(len.min(blob.size.saturating_sub(1)));
     Ok(())
-}
-
-/// Fetches what `partial` lacks. After an error the file keeps what it has.
-async fn fetch<P: FnMut(PullEvent)>(
-    registry: &Registry,
-    blob: &Descriptor,
-    partial: Partial,
-    meter: &mut Meter<'_, P>,
-) -> Result<Partial, Error> {
-    let mut transfer = Transfer {
-        registry,
-        blob,
-        n_sent: partial.len(),
-        server_has_ranges: true,
-        writer: partial.into_writer(),
-    };
-    meter.show(transfer.n_sent.min(blob.size.saturating_sub(1)));
-    let mut n_failures = 0;
-    while transfer.n_sent < blob.size {
-        let n_before = transfer.n_sent;
-        let failure = match transfer.attempt(meter).await {
-            Ok(()) => continue,
-            // The writer knows why, or else there is no why.
-            Err(Trouble::Disk(Stopped)) => return transfer.writer.finish().await,
-            Err(Trouble::Network(failure)) => failure,
-        };
-        let error = match failure {
-            Failure::Final(error) => {
-                transfer.writer.finish().await?;
-                return Err(error);
-            }
-            Failure::Passing(error) => error,
-        };
-        if transfer.n_sent >= n_before.saturating_add(PROGRESS_BYTES) {
-            n_failures = 0;
-        }
-        n_failures += 1;
-        if n_failures >= registry.patience.max_failures {
-            transfer.writer.finish().await?;
-            let reason = match error {
-                Error::RetriesExhausted { reason } => reason,
-                other => other.to_string(),
-            };
-            return Err(Error::RetriesExhausted { reason });
-        }
-        tracing::debug!(digest = %blob.digest, %error, n_failures, "trying again");
-        registry.pause(n_failures).await;
-    }
-    transfer.writer.finish().await
-}
-
-/// A download under way.
-struct Transfer<'a> {
-    registry: &'a Registry,
-    blob: &'a Descriptor,
-    writer: Writer,
-    /// Bytes that the writer has or will have.
-    n_sent: u64,
-    server_has_ranges: bool,
-}
-
-enum Trouble {
-    Disk(Stopped),
-    Network(Failure),
-}
-
-impl From<Stopped> for Trouble {
-    fn from(stopped: Stopped) -> Self {
-        Self::Disk(stopped)
-    }
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Self::Network(failure)
-    }
-}
-
-impl Transfer<'_> {
-    /// One request, until its end or its failure.
-    async fn attempt<P: FnMut(PullEvent)>(
-        &mut self,
-        meter: &mut Meter<'_, P>,
-    ) -> Result<(), Trouble> {
-        if !self.server_has_ranges {
-            self.restart().await?;
-        }
-        let answer = self.registry.blob(&self.blob.digest, self.n_sent).await;
-        let mut response = match answer {
-            Ok(response) => response,
-            Err(Failure::Final(Error::RemoteStatus { status: 416, .. })) => {
-                self.server_has_ranges = false;
-                return Err(passing("it does not know the range that was asked for"));
-            }
-            Err(failure) => return Err(failure.into()),
-        };
-        if response.status() != StatusCode::PARTIAL_CONTENT {
-            // From the beginning, whether asked for or not.
-            self.restart().await?;
-        } else if first_byte(&response) != Some(self.n_sent) {
-            self.server_has_ranges = false;
-            return Err(passing("it sent another range than was asked for"));
-        }
-        while let Some(chunk) = self.registry.chunk(&mut response).await? {
-            let n_bytes = chunk.len() as u64;
-            if n_bytes > self.blob.size - self.n_sent {
-                self.restart().await?;
-                let (digest, size) = (&self.blob.digest, self.blob.size);
-                return Err(Trouble::Network(Failure::Final(Error::Protocol {
-                    host: response.url().host_str().unwrap_or_default().to_owned(),
-                    reason: format!("blob {digest} has more than its {size} bytes"),
-                })));
-            }
-            self.writer.append(chunk).await?;
-            self.n_sent += n_bytes;
-            // The last byte is shown when the whole is verified.
-            meter.show(self.n_sent.min(self.blob.size.saturating_sub(1)));
-        }
-        if self.n_sent < self.blob.size {
-            return Err(passing("the connection ended too early"));
-        }
-        Ok(())
-    }
-
-    async fn restart(&mut self) -> Result<(), Stopped> {
-        if self.n_sent > 0 {
-            self.writer.restart().await?;
-            self.n_sent = 0;
-        }
-        Ok(())
-    }
-}
-
-fn passing(reason: &str) -> Trouble {
-    let reason = reason.to_owned();
-    Trouble::Network(Failure::Passing(Error::RetriesExhausted { reason }))
-}
-
-/// The first number of `Content-Range: bytes 5-9/10`.
-fn first_byte(response: &Response) -> Option<u64> {
-    let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
-    let (first, _) = range.strip_prefix("bytes ")?.split_once('-')?;
-    first.parse().ok()
 }

@@ -5,28 +5,50 @@
 //!          → manifest written → blobs of the replaced manifest removed
 //! ```
 //!
-//! The network side is async; disk and hashing run on blocking threads, joined by a bounded channel (see [`partial`]).
-//! Dropping the future at any point leaves a whole store and the bytes received so far.
+//! A blob comes in parts over several connections ([`transfer`], [`plan`]) and goes to a file with holes ([`partial`]),
+//! beside which a journal says which bytes are there ([`journal`]). The network side is async; disk and hashing run on
+//! blocking threads, joined by a bounded channel ([`writer`]). Dropping the future at any point leaves a whole store and
+//! the bytes received so far.
 mod auth;
 mod client;
+mod credentials;
 mod download;
+mod files;
+mod hugging_face;
+mod journal;
+mod network;
 mod partial;
+mod plan;
+mod spans;
 #[cfg(test)]
 mod tests;
+mod throttle;
+mod transfer;
+mod writer;
 
 use crate::{
-    Descriptor, Digest, Error, Manifest, ModelName, Store,
+    Descriptor, Digest, Error, Manifest, Reference, Store,
+    reference::Source,
     store::{Pin, Shared},
 };
-use client::Registry;
+use client::Remote;
+pub use credentials::{Credentials, Keyring};
 pub(crate) use download::Downloads;
+use files::Job;
+pub use network::{Clients, MakeConfig, Network, parse_mirrors};
+use plan::Cut;
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
+pub use throttle::Throttle;
 
 /// How to pull.
 #[derive(Clone, Debug, Default)]
 pub struct PullOptions {
     /// Allow plain HTTP (or a name with `http://`).
     pub insecure: bool,
+    /// Bounds on the bytes per second; those of several pulls may share one.
+    pub throttles: Vec<Arc<Throttle>>,
+    /// How to reach others; shared by all pulls of a process.
+    pub network: Arc<Network>,
 }
 
 /// What happens during a pull, in order.
@@ -34,6 +56,8 @@ pub struct PullOptions {
 pub enum PullEvent {
     /// The manifest is being fetched.
     Manifest,
+    /// Something that a person wants to know, in one line: which of several files was chosen, and why.
+    Note(String),
     /// Bytes of one blob; repeated. A blob that was there already gives one event with `completed == total`.
     Blob {
         /// Which.
@@ -51,7 +75,7 @@ pub enum PullEvent {
     RemovingUnused,
 }
 
-/// How patient a pull is.
+/// How patient a pull is, and how it goes about it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     /// Without a byte for so long, a request is given up.
@@ -60,6 +84,10 @@ pub(crate) struct Patience {
     first_pause: Duration,
     /// Failures in a row, with next to no byte gained between, until a download is given up.
     max_failures: u32,
+    /// Over such a time a request is compared with others.
+    slow_window: Duration,
+    cut: Cut,
+    max_connections: usize,
 }
 
 impl Default for Patience {
@@ -67,69 +95,150 @@ impl Default for Patience {
         Self {
             stall: Duration::from_secs(30),
             first_pause: Duration::from_millis(500),
-            max_failures: 6,
+            max_failures: 8,
+            slow_window: Duration::from_secs(8),
+            cut: Cut {
+                part_bytes: 32 << 20,
+                min_share_bytes: 1 << 20,
+                min_share_time: Duration::from_millis(700),
+            },
+            max_connections: 12,
         }
     }
 }
 
-/// Pulls `name` into `store`. Cancel by dropping the future: finished bytes stay for the next attempt.
+/// Longest pause between two tries.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+impl Patience {
+    /// Waits longer with each failure, and never exactly as long as others who failed at the same time.
+    async fn pause(&self, n_failures: u32) {
+        let doubled = 1_u32 << n_failures.saturating_sub(1).min(16);
+        let pause = self.first_pause.saturating_mul(doubled).min(MAX_PAUSE);
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+    }
+}
+
+/// Pulls what `reference` means into `store`. Cancel by dropping the future: finished bytes stay for the next attempt.
 ///
 /// # Errors
 /// Network, digest and disk errors; the store is whole after each.
 pub async fn pull(
     store: &Store,
-    name: &ModelName,
+    reference: impl Into<Reference>,
     options: &PullOptions,
     progress: impl FnMut(PullEvent) + Send,
 ) -> Result<(), Error> {
-    pull_patiently(store, name, options, Patience::default(), progress).await
+    pull_patiently(store, reference, options, Patience::default(), progress).await
 }
 
 async fn pull_patiently(
     store: &Store,
-    name: &ModelName,
+    reference: impl Into<Reference>,
     options: &PullOptions,
     patience: Patience,
     mut progress: impl FnMut(PullEvent) + Send,
 ) -> Result<(), Error> {
-    let shared = store.shared();
+    let reference = reference.into();
     progress(PullEvent::Manifest);
-    let registry = Registry::new(name, options, patience).await?;
-    let json = registry.manifest().await?;
-    let blobs = distinct_blobs(&Manifest::parse(&json)?);
-
-    let pin = on_disk(shared, {
-        let (store, blobs) = (store.clone(), blobs.clone());
-        move |shared| prepare(&store, shared, &blobs)
-    })
-    .await?;
-    for blob in &blobs {
-        download::blob(shared, &registry, blob, &mut progress).await?;
-    }
-    progress(PullEvent::Verifying);
-
-    progress(PullEvent::WritingManifest);
-    let name = name.clone();
-    let unused = on_disk(shared, move |shared| {
-        let guard = shared.lock()?;
-        shared.write_manifest(&guard, &name, &json)
-    })
-    .await?;
-    if !unused.is_empty() {
-        progress(PullEvent::RemovingUnused);
-    }
-    on_disk(shared, move |shared| {
-        // The model is there: what fails now is no failure of the pull.
-        if let Err(error) = pin.release() {
-            tracing::warn!(%error, "cannot tell other processes that a pull is over");
+    let name = reference.name();
+    let job = Job {
+        store,
+        name,
+        options,
+        patience,
+    };
+    let progress = &mut progress;
+    match reference.source() {
+        Source::Registry {
+            repository,
+            tag,
+            pin,
+        } => job.registry(repository, tag, *pin, progress).await,
+        Source::HuggingFace { repo, file } => {
+            job.hugging_face(repo, file.as_deref(), progress).await
         }
-        if !unused.is_empty() {
+        Source::Url(url) => job.url(url, progress).await,
+        Source::File(path) => job.file(path, progress).await,
+    }
+}
+
+impl Job<'_> {
+    /// The registry of the name, behind its mirrors.
+    async fn registries(&self, repository: &str) -> Result<Vec<Arc<Remote>>, Error> {
+        let (name, options, patience) = (self.name, self.options, self.patience);
+        let mut registries = Vec::new();
+        let mirrors = options.network.mirrors.get(name.host());
+        for address in mirrors.into_iter().flatten() {
+            let mirror = Remote::registry_at(address, name, repository, options, patience);
+            registries.push(mirror.await?);
+        }
+        let registry = Remote::registry(name, repository, options, patience);
+        registries.push(registry.await?);
+        Ok(registries)
+    }
+
+    /// The model `tag` of a registry.
+    async fn registry(
+        &self,
+        repository: &str,
+        tag: &str,
+        pin: Option<Digest>,
+        progress: &mut (impl FnMut(PullEvent) + Send),
+    ) -> Result<(), Error> {
+        let registries = self.registries(repository).await?;
+        let mut fetched = Err(Error::RemoteNotFound {
+            name: self.name.clone(),
+        });
+        for registry in &registries {
+            fetched = registry.manifest(tag, pin).await;
+            match &fetched {
+                Ok(_) => break,
+                Err(error) => tracing::debug!(%error, "no manifest from there"),
+            }
+        }
+        // What the registry itself says comes last, and is what counts.
+        let json = fetched?;
+        let (store, shared, options) = (self.store, self.store.shared(), self.options);
+        let blobs = distinct_blobs(&Manifest::parse(&json)?);
+
+        let pin = on_disk(shared, {
+            let (store, blobs) = (store.clone(), blobs.clone());
+            move |shared| prepare(&store, shared, &blobs)
+        })
+        .await?;
+        for blob in &blobs {
+            let origins = registries
+                .iter()
+                .map(|registry| registry.blob(&blob.digest));
+            let origins = origins.collect::<Result<Vec<_>, _>>()?;
+            download::blob(shared, &origins, options, &self.patience, blob, progress).await?;
+        }
+        progress(PullEvent::Verifying);
+
+        progress(PullEvent::WritingManifest);
+        let name = self.name.clone();
+        let unused = on_disk(shared, move |shared| {
             let guard = shared.lock()?;
-            shared.remove_replaced(&guard, unused);
+            shared.write_manifest(&guard, &name, &json)
+        })
+        .await?;
+        if !unused.is_empty() {
+            progress(PullEvent::RemovingUnused);
         }
-        Ok(())
-    })
-    .await
+        on_disk(shared, move |shared| {
+            // The model is there: what fails now is no failure of the pull.
+            if let Err(error) = pin.release() {
+                tracing::warn!(%error, "cannot tell other processes that a pull is over");
+            }
+            if !unused.is_empty() {
+                let guard = shared.lock()?;
+                shared.remove_replaced(&guard, unused);
+            }
+            Ok(())
+        })
+        .await
+    }
 }
 
 /// Layers, then the config, each once: models may use a blob twice.
@@ -146,8 +255,16 @@ fn prepare(store: &Store, shared: &Shared, blobs: &[Descriptor]) -> Result<Pin, 
     let missing = blobs
         .iter()
         .filter(|blob| shared.blob_size(&blob.digest) != Some(blob.size));
-    let needed = missing
-        .map(|blob| blob.size.saturating_sub(partial::len(shared, &blob.digest)))
+    let missing: Vec<(Digest, u64)> = missing.map(|blob| (blob.digest, blob.size)).collect();
+    check_space(shared, &missing)?;
+    Ok(pin)
+}
+
+/// Checks that the disk has room for downloads of those sizes. What is there of them needs none; holes do.
+fn check_space(shared: &Shared, downloads: &[(Digest, u64)]) -> Result<(), Error> {
+    let needed = downloads
+        .iter()
+        .map(|(digest, size)| size.saturating_sub(partial::len(shared, digest)))
         .fold(0, u64::saturating_add);
     let folder = shared.blobs();
     match free_bytes(&folder) {
@@ -156,7 +273,7 @@ fn prepare(store: &Store, shared: &Shared, blobs: &[Descriptor]) -> Result<Pin, 
             available,
             path: folder,
         }),
-        _ => Ok(pin),
+        _ => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! <root>/manifests/<host>/<namespace>/<model>/<tag>   manifest JSON, verbatim
 //! <root>/blobs/sha256-<hex>                           a blob: complete, verified, read-only
-//! <root>/blobs/sha256-<hex>-partial                   a download to go on with
+//! <root>/blobs/sha256-<hex>-partial[.journal]         a download to go on with
 //! <root>/{blobs,manifests}/.slm-tmp-*                 being written
 //! <root>/.slm/{lock,pins/,index/,index.lock}          this crate's own
 //! ```

@@ -66,7 +66,8 @@ pub(super) fn remove_all_unused(
         let is_older = |limit: Duration| age.is_some_and(|age| age >= limit);
         if let Ok(digest) = name.parse::<Digest>() {
             candidates.extend(is_older(min_age).then_some(digest));
-        } else if let Some(blob) = name.strip_suffix("-partial")
+        } else if let Some((blob, rest)) = name.split_once("-partial")
+            && ["", ".journal"].contains(&rest)
             && blob.parse::<Digest>().is_ok()
             && is_older(PARTIAL_LIFETIME)
         {

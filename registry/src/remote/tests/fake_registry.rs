@@ -35,6 +35,16 @@ pub(super) enum Fault {
     WrongRange,
     /// A redirect to that address.
     Redirect(String),
+    /// This status, and how long to wait in words of `Retry-After`.
+    RetryAfter(u16, String),
+    /// After so many bytes, one kilobyte every 10 ms.
+    Trickle(usize),
+    /// The answer promises so many bytes more than it has, and the connection stays open.
+    PromiseMore(usize),
+    /// At most so many bytes of the range, and the answer says so.
+    AtMost(usize),
+    /// As it should be.
+    None,
 }
 
 /// One request as it arrived.
@@ -58,6 +68,9 @@ pub(super) struct Content {
     pub(super) blobs: HashMap<Digest, Bytes>,
     /// For the next blob requests, in order.
     pub(super) faults: VecDeque<Fault>,
+    /// For every blob request that has no other: the number of requests before it to what goes wrong.
+    pub(super) always: Option<fn(usize) -> Fault>,
+    pub(super) n_blob_requests: usize,
     /// For the next manifest requests, in order.
     pub(super) manifest_statuses: VecDeque<(u16, &'static str)>,
     /// The token that every request needs.
@@ -65,6 +78,11 @@ pub(super) struct Content {
     pub(super) requests: Vec<Request>,
     /// Bytes sent of each blob.
     pub(super) n_served: HashMap<Digest, usize>,
+    /// How often each byte of each blob was sent.
+    pub(super) served: HashMap<Digest, Vec<u8>>,
+    /// Requests for blobs whose answer is under way, and the most there were at once.
+    pub(super) n_active: usize,
+    pub(super) max_active: usize,
     /// A pause after each 64 KiB.
     pub(super) pause: Duration,
 }
@@ -175,31 +193,29 @@ impl FakeRegistry {
         };
         let range = headers
             .get(header::RANGE)
-            .map(|range| range.to_str().unwrap());
-        let from = range.map(|range| {
-            range
-                .strip_prefix("bytes=")
-                .unwrap()
-                .strip_suffix('-')
-                .unwrap()
+            .filter(|_| !matches!(fault, Some(Fault::IgnoreRange)));
+        let range = range.map(|range| {
+            let range = range.to_str().unwrap().strip_prefix("bytes=").unwrap();
+            let (from, to) = range.split_once('-').unwrap();
+            let (from, to): (usize, usize) = (from.parse().unwrap(), to.parse().unwrap());
+            assert!(from <= to && to < blob.len(), "bytes={from}-{to}");
+            from..to + 1
         });
-        let from: Option<usize> = from.map(|from| from.parse().unwrap());
-        let from = from.filter(|_| !matches!(fault, Some(Fault::IgnoreRange)));
-        if from.is_some_and(|from| from >= blob.len()) {
-            return status(416, "");
+        let mut span = range.clone().unwrap_or(0..blob.len());
+        match fault {
+            Some(Fault::WrongRange) => span = 0..span.end - span.start,
+            Some(Fault::AtMost(n)) => span.end = span.end.min(span.start + n),
+            _ => {}
         }
-        let from_byte = match fault {
-            Some(Fault::WrongRange) => 0,
-            _ => from.unwrap_or(0),
-        };
-        let mut bytes = blob[from_byte..].to_vec();
+        let mut bytes = blob[span.clone()].to_vec();
         match fault {
             Some(Fault::Corrupt) => bytes[0] ^= 1,
             Some(Fault::TooLong) => bytes.push(0),
             _ => {}
         }
-        let promised = bytes.len();
+        let mut promised = bytes.len();
         let mut end: Option<stream::BoxStream<'static, io::Result<Bytes>>> = None;
+        let mut slow_from = usize::MAX;
         match fault {
             Some(Fault::Truncate(at)) => {
                 bytes.truncate(*at);
@@ -209,25 +225,100 @@ impl FakeRegistry {
                 bytes.truncate(*at);
                 end = Some(stream::pending().boxed());
             }
+            Some(Fault::PromiseMore(n)) => {
+                promised += n;
+                end = Some(stream::pending().boxed());
+            }
+            Some(Fault::Trickle(at)) => slow_from = *at,
             _ => {}
         }
         let (registry, pause) = (self.clone(), self.content().pause);
-        let chunks: Vec<Bytes> = bytes.chunks(64 << 10).map(Bytes::copy_from_slice).collect();
-        let chunks = stream::iter(chunks).then(move |chunk| {
+        let mut chunks = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            let len = if at < slow_from { 64 << 10 } else { 1 << 10 };
+            let chunk = at..bytes.len().min(at + len);
+            chunks.push((
+                span.start + at,
+                Bytes::copy_from_slice(&bytes[chunk.clone()]),
+            ));
+            at = chunk.end;
+        }
+        let active = Active::new(self);
+        let chunks = stream::iter(chunks).then(move |(at, chunk)| {
             let registry = registry.clone();
+            let n_total = blob.len();
+            let pause = if at >= slow_from {
+                Duration::from_millis(10)
+            } else {
+                pause
+            };
+            let _active = &active;
             async move {
                 tokio::time::sleep(pause).await;
-                *registry.content().n_served.entry(digest).or_default() += chunk.len();
+                let mut content = registry.content();
+                *content.n_served.entry(digest).or_default() += chunk.len();
+                let served = content.served.entry(digest);
+                let served = served.or_insert_with(|| vec![0; n_total]);
+                let end = n_total.min(at + chunk.len());
+                served[at..end].iter_mut().for_each(|n| *n += 1);
                 Ok(chunk)
             }
         });
         let body = Body::from_stream(chunks.chain(end.unwrap_or_else(|| stream::empty().boxed())));
         let mut response = Response::builder().header(header::CONTENT_LENGTH, promised);
-        if from.is_some() {
-            let range = format!("bytes {from_byte}-{}/{}", blob.len() - 1, blob.len());
+        if range.is_some() {
+            let total = self.content().blobs[&digest].len();
+            let range = format!("bytes {}-{}/{total}", span.start, span.end - 1);
             response = response.status(206).header(header::CONTENT_RANGE, range);
         }
         response.body(body).unwrap()
+    }
+
+    /// What goes wrong with the next answer for a blob.
+    fn next_fault(&self) -> Option<Fault> {
+        let mut content = self.content();
+        content.n_blob_requests += 1;
+        let n_before = content.n_blob_requests - 1;
+        let always = content.always;
+        content
+            .faults
+            .pop_front()
+            .or(always.map(|fault| fault(n_before)))
+    }
+
+    /// Waits until no answer is under way: connections of the dead end when they are written to.
+    pub(super) async fn wait_until_idle(&self) {
+        while self.content().n_active > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// How often the bytes `span` of `digest` were sent, at least and at most.
+    pub(super) fn n_times(&self, digest: &Digest, span: std::ops::Range<usize>) -> (u8, u8) {
+        let content = self.content();
+        let counts = content.served.get(digest).map_or(&[][..], |all| &all[span]);
+        let least = counts.iter().min().copied().unwrap_or_default();
+        (least, counts.iter().max().copied().unwrap_or_default())
+    }
+}
+
+/// Counts an answer while it is under way.
+struct Active(FakeRegistry);
+
+impl Active {
+    fn new(registry: &FakeRegistry) -> Self {
+        let mut content = registry.content();
+        content.n_active += 1;
+        content.max_active = content.max_active.max(content.n_active);
+        drop(content);
+        Self(registry.clone())
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.content().n_active -= 1;
     }
 }
 
@@ -278,9 +369,15 @@ async fn blob(
     if let Some(refusal) = registry.refusal(&headers) {
         return refusal;
     }
-    let fault = registry.content().faults.pop_front();
+    let fault = registry.next_fault();
     match &fault {
         Some(Fault::Status(code)) => status(*code, "out of order"),
+        Some(Fault::RetryAfter(code, wait)) => {
+            let mut response = status(*code, "later");
+            let wait = HeaderValue::from_str(wait).unwrap();
+            response.headers_mut().insert(header::RETRY_AFTER, wait);
+            response
+        }
         Some(Fault::Redirect(to)) => redirect(to),
         fault => registry.bytes(digest.parse().unwrap(), &headers, fault.as_ref()),
     }
@@ -293,7 +390,7 @@ async fn elsewhere(
     headers: HeaderMap,
 ) -> Response<Body> {
     registry.record(format!("/elsewhere/{digest}"), headers.clone());
-    let fault = registry.content().faults.pop_front();
+    let fault = registry.next_fault();
     match &fault {
         Some(Fault::Status(code)) => status(*code, "expired"),
         fault => registry.bytes(digest.parse().unwrap(), &headers, fault.as_ref()),

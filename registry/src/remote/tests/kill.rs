@@ -1,10 +1,9 @@
 //! A child process is killed at random moments; after each, the store is whole, and work goes on where it stopped.
 //!
 //! The child is this test binary again, told by the environment to run the one test that does the child's work.
-use super::{super::*, FakeRegistry, bytes};
-use crate::{Descriptor, MediaType};
+use super::{super::*, FakeRegistry, IN_PARTS, bytes};
+use crate::{Descriptor, MediaType, ModelName};
 use std::{
-    collections::HashMap,
     fs,
     path::Path,
     process::{Child, Command, Stdio},
@@ -72,7 +71,10 @@ fn check_whole(store: &Store) -> Vec<Digest> {
                 store.verify_blob(&digest).unwrap();
                 visible.push(digest);
             }
-            Err(_) => assert!(name.ends_with("-partial"), "{name} was left behind"),
+            Err(_) => assert!(
+                name.ends_with("-partial") || name.ends_with("-partial.journal"),
+                "{name} was left behind"
+            ),
         }
     }
     let entries = store.list().unwrap();
@@ -166,14 +168,14 @@ fn creates_and_removals_are_killed() {
 #[ignore = "the child of the test below"]
 async fn child_that_pulls() {
     let (store, model, _) = in_child();
-    pull(
-        &store,
-        &model.parse().unwrap(),
-        &PullOptions::default(),
-        |_| {},
-    )
-    .await
-    .unwrap();
+    let name: ModelName = model.parse().unwrap();
+    let options = PullOptions::default();
+    let patience = Patience {
+        cut: IN_PARTS.cut,
+        ..Patience::default()
+    };
+    let pulled = pull_patiently(&store, &name, &options, patience, |_| {});
+    pulled.await.unwrap();
     // Done early: wait for the kill.
     std::future::pending().await
 }
@@ -188,7 +190,7 @@ async fn a_pull_is_killed() {
     // 96 chunks: about two seconds in all.
     registry.content().pause = Duration::from_millis(20);
     let mut random = fastrand::Rng::new();
-    let mut n_served_when_seen: HashMap<Digest, usize> = HashMap::new();
+    let mut finished: Vec<Finished> = Vec::new();
     let mut n_early = 0;
     for n_kill in 0..N_KILLS {
         let child = spawn(
@@ -201,36 +203,82 @@ async fn a_pull_is_killed() {
         tokio::task::spawn_blocking(move || kill_after(child, time))
             .await
             .unwrap();
+        registry.wait_until_idle().await;
         let store = Store::open_without_index(folder.path()).unwrap();
-        let visible = check_whole(&store);
-        n_early += usize::from(store.find(&name).is_err());
-        for digest in visible {
-            let n_served = registry.content().n_served[&digest];
-            let n_before = *n_served_when_seen.entry(digest).or_insert(n_served);
-            assert_eq!(n_served, n_before, "a finished blob was fetched again");
+        for digest in check_whole(&store) {
+            let len = registry.content().blobs[&digest].len();
+            finished.push(Finished::now(&registry, digest, 0..len));
         }
+        for (digest, span) in finished_spans(&store, &registry) {
+            finished.push(Finished::now(&registry, digest, span));
+        }
+        n_early += usize::from(store.find(&name).is_err());
     }
     assert!(
         n_early > N_KILLS / 4,
         "killed too late: {n_early} of {N_KILLS} before the end"
     );
     let store = Store::open(folder.path()).unwrap();
-    pull(&store, &name, &PullOptions::default(), |_| {})
-        .await
-        .unwrap();
+    let options = PullOptions::default();
+    pull(&store, &name, &options, |_| {}).await.unwrap();
     check_whole(&store);
     assert_eq!(store.manifest(&name).unwrap(), manifest);
-    let content = registry.content();
     assert!(
-        n_served_when_seen
-            .iter()
-            .all(|(digest, n_served)| content.n_served[digest] == *n_served)
+        finished.iter().any(|finished| finished.is_part),
+        "never killed between two parts"
     );
-    assert!(
-        content
-            .requests
-            .iter()
-            .any(|request| request.headers.contains_key("range")),
-        "nothing was resumed"
-    );
+    for finished in finished {
+        let now = registry.n_times(&finished.digest, finished.span.clone());
+        assert_eq!(
+            now, finished.n_times,
+            "{:?} was fetched again",
+            finished.span
+        );
+    }
+}
+
+/// Bytes that were on the disk when the child was killed.
+struct Finished {
+    digest: Digest,
+    span: std::ops::Range<usize>,
+    is_part: bool,
+    /// How often the registry had sent them.
+    n_times: (u8, u8),
+}
+
+impl Finished {
+    fn now(registry: &FakeRegistry, digest: Digest, span: std::ops::Range<usize>) -> Self {
+        let n_bytes = registry.content().blobs[&digest].len();
+        Self {
+            digest,
+            is_part: span.len() < n_bytes,
+            n_times: registry.n_times(&digest, span.clone()),
+            span,
+        }
+    }
+}
+
+/// What the journals of unfinished downloads say is there. They are read as copies, so that they stay as they were left.
+fn finished_spans(store: &Store, registry: &FakeRegistry) -> Vec<(Digest, std::ops::Range<usize>)> {
+    let blobs = registry.content().blobs.clone();
+    let mut finished = Vec::new();
+    for (digest, bytes) in blobs {
+        let path = partial::journal_path(&partial::path(store.shared(), &digest));
+        let Ok(journal) = fs::read(path) else {
+            continue;
+        };
+        let copy = tempfile::NamedTempFile::new().unwrap();
+        fs::write(copy.path(), journal).unwrap();
+        let total = bytes.len() as u64;
+        let (_, records) = journal::Journal::open(copy.path(), total, b"").unwrap();
+        for record in records.into_iter().flatten() {
+            let journal::Record::Written(span, crc) = record else {
+                panic!("{record:?}: nothing was lost")
+            };
+            let span = span.start as usize..span.end as usize;
+            assert_eq!(crc32fast::hash(&bytes[span.clone()]), crc);
+            finished.push((digest, span));
+        }
+    }
+    finished
 }

@@ -1,0 +1,413 @@
+//! What can be pulled: the one grammar of everything that a person writes after `slm pull`.
+//!
+//! ```text
+//! qwen3:0.6b   host/namespace/model:tag   …@sha256:<hex>      a registry of Ollama's dialect
+//! hf.co/user/repo[:QUANT or file]                             Hugging Face
+//! oci://host/repository[:tag][@sha256:<hex>]                  any OCI registry
+//! https://host/path/file.gguf                                 a file on the web
+//! ./file.gguf   /path/file.gguf   file:///path/file.gguf      a file
+//! ```
+use crate::{Digest, ModelName, NameError};
+use std::{fmt, path::PathBuf, str::FromStr};
+
+/// Hosts that mean Hugging Face; the first is how it is stored.
+const HUGGING_FACE_HOSTS: [&str; 3] = ["hf.co", "huggingface.co", "www.huggingface.co"];
+/// Namespace of models that have none where they come from.
+const FILES_NAMESPACE: &str = "files";
+
+/// Where a model is to come from. Parsing is the only way in, so [`Reference::name`] is valid.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reference {
+    source: Source,
+    name: ModelName,
+}
+
+/// The kinds of sources.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// A registry; the repository's path, and tag or digest.
+    Registry {
+        repository: String,
+        tag: String,
+        pin: Option<Digest>,
+    },
+    /// A repository of Hugging Face, `user/repo`, and which of its files.
+    HuggingFace { repo: String, file: Option<String> },
+    /// A file on the web.
+    Url(String),
+    /// A file.
+    File(PathBuf),
+}
+
+impl Reference {
+    /// Under which name the model is stored.
+    pub fn name(&self) -> &ModelName {
+        &self.name
+    }
+    /// Whether it was written with `http://`.
+    pub fn is_http(&self) -> bool {
+        match &self.source {
+            Source::Url(url) => url.starts_with("http://"),
+            _ => self.name.is_http(),
+        }
+    }
+    /// The file of this machine that it means, if it means one.
+    pub fn file(&self) -> Option<&std::path::Path> {
+        match &self.source {
+            Source::File(path) => Some(path),
+            _ => None,
+        }
+    }
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+}
+
+impl From<ModelName> for Reference {
+    /// The model of that name, from the registry that it names.
+    fn from(name: ModelName) -> Self {
+        let [_, namespace, model, tag] = name.parts();
+        let source = Source::Registry {
+            repository: format!("{namespace}/{model}"),
+            tag: tag.to_owned(),
+            pin: None,
+        };
+        Self { source, name }
+    }
+}
+
+impl From<&ModelName> for Reference {
+    fn from(name: &ModelName) -> Self {
+        Self::from(name.clone())
+    }
+}
+
+impl From<&Reference> for Reference {
+    fn from(reference: &Reference) -> Self {
+        reference.clone()
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Source::Url(url) => f.write_str(url),
+            Source::File(path) => write!(f, "{}", path.display()),
+            _ => write!(f, "{}", self.name),
+        }
+    }
+}
+
+impl FromStr for Reference {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let scheme = text
+            .split_once("://")
+            .map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
+        match scheme
+            .as_ref()
+            .map(|(scheme, rest)| (scheme.as_str(), *rest))
+        {
+            Some(("file", path)) => return of_file(path),
+            Some(("oci", rest)) => return of_oci(rest),
+            Some(("hf", rest)) => return of_hugging_face(rest),
+            Some(("http" | "https", rest)) => {
+                let path = rest.split(['?', '#']).next().unwrap_or_default();
+                if is_gguf(path) && path.contains('/') {
+                    return of_url(text, path);
+                }
+                if let Some(rest) = after_hugging_face(rest) {
+                    return of_hugging_face(rest);
+                }
+            }
+            Some(_) => return Err(NameError),
+            None => {
+                let is_path = ["/", "./", "../", "~/", ".\\"]
+                    .iter()
+                    .any(|p| text.starts_with(p));
+                if is_path && is_gguf(text) {
+                    return of_file(text);
+                }
+                if let Some(rest) = after_hugging_face(text) {
+                    return of_hugging_face(rest);
+                }
+            }
+        }
+        of_registry(text)
+    }
+}
+
+fn is_gguf(path: &str) -> bool {
+    let ending = path.len().checked_sub(".gguf".len());
+    let ending = ending.and_then(|at| path.get(at..));
+    ending.is_some_and(|ending| ending.eq_ignore_ascii_case(".gguf"))
+}
+
+fn after_hugging_face(text: &str) -> Option<&str> {
+    let (host, rest) = text.split_once('/')?;
+    let is_it = HUGGING_FACE_HOSTS
+        .iter()
+        .any(|other| host.eq_ignore_ascii_case(other));
+    is_it.then_some(rest)
+}
+
+fn of_registry(text: &str) -> Result<Reference, NameError> {
+    let name: ModelName = text.parse()?;
+    let pin = text.rsplit_once('@').map(|(_, digest)| digest.parse());
+    let mut reference = Reference::from(name);
+    if let Source::Registry { pin: slot, .. } = &mut reference.source {
+        *slot = pin.transpose().map_err(|_| NameError)?;
+    }
+    Ok(reference)
+}
+
+fn of_hugging_face(rest: &str) -> Result<Reference, NameError> {
+    let (repo, file) = match rest.split_once(':') {
+        Some((repo, file)) => (repo, Some(file)),
+        None => (rest.trim_end_matches('/'), None),
+    };
+    let (user, model) = repo.split_once('/').ok_or(NameError)?;
+    let stem = file.map(|file| {
+        if is_gguf(file) {
+            &file[..file.len() - 5]
+        } else {
+            file
+        }
+    });
+    let name =
+        ModelName::from_parts([HUGGING_FACE_HOSTS[0], user, model, stem.unwrap_or("latest")]);
+    Ok(Reference {
+        source: Source::HuggingFace {
+            repo: repo.to_owned(),
+            file: stem.filter(|file| *file != "latest").map(str::to_owned),
+        },
+        name: name.ok_or(NameError)?,
+    })
+}
+
+fn of_oci(rest: &str) -> Result<Reference, NameError> {
+    let (rest, pin) = match rest.rsplit_once('@') {
+        Some((rest, pin)) => (rest, Some(pin.parse::<Digest>().map_err(|_| NameError)?)),
+        None => (rest, None),
+    };
+    let (path, tag) = match rest.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, tag),
+        _ => (rest, "latest"),
+    };
+    let (host, repository) = path.split_once('/').ok_or(NameError)?;
+    // The grammar of the distribution protocol, loosely: no empty part, nothing that leads elsewhere.
+    let is_good = |part: &str| {
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        !part.is_empty() && part.len() <= 128 && !part.starts_with('.') && part.bytes().all(is_word)
+    };
+    if repository.len() > 255 || !repository.split('/').all(is_good) {
+        return Err(NameError);
+    }
+    let (namespace, model) = repository
+        .rsplit_once('/')
+        .unwrap_or(("library", repository));
+    let name = ModelName::from_parts([host, &as_namespace(namespace), model, tag]);
+    Ok(Reference {
+        source: Source::Registry {
+            repository: repository.to_owned(),
+            tag: tag.to_owned(),
+            pin,
+        },
+        name: name.ok_or(NameError)?,
+    })
+}
+
+fn of_url(text: &str, path: &str) -> Result<Reference, NameError> {
+    let (authority, _) = path.split_once('/').ok_or(NameError)?;
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    let url = text.split('#').next().unwrap_or_default();
+    // The page about a file of Hugging Face means the file.
+    let url = match after_hugging_face(path) {
+        Some(_) => url.replacen("/blob/", "/resolve/", 1),
+        None => url.to_owned(),
+    };
+    Ok(Reference {
+        source: Source::Url(url),
+        name: named_after_file(host, path).ok_or(NameError)?,
+    })
+}
+
+fn of_file(path: &str) -> Result<Reference, NameError> {
+    let path = if path.starts_with('~') {
+        return Err(NameError);
+    } else {
+        PathBuf::from(path)
+    };
+    let name = path
+        .to_str()
+        .and_then(|path| named_after_file("localhost", path));
+    Ok(Reference {
+        name: name.ok_or(NameError)?,
+        source: Source::File(path),
+    })
+}
+
+/// `host/files/stem:latest`, letters that a name cannot have replaced.
+fn named_after_file(host: &str, path: &str) -> Option<ModelName> {
+    let file = path
+        .rsplit(['/', '\\'])
+        .next()
+        .filter(|file| is_gguf(file))?;
+    let stem = &file[..file.len() - ".gguf".len()];
+    let allowed = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    let model: String = stem.chars().map(allowed).take(80).collect();
+    let model = model.trim_start_matches(['.', '-']);
+    ModelName::from_parts([host, FILES_NAMESPACE, model, "latest"])
+}
+
+/// A path of an OCI repository in one part of a name.
+fn as_namespace(path: &str) -> String {
+    let allowed = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '_' {
+            c
+        } else {
+            '-'
+        }
+    };
+    path.chars().map(allowed).take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, name: &str, source: Source) {
+        let reference: Reference = text.parse().unwrap();
+        assert_eq!(
+            (reference.name.full().as_str(), reference.source),
+            (name, source)
+        );
+    }
+
+    fn registry(repository: &str, tag: &str, pin: Option<Digest>) -> Source {
+        Source::Registry {
+            repository: repository.into(),
+            tag: tag.into(),
+            pin,
+        }
+    }
+
+    fn hugging_face(repo: &str, file: Option<&str>) -> Source {
+        Source::HuggingFace {
+            repo: repo.into(),
+            file: file.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn every_kind_of_source() {
+        let digest = Digest::of(b"x");
+        check(
+            "qwen3:0.6b",
+            "registry.ollama.ai/library/qwen3:0.6b",
+            registry("library/qwen3", "0.6b", None),
+        );
+        check(
+            &format!("h:5/n/m:t@{digest}"),
+            "h:5/n/m:t",
+            registry("n/m", "t", Some(digest)),
+        );
+        check(
+            "http://h/n/m",
+            "h/n/m:latest",
+            registry("n/m", "latest", None),
+        );
+        check(
+            "hf.co/u/r-GGUF:Q4_K_M",
+            "hf.co/u/r-GGUF:Q4_K_M",
+            hugging_face("u/r-GGUF", Some("Q4_K_M")),
+        );
+        check(
+            "huggingface.co/u/r",
+            "hf.co/u/r:latest",
+            hugging_face("u/r", None),
+        );
+        check(
+            "https://huggingface.co/u/r/",
+            "hf.co/u/r:latest",
+            hugging_face("u/r", None),
+        );
+        check(
+            "hf://u/r:m.Q8_0.gguf",
+            "hf.co/u/r:m.Q8_0",
+            hugging_face("u/r", Some("m.Q8_0")),
+        );
+        check(
+            "oci://h:5/a/b.c/m:t",
+            "h:5/a-b-c/m:t",
+            registry("a/b.c/m", "t", None),
+        );
+        check(
+            &format!("oci://h/m@{digest}"),
+            "h/library/m:latest",
+            registry("m", "latest", Some(digest)),
+        );
+        let url = "https://user:pw@h.example:8/a/M%20x.Q4_0.gguf?download=true";
+        check(
+            &format!("{url}#frag"),
+            "h.example:8/files/M-20x.Q4_0:latest",
+            Source::Url(url.into()),
+        );
+        check(
+            "https://huggingface.co/u/r/blob/main/m.gguf",
+            "huggingface.co/files/m:latest",
+            Source::Url("https://huggingface.co/u/r/resolve/main/m.gguf".into()),
+        );
+        check(
+            "./a b/m.GGUF",
+            "localhost/files/m:latest",
+            Source::File("./a b/m.GGUF".into()),
+        );
+        check(
+            "file:///d/m.gguf",
+            "localhost/files/m:latest",
+            Source::File("/d/m.gguf".into()),
+        );
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused() {
+        let bad = [
+            "",
+            "oci://h",
+            "oci://h/a//b",
+            "oci://h/../b",
+            "oci://h/A b",
+            "oci://h/m@x",
+            "ftp://h/m.gguf",
+            "hf.co/u",
+            "hf.co/u/r:a/b",
+            "hf.co/u/r/x",
+            "/m",
+            "file:///m.bin",
+            "m@sha256:1",
+            "https://h/a/.gguf",
+            "~/m.gguf",
+        ];
+        for text in bad {
+            assert!(text.parse::<Reference>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_registry_reference_is_a_name() {
+        for text in ["m", "n/m:t", "h:5/n/m:t"] {
+            let name: ModelName = text.parse().unwrap();
+            assert_eq!(text.parse::<Reference>().unwrap(), Reference::from(name));
+        }
+    }
+}
