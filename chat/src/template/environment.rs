@@ -7,8 +7,9 @@
 //! the ones that can multiply their input first.
 use super::{bounds, json};
 use minijinja::{
-    Environment, Error, ErrorKind, State, UndefinedBehavior, Value, filters, syntax::SyntaxConfig,
-    value::ValueKind,
+    Environment, Error, ErrorKind, State, UndefinedBehavior, Value, filters,
+    syntax::SyntaxConfig,
+    value::{Rest, ValueKind, ValueOrKwargs},
 };
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ pub(super) fn new(fuel: u64) -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(python_method);
     environment.add_filter("tojson", json::tojson);
+    environment.add_filter("format", format);
     environment.add_filter("split", split);
     environment.add_filter("lines", lines);
     bounds::register(&mut environment);
@@ -51,6 +53,30 @@ fn is_iterable(value: &Value) -> bool {
 fn raise_exception(state: &State<'_, '_>, message: Value) -> Result<Value, Error> {
     bounds::charge(state, &message, 1)?;
     Err(Error::new(ErrorKind::InvalidOperation, message.to_string()))
+}
+
+/// The filter `format`: the engine's own panics on a precision above 65535.
+fn format(
+    state: &mut State<'_, '_>,
+    pattern: &Value,
+    args: Rest<ValueOrKwargs>,
+) -> Result<Value, Error> {
+    let is_wide = |spec: &str| {
+        // `%(name)` and flags come first
+        let spec = match spec.strip_prefix('(').and_then(|spec| spec.split_once(')')) {
+            Some((_, spec)) => spec,
+            None => spec,
+        };
+        let widths = spec.trim_start_matches(|c: char| "-+ #".contains(c));
+        let end = widths.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let (digits, rest) = widths.split_at(end.unwrap_or(widths.len()));
+        rest.starts_with('*') || digits.split('.').any(|run| run.len() > MAX_FORMAT_DIGITS)
+    };
+    let text = pattern.as_str().unwrap_or_default();
+    if text.split('%').skip(1).any(is_wide) {
+        return Err(wide_format());
+    }
+    filters::format(state, pattern, args)
 }
 
 /// The filter `split`, which pays for its pieces first.
@@ -117,7 +143,8 @@ fn python_method(
             }
             ("join", [values]) => joined_bytes(text, values)?,
             ("format", _) => {
-                refuse_wide_formats(text, args)?;
+                refuse_wide_formats(text)?;
+                args.iter().try_for_each(refuse_containers)?;
                 0
             }
             _ => 0,
@@ -153,19 +180,23 @@ fn refuse_containers(value: &Value) -> Result<(), Error> {
     }
 }
 
-fn refuse_wide_formats(pattern: &str, args: &[Value]) -> Result<(), Error> {
+fn refuse_wide_formats(pattern: &str) -> Result<(), Error> {
     let longest = pattern
         .split(|c: char| !c.is_ascii_digit())
         .map(str::len)
         .max()
         .unwrap_or(0);
     if longest > MAX_FORMAT_DIGITS || pattern.contains(":{") {
-        return Err(Error::new(
-            ErrorKind::InvalidOperation,
-            "a width of more than four digits is not supported",
-        ));
+        return Err(wide_format());
     }
-    args.iter().try_for_each(refuse_containers)
+    Ok(())
+}
+
+fn wide_format() -> Error {
+    Error::new(
+        ErrorKind::InvalidOperation,
+        "a width of more than four digits is not supported",
+    )
 }
 
 /// Turns `{% generation %}` and `{% endgeneration %}` into a block that changes nothing; trim marks stay.

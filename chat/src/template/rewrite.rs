@@ -313,8 +313,7 @@ impl Words {
                     return Last::Other;
                 }
                 "in" if self.statement == Statement::For && self.levels.len() < 2 => {
-                    let n_marks = self.level().n_marks;
-                    self.marks.truncate(n_marks);
+                    self.marks.truncate(self.n_marks_before);
                     self.statement = Statement::Other;
                     self.levels.clear();
                     return Last::Other;
@@ -552,5 +551,110 @@ impl Words {
         self.is_field = false;
         self.n_words = 0;
         self.n_marks_before = self.marks.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `<` stands for two opening brackets, `'` for the end of an operand of `+`, `!` for that of a value that is walked through.
+    #[track_caller]
+    fn check(source: &str, expected: &str) {
+        let mut short = bounded(source, SyntaxConfig::default()).unwrap();
+        for (filter, letter) in [
+            (SUMMAND, "'"),
+            (BOUNDED, "!"),
+            (ORDERED, "?"),
+            (STORED, "="),
+        ] {
+            short = short.replace(&format!(")|{filter} )"), letter);
+            short = short.replace(&format!("|{filter} "), &format!(">{letter}"));
+        }
+        assert_eq!(short.replace("((", "<"), expected);
+    }
+
+    #[test]
+    fn operands_reach_as_far_as_they_bind() {
+        check("a + b {{ x }} {# + #}", "a + b {{ x }} {# + #}");
+        check("{{a+b+c}}", "{{<a'+<b'+<c'}}");
+        check("{{ -a * b + c / 2 }}", "{{ <-a * b! + <c / 2' }}");
+        check("{{ a - b + c - -d }}", "{{ a - <b' + <c' - -d }}");
+        check("{{ a ~ 'x' + b.c }}", "{{ <a! ~ 'x' + <b.c! }}");
+        check(
+            "{{ x[a + 1].y(b, c + 'd') + e }}",
+            "{{ <x[<a! + 1].y(b, <c' + 'd')' + <e' }}",
+        );
+        check("{{ a if b else c + d }}", "{{ a if b else <c' + <d' }}");
+        check("{{ a + b is not none }}", "{{ <a' + <b is not none' }}");
+        check("{% for x in a + b if x %}", "{% for x in <a' + <b' if x %}");
+        check("{{ (a + (b)) + \"+\" }}", "{{ <<(a' + <(b)')' + \"+\" }}");
+        check(
+            "{% raw %}{{ a + b }}{% endraw %}",
+            "{% raw %}{{ a + b }}{% endraw %}",
+        );
+        check("{%+ if a %}+{% endif +%}", "{%+ if a %}+{% endif +%}");
+        check("{{ é + 'ü' }}", "{{ é + 'ü' }}"); // no word of the language
+    }
+
+    #[test]
+    fn comparisons_with_constants_are_cheap() {
+        check("{% if a.b == 'c' %}", "{% if a.b == 'c' %}");
+        check("{% if a == b and c %}", "{% if <a! == <b! and c %}");
+        check("{{ not a == b != 1 }}", "{{ not <a! == <b! != 1 }}");
+        check(
+            "{{ 'a' in b or 'a' not in b }}",
+            "{{ 'a' in b or 'a' not in b }}",
+        );
+        check("{{ a|f not in 'b' }}", "{{ <a>!|f! not in 'b' }}");
+    }
+
+    #[test]
+    fn what_makes_or_reads_whole_values_is_marked() {
+        check(
+            "{{ [a, 'b'] }}{{ ['b', 1] }}",
+            "{{ <[a, 'b']! }}{{ ['b', 1] }}",
+        );
+        check("{{ {a: b, 'c': []} }}", "{{ <{<a!: b, 'c': []}! }}");
+        check("{{ (a, b)[0](c, d) }}", "{{ <(a, b)![0](c, d) }}");
+        check("{{ -x.y[1:][::2] }}", "{{ -<<x.y[1:]'[::2]' }}");
+        check(
+            "{{ a|length }}{{ 'a'|upper }}",
+            "{{ a|length }}{{ 'a'|upper }}",
+        );
+        check(
+            "{{ a|upper|replace(b, 'c')|sort }}",
+            "{{ a>!|upper>!|replace<(b!, 'c')>?|sort }}",
+        );
+        check("{{ a is f(b) and a[b] }}", "{{ a is f(b) and a[<b!] }}");
+        check(
+            "{% filter f(a) %}{% set x | f(a) %}",
+            "{% filter f<(a!) %}{% set x>! | f<(a!) %}",
+        );
+    }
+
+    #[test]
+    fn targets_and_parameters_stay() {
+        for source in [
+            "{% for (a, b), c in d %}",
+            "{% for a in b if c in 'x' recursive %}",
+            "{% set (a, b), c = d %}",
+            "{% set a = b %}",
+            "{% with a = b, (c, d) = e %}",
+            "{% macro m(a, b=1) %}",
+            "{% call(a, b) m(c, d=e) %}",
+        ] {
+            let same = source.replace("c in 'x'", "<c! in 'x'");
+            check(source, &same);
+        }
+        check("{% set a.b = c %}", "{% set a.b = <c= %}");
+        check("{% set a.b = c, d %}", "{% set a.b = <c!, <d! %}");
+        check("{{ f(a=(b, c)) }}", "{{ f(a=<(b, c)!) }}");
+    }
+
+    #[test]
+    fn an_expression_has_a_greatest_length() {
+        let long = format!("\n{{{{ 0{} }}}}", " + 0".repeat(MAX_WORDS));
+        assert_eq!(bounded(&long, SyntaxConfig::default()), Err(2));
     }
 }
