@@ -10,7 +10,7 @@
 //! - [`SUMMAND`] looks at the top level alone;
 //! - [`STORED`] refuses what could make a chain of namespaces or macros that no walk sees the end of.
 //!
-//! All of them turn views of lists into lists. [`register`] puts the same checks into functions, tests and the printing of
+//! All but the last turn views of lists into lists. [`register`] puts the same checks into functions, tests and the printing of
 //! values, where no operand is to be seen in the source. Texts and numbers pass unchanged.
 use minijinja::{
     Environment, Error, ErrorKind, State, Value, escape_formatter, functions, tests,
@@ -54,7 +54,7 @@ pub(super) fn register(environment: &mut Environment<'_>) {
         if is_opaque(&value) {
             return Err(refused("namespaces and functions cannot be stored in one"));
         }
-        as_list(value)
+        Ok::<_, Error>(value)
     });
     environment.set_formatter(|out, state, value| {
         if is_container(value) {
@@ -127,29 +127,35 @@ pub(super) fn charge(state: &State<'_, '_>, value: &Value, passes: u64) -> Resul
 }
 
 fn summand(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
-    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
+    let kind = value.kind();
+    if !matches!(kind, ValueKind::Seq | ValueKind::Iterable) {
         return Ok(value);
     }
-    // one whose length is not known is never made as a whole
-    let Some(len) = value.len() else {
-        return Ok(value);
+    // what does not know its length is cut off where it would be too long
+    let list = match value.len() {
+        None => Value::from(items(&value, MAX_ITEMS + 1)?),
+        Some(_) => value,
     };
+    let len = list.len().unwrap_or_default();
     if len > MAX_ITEMS {
         return Err(refused(&format!(
             "a list of {len} items is too long for `+` and slices; {MAX_ITEMS} is the most"
         )));
     }
     state.consume_fuel((len / ITEMS_PER_FUEL) as u64)?;
-    as_list(value)
+    as_list(list)
 }
 
-/// A view of a list as a list, if its length is known and may be added.
+/// A view of a list as a list; [`MAX_NODES`] is checked before, or [`MAX_ITEMS`].
 fn as_list(value: Value) -> Result<Value, Error> {
-    if value.kind() != ValueKind::Iterable || value.len().is_none_or(|len| len > MAX_ITEMS) {
+    if value.kind() != ValueKind::Iterable {
         return Ok(value);
     }
-    let items: Vec<Value> = value.try_iter()?.checked().collect::<Result<_, _>>()?;
-    Ok(Value::from(items))
+    items(&value, MAX_NODES as usize).map(Value::from)
+}
+
+fn items(view: &Value, most: usize) -> Result<Vec<Value>, Error> {
+    view.try_iter()?.checked().take(most).collect()
 }
 
 fn is_container(value: &Value) -> bool {

@@ -183,7 +183,7 @@ impl ChatTemplate {
         let prepared =
             rewrite::bounded(&prepared, environment.syntax().clone()).map_err(|line| {
                 TemplateError::Syntax(format!(
-                    "an expression is too long; cut it in pieces (line {line} of the template)"
+                    "an expression or a chain of `elif` is too long; cut it in pieces (line {line} of the template)"
                 ))
             })?;
         environment

@@ -8,6 +8,8 @@ use minijinja::{
 
 /// Words of one expression or statement: the compiler goes as deep as an expression is long.
 const MAX_WORDS: usize = 4096;
+/// `elif`s of a template: the parser goes as deep as there are in a row.
+const MAX_BRANCHES: usize = 512;
 /// Longest constant that is compared without being paid for.
 const MAX_CONSTANT_BYTES: usize = 256;
 
@@ -40,7 +42,7 @@ const ORDERING: &[&str] = &["dictsort", "groupby", "max", "min", "sort", "sum", 
 /// `source` with the filters put in; what cannot be cut into words stays as it is, since it does not compile either.
 ///
 /// # Errors
-/// The line of an expression that is longer than any template needs.
+/// The line of an expression, or of a chain of `elif`s, that is longer than any template needs.
 pub(super) fn bounded(source: &str, syntax: SyntaxConfig) -> Result<String, usize> {
     let Ok(tokens) = tokenize(source, false, syntax).collect::<Result<Vec<_>, _>>() else {
         return Ok(source.to_owned());
@@ -48,7 +50,7 @@ pub(super) fn bounded(source: &str, syntax: SyntaxConfig) -> Result<String, usiz
     let mut words = Words::default();
     for (token, span) in &tokens {
         words.take(token, *span);
-        if words.n_words > MAX_WORDS {
+        if words.n_words > MAX_WORDS || words.n_branches > MAX_BRANCHES {
             return Err(usize::from(span.start_line));
         }
     }
@@ -184,6 +186,7 @@ struct Words {
     /// Whether the expression that ends is followed by a colon.
     is_key: bool,
     n_words: usize,
+    n_branches: usize,
     n_variables: usize,
     /// How many marks there were before the statement.
     n_marks_before: usize,
@@ -289,6 +292,7 @@ impl Words {
     fn name(&mut self, name: &str, start: usize) -> Last {
         match self.last {
             Last::Statement => {
+                self.n_branches += usize::from(name == "elif");
                 self.statement = match name {
                     "for" => Statement::For,
                     "set" => Statement::Set,

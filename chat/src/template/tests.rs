@@ -866,6 +866,12 @@ fn loops_around_dear_instructions_end() {
     let closures = "{% set ns = namespace() %}{% for i in range(100000) %}{% set p = ns.p %}\
         {% macro f() %}{{ p }}{% endmacro %}{% set ns.p = f %}{% endfor %}";
     assert!(ends(closures).unwrap_err().to_string().contains("stored"));
+    let many = format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(80_000));
+    assert!(ends(&many).is_err());
+    let few = format!("{{% if 0 %}}{}x{{% endif %}}", "{% elif 1 %}".repeat(512));
+    assert_eq!(ends(&few).unwrap(), "");
+    let nested = "{% if 1 %}".repeat(80_000) + &"{% endif %}".repeat(80_000);
+    assert!(ends(&nested).is_err());
     for word in [
         "[0] * 100000000",
         "([0] * 100000000)|list",
@@ -910,6 +916,7 @@ fn loops_around_dear_instructions_end() {
         ("[0]", " * 1", ""),
         ("[", "0,", "]"),
     ] {
+        let _ = ends(&format!("{{{{ {before}{}{after} }}}}", word.repeat(1000)));
         let error = ends(&format!("{{{{ {before}{}{after} }}}}", word.repeat(80_000)));
         assert!(error.is_err(), "{word}");
     }
