@@ -5,11 +5,13 @@
 //!
 //! The Python methods come from elsewhere and allocate before the engine can charge for it; [`python_method`] charges
 //! the ones that can multiply their input first.
-use super::{json, sums};
+use super::{bounds, json};
 use minijinja::{
-    Environment, Error, ErrorKind, State, UndefinedBehavior, Value, syntax::SyntaxConfig,
-    value::ValueKind,
+    Environment, Error, ErrorKind, State, UndefinedBehavior, Value, filters,
+    syntax::SyntaxConfig,
+    value::{Rest, ValueKind, ValueOrKwargs},
 };
+use std::sync::Arc;
 
 /// Longest run of digits in the pattern of `str.format`: a width of 9999 is enough for everybody.
 const MAX_FORMAT_DIGITS: usize = 4;
@@ -32,7 +34,10 @@ pub(super) fn new(fuel: u64) -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(python_method);
     environment.add_filter("tojson", json::tojson);
-    environment.add_filter(sums::NAME, sums::summand);
+    environment.add_filter("format", format);
+    environment.add_filter("split", split);
+    environment.add_filter("lines", lines);
+    bounds::register(&mut environment);
     environment.add_test("iterable", is_iterable);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
@@ -45,8 +50,65 @@ fn is_iterable(value: &Value) -> bool {
     matches!(value.kind(), Iterable | Map | Seq | String | Undefined)
 }
 
-fn raise_exception(message: String) -> Result<Value, Error> {
-    Err(Error::new(ErrorKind::InvalidOperation, message))
+fn raise_exception(state: &State<'_, '_>, message: Value) -> Result<Value, Error> {
+    bounds::charge(state, &message, 1)?;
+    Err(Error::new(ErrorKind::InvalidOperation, message.to_string()))
+}
+
+/// The filter `format`: the engine's own panics on a precision above 65535.
+fn format(
+    state: &mut State<'_, '_>,
+    pattern: &Value,
+    args: Rest<ValueOrKwargs>,
+) -> Result<Value, Error> {
+    let is_wide = |spec: &str| {
+        // `%(name)` and flags come first
+        let spec = match spec.strip_prefix('(').and_then(|spec| spec.split_once(')')) {
+            Some((_, spec)) => spec,
+            None => spec,
+        };
+        let widths = spec.trim_start_matches(|c: char| "-+ #".contains(c));
+        let end = widths.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let (digits, rest) = widths.split_at(end.unwrap_or(widths.len()));
+        rest.starts_with('*') || digits.split('.').any(|run| run.len() > MAX_FORMAT_DIGITS)
+    };
+    let text = pattern.as_str().unwrap_or_default();
+    if text.split('%').skip(1).any(is_wide) {
+        return Err(wide_format());
+    }
+    filters::format(state, pattern, args)
+}
+
+/// The filter `split`, which pays for its pieces first.
+fn split(
+    state: &State<'_, '_>,
+    value: &Value,
+    separator: Option<Arc<str>>,
+    max_splits: Option<i64>,
+) -> Result<Value, Error> {
+    charge_pieces(state, value, separator.as_deref())?;
+    filters::split(value, separator, max_splits)
+}
+
+/// The filter `lines`, which pays for its pieces first.
+fn lines(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
+    charge_pieces(state, value, Some("\n"))?;
+    filters::lines(value)
+}
+
+/// Charges for as many texts as a text may be cut into.
+fn charge_pieces(
+    state: &State<'_, '_>,
+    value: &Value,
+    separator: Option<&str>,
+) -> Result<(), Error> {
+    let text = value.as_str().unwrap_or_default();
+    let n_pieces = match separator {
+        Some("") => text.len(),
+        Some(separator) => text.matches(separator).count(),
+        None => text.split_whitespace().count(),
+    };
+    state.consume_fuel(1 + n_pieces as u64)
 }
 
 fn strftime_now(format: &str) -> Result<String, Error> {
@@ -61,6 +123,17 @@ fn python_method(
     method: &str,
     args: &[Value],
 ) -> Result<Value, Error> {
+    args.iter()
+        .try_for_each(|arg| bounds::charge(state, arg, 1))?;
+    // a map is asked for one key, or for all of them
+    if value.kind() != ValueKind::Map {
+        bounds::charge(state, value, 1)?;
+    }
+    match method {
+        "split" => charge_pieces(state, value, args.first().and_then(Value::as_str))?,
+        "splitlines" => charge_pieces(state, value, Some("\n"))?,
+        _ => {}
+    }
     if let Some(text) = value.as_str() {
         let result_bytes = match (method, args) {
             ("replace", [old, new, ..]) => {
@@ -70,7 +143,8 @@ fn python_method(
             }
             ("join", [values]) => joined_bytes(text, values)?,
             ("format", _) => {
-                refuse_wide_formats(text, args)?;
+                refuse_wide_formats(text)?;
+                args.iter().try_for_each(refuse_containers)?;
                 0
             }
             _ => 0,
@@ -106,19 +180,23 @@ fn refuse_containers(value: &Value) -> Result<(), Error> {
     }
 }
 
-fn refuse_wide_formats(pattern: &str, args: &[Value]) -> Result<(), Error> {
+fn refuse_wide_formats(pattern: &str) -> Result<(), Error> {
     let longest = pattern
         .split(|c: char| !c.is_ascii_digit())
         .map(str::len)
         .max()
         .unwrap_or(0);
     if longest > MAX_FORMAT_DIGITS || pattern.contains(":{") {
-        return Err(Error::new(
-            ErrorKind::InvalidOperation,
-            "a width of more than four digits is not supported",
-        ));
+        return Err(wide_format());
     }
-    args.iter().try_for_each(refuse_containers)
+    Ok(())
+}
+
+fn wide_format() -> Error {
+    Error::new(
+        ErrorKind::InvalidOperation,
+        "a width of more than four digits is not supported",
+    )
 }
 
 /// Turns `{% generation %}` and `{% endgeneration %}` into a block that changes nothing; trim marks stay.

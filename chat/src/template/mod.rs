@@ -5,18 +5,19 @@
 //! message for a template without that role, tool arguments for one that wants them as text, thoughts under the name that it
 //! reads. [`ChatTemplate::go`] reads the same from the template's tree. [`ChatTemplate::parse`] tells the languages apart.
 //!
-//! Bounds per rendering in Jinja: [`FUEL`] of work and memory, [`MAX_OUTPUT_BYTES`] of text; [`sums`] bounds lists that are
-//! added up, for which the engine charges too late. Not charged for are slices of slices of slices …, and
-//! what the engine does in one instruction or filter with deeply shared lists (`[a, a]` doubled again and again): comparing
-//! them, and writing them out as text other than by printing. [`go`] has bounds of the same kind.
+//! Bounds per rendering in Jinja: [`FUEL`] of work and memory, [`MAX_OUTPUT_BYTES`] of text. The engine charges for
+//! instructions and for what they make, not for all that they look at; [`bounds`] walks through the values that are
+//! compared, hashed, sorted or written out, refuses long ones and charges for the others, and [`rewrite`] puts it where the
+//! template does so. [`go`] has bounds of the same kind.
 
+mod bounds;
 mod environment;
 pub mod go;
 mod json;
 mod normalize;
 #[cfg(test)]
 mod python_tests;
-mod sums;
+mod rewrite;
 #[cfg(test)]
 mod tests;
 
@@ -179,7 +180,12 @@ impl ChatTemplate {
         check_length(source)?;
         let mut environment = environment::new(FUEL);
         let prepared = environment::without_generation_tags(source);
-        let prepared = sums::bounded(&prepared, environment.syntax().clone());
+        let prepared =
+            rewrite::bounded(&prepared, environment.syntax().clone()).map_err(|line| {
+                TemplateError::Syntax(format!(
+                    "an expression or a chain of `elif` is too long; cut it in pieces (line {line} of the template)"
+                ))
+            })?;
         environment
             .add_template_owned(NAME, prepared)
             .map_err(|error| TemplateError::Syntax(describe(&error)))?;

@@ -669,7 +669,7 @@ fn a_template_that_does_not_parse_says_where() {
 fn hostile_templates_end() {
     #[track_caller]
     fn check(source: &str, expected: &str) {
-        let error = render(source, &hi()).unwrap_err().to_string();
+        let error = ends(source).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
     let nested_loops =
@@ -679,7 +679,7 @@ fn hostile_templates_end() {
         "{% set ns = namespace(s='x') %}{% for a in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
         "budget of work",
     );
-    check("{{ 'x' * 100000000 }}{{ 'x' * 100000000 }}", "longer than");
+    check("{{ 'x' * 20000000 }}", "longer than");
     check("{{ 'x' * 100000000000000 }}", "budget of work");
     check(
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
@@ -701,25 +701,243 @@ fn hostile_templates_end() {
     check("{{ messages | tojson(indent=1000000000) }}", "indent");
     let sums = "{% set ns = namespace(a=['x']) %}{% for i in range(60) %}{% set ns.a = ns.a + ns.a %}{% endfor %}";
     check(sums, "too long for `+`");
-    check(
-        "{% set a = [0] * 100000000 %}{{ a + a }}",
-        "too long for `+`",
-    );
+    check("{% set a = [0] * 100000000 %}{{ a + a }}", "budget of work");
     let doubling = "{% set ns = namespace(a=['x'], b=['x']) %}{% for i in range(60) %}\
         {% set ns.a = [ns.a, ns.a] %}{% set ns.b = [ns.b, ns.b] %}{% endfor %}";
-    check(
-        &format!("{doubling}{{{{ ns.a | tojson }}}}"),
-        "budget of work",
+    check(doubling, "budget of work");
+    check("{{ ','.join([messages]) }}", "expected text");
+    check("{{ '{}'.format(messages) }}", "expected text");
+    // in a load, with all of its probes
+    assert!(render(doubling, &hi()).is_err());
+}
+
+/// Lists that hold themselves twice, 60 times over, are exponentially long when they are written out.
+#[test]
+fn values_that_share_their_parts_are_refused() {
+    for maker in [
+        "[ns.x, ns.x]",
+        "{'a': ns.x, 'b': ns.x}",
+        "{ns.x: ns.x}",
+        "(ns.x, ns.x)",
+        "ns.x, ns.x",
+        "dict(a=ns.x, b=ns.x)",
+        "namespace(a=ns.x, b=ns.x)",
+        "ns.x|slice(2, ns.x)",
+        "[0, 1]|map(attribute='a', default=ns.x)|list",
+        "[ns.x] * 2",
+        "[ns.x] + [ns.x]",
+        "[ns.x]|chain([ns.x])|list",
+        "[ns.x]|zip([ns.x])|list",
+        "[ns.x, ns.x]|reverse",
+        "{0: ns.x, 1: ns.x}|items|list",
+        "{0: ns.x, 1: ns.x}.items()|list",
+    ] {
+        let made = format!(
+            "{{% set ns = namespace(x=[0]) %}}{{% for i in range(60) %}}{{% set ns.x = {maker} %}}{{% endfor %}}\
+             {{{{ ns.x ~ '' }}}}"
+        );
+        assert!(ends(&made).is_err(), "{maker}");
+    }
+}
+
+/// `+` looks at the top level alone; what it gives is refused where it would be written out, compared or hashed.
+#[test]
+fn values_too_long_for_one_instruction_are_refused() {
+    let long = "{% set ns = namespace(x=[0], y=0) %}{% for i in range(14) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}\
+        {% set ns.x = [ns.x] %}{% for i in range(15) %}{% set ns.x = ns.x + ns.x %}{% endfor %}\
+        {% set ns.y = ns.x + [] %}";
+    assert_eq!(
+        ends(&format!("{long}{{{{ ns.x|length }}}}")).unwrap(),
+        "32768"
     );
-    check(
-        &format!("{doubling}{{{{ ','.join(ns.a) }}}}"),
-        "expected text",
+    for user in [
+        "ns.x ~ ''",
+        "'' ~ ns.x",
+        "(ns.x + ns.x) ~ ''",
+        "ns.x + [] ~ '' ~ ns.y",
+        "ns.x",
+        "ns.x|string",
+        "ns.x|join",
+        "ns.x[1:]|join",
+        "ns.x|reverse|join",
+        "'%s'|format(ns.x)",
+        "'%s'|format(*[ns.x])",
+        "ns.x|replace('a', 'b')",
+        "'a'|replace('a', ns.x)",
+        "ns.x|upper",
+        "ns.x|trim",
+        "ns.x|title",
+        "ns.x|indent",
+        "ns.x|e",
+        "ns.x|pprint",
+        "ns.x|tojson",
+        "ns.x in 'abc'",
+        "ns.x in [1, ns.y]",
+        "ns.x not in [1, ns.y]",
+        "{ns.x: 1}",
+        "{'a': 1}[ns.x]",
+        "{'a': 1}.get(ns.x)",
+        "raise_exception(ns.x)",
+        "ns.x == ns.y",
+        "ns.x != ns.y",
+        "ns.x < ns.y",
+        "ns.x + [] == ns.y",
+        "1 if ns.x == ns.y == 1",
+        "ns.x is eq(ns.y)",
+        "ns.x is eq ns.y",
+        "ns.x is in(ns.y)",
+        "ns.x|select('eq', ns.y)|list",
+        "ns.x|sort",
+        "ns.x|unique",
+        "ns.x|map('string')|list",
+        "ns.x.count(ns.y)",
+        "'abc'.startswith(ns.x)",
+        "'abc'.replace('a', ns.x)",
+        "ns.x|sum(start='')",
+        "[ns.x]",
+        "dict(a=ns.x)",
+        "namespace(a=ns.x)",
+        "debug()",
+    ] {
+        let error = ends(&format!("{long}{{{{ {user} }}}}")).unwrap_err();
+        assert!(!error.to_string().is_empty(), "{user}");
+    }
+    for user in [
+        "{% for i in [1, 2] %}{{ loop.changed(ns.x) }}{% endfor %}",
+        "{% set y %}{{ ns.x }}{% endset %}",
+        "{% filter replace('a', ns.x) %}a{% endfilter %}",
+        "{% set y | replace('a', ns.x) %}a{% endset %}",
+        "{% if ns.x == ns.y %}{% endif %}",
+    ] {
+        assert!(ends(&format!("{long}{user}")).is_err(), "{user}");
+    }
+}
+
+/// Views of views, chains of values, and single words that ask for much.
+#[test]
+fn loops_around_dear_instructions_end() {
+    for maker in [
+        "ns.x[:]",
+        "ns.x[::-1]",
+        "ns.x|reverse",
+        "ns.x|batch(1)",
+        "ns.x|batch(100)",
+        "ns.x|slice(3)",
+        "ns.x|unique",
+        "ns.x|sort",
+        "ns.x|map('default')",
+        "ns.x|select",
+        "ns.x|zip(ns.x)",
+        "ns.x|chain(ns.x)",
+        "ns.x|items",
+        "ns.x + [1]",
+        "[ns.x]",
+        "(ns.x,)",
+        "ns.x, 1",
+        "{'a': ns.x}",
+        "{'a': ns.x}.items()",
+        "namespace(n=ns.x)",
+        "dict(n=ns.x)",
+        "ns",
+        "[ns]",
+        "[0] * 100000000",
+        "ns.x * 2",
+        "('a,' * 40000000).split(',')",
+        "('a,' * 40000000)|split(',')",
+        "('a\\n' * 40000000).splitlines()",
+        "('a\\n' * 40000000)|lines",
+        "('a' * 40000000)|list",
+        "('a' * 40000000) == ('a' * 40000000)",
+        "range(100000)|list",
+        "[range(100000)] * 100000",
+        "1 if ns.x == ns.x",
+        "1 if ns.x|list == ns.x|list",
+        "ns.x if {ns.x|list: 1}",
+    ] {
+        // whether it renders does not matter
+        let _ = ends(&format!(
+            "{{% set ns = namespace(x=range(30000)|list) %}}{{% for i in range(100000) %}}{{% for i in range(100) %}}\
+             {{% set ns.x = {maker} %}}{{% endfor %}}{{% endfor %}}{{{{ ns.x|length }}}}"
+        ));
+    }
+    let chain = "{% set ns = namespace() %}{% for i in range(100000) %}{% set a = namespace() %}\
+        {% set a.n = ns.n %}{% set ns.n = a %}{% endfor %}";
+    assert!(ends(chain).unwrap_err().to_string().contains("stored"));
+    let closures = "{% set ns = namespace() %}{% for i in range(100000) %}{% set p = ns.p %}\
+        {% macro f() %}{{ p }}{% endmacro %}{% set ns.p = f %}{% endfor %}";
+    assert!(ends(closures).unwrap_err().to_string().contains("stored"));
+    let many = format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(80_000));
+    assert!(ends(&many).is_err());
+    let few = format!("{{% if 0 %}}{}x{{% endif %}}", "{% elif 1 %}".repeat(512));
+    assert_eq!(ends(&few).unwrap(), "");
+    let nested = "{% if 1 %}".repeat(80_000) + &"{% endif %}".repeat(80_000);
+    assert!(ends(&nested).is_err());
+    for word in [
+        "[0] * 100000000",
+        "([0] * 100000000)|list",
+        "([0] * 100000000)|join",
+        "([0] * 100000000)|last",
+        "[0] * 100000000 == [0] * 100000000",
+        "([0] * 100000000)[1:]",
+        "[[0] * 100000000] * 100000000",
+        "[[[0] * 1000] * 1000] * 1000 == [[[0] * 1000] * 1000] * 1000",
+        "'a'|indent(1000000000)",
+        "'a\\nb'|indent(1000000000)",
+        "'%99999999d'|format(1)",
+        "'%.99999999f'|format(1)",
+        "'%*d'|format(1000000000, 1)",
+        "'%.*f'|format(99999999, 1)",
+        "'%5.*f'|format(99999999, 1)",
+        "'%(a).99999999f'|format(a=1)",
+        "1.5|round(2000000000)",
+        "[1]|batch(1000000000, 1)",
+        "[1]|slice(1000000000, 1)",
+        "messages|tojson(indent=1000000000)",
+        "range(100000000)|list",
+        "('a' * 100000000).replace('a', 'bb')",
+        "('a' * 100000000)|replace('a', 'bb')",
+    ] {
+        let _ = ends(&format!("{{{{ {word} }}}}"));
+    }
+    assert_eq!(
+        ends("{{ '%08.3f|%%|20251125'|format(1.5) }}").unwrap(),
+        "0001.500|%|20251125"
     );
-    check(
-        &format!("{doubling}{{{{ '{{}}'.format(ns.a) }}}}"),
-        "expected text",
-    );
-    check(&format!("{doubling}{{{{ ns.a }}}}"), "longer than");
+    for (before, word, after) in [
+        ("0", "+ 0 ", ""),
+        ("a", ".a", ""),
+        ("a", "[:]", ""),
+        ("a", "|list", ""),
+        ("", "not ", "0"),
+        ("", "- ", "0"),
+        ("0", " if 0 else 0", ""),
+        ("", "(", ""),
+        ("0", " == 0", ""),
+        ("[0]", " * 1", ""),
+        ("[", "0,", "]"),
+    ] {
+        let _ = ends(&format!("{{{{ {before}{}{after} }}}}", word.repeat(1000)));
+        let error = ends(&format!("{{{{ {before}{}{after} }}}}", word.repeat(80_000)));
+        assert!(error.is_err(), "{word}");
+    }
+}
+
+/// Renders once, in a thread, and fails where that takes much longer than a budget allows.
+#[track_caller]
+fn ends(source: &str) -> Result<String, TemplateError> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let owned = source.to_owned();
+    std::thread::spawn(move || {
+        let rendered = ChatTemplate::compile(&owned).and_then(|template| {
+            template.render_as_is(&PromptInput {
+                messages: &hi(),
+                ..PromptInput::default()
+            })
+        });
+        sender.send(rendered)
+    });
+    let received = receiver.recv_timeout(std::time::Duration::from_secs(20));
+    received.unwrap_or_else(|_| panic!("does not end: {source:.1000}"))
 }
 
 #[test]
