@@ -92,7 +92,7 @@ fn id_in(slot: u128) -> u32 {
 impl PieceIndex {
     /// Indexes the strings of `pieces` whose ids `wanted` yields. Of equal strings the first wins; empty ones are left out.
     pub(super) fn new(pieces: &Pieces, wanted: impl Iterator<Item = u32>) -> Self {
-        let n_slots = (pieces.len() * 2).next_power_of_two().max(2);
+        let n_slots = (pieces.len() + pieces.len() / 4 + 1).next_power_of_two();
         let mut index = Self {
             slots: vec![EMPTY; n_slots],
             longest: 0,
@@ -169,7 +169,7 @@ impl PieceIndex {
         std::hint::black_box(loaded);
         places
     }
-    /// The id of `text`, or the free place where it would go, from `place` on. Ends because at least half of the slots
+    /// The id of `text`, or the free place where it would go, from `place` on. Ends because at least a fifth of the slots
     /// are free.
     fn find(&self, mut place: usize, pieces: &Pieces, text: &[u8]) -> Result<u32, usize> {
         let mask = self.slots.len() - 1;
