@@ -103,7 +103,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Prompt tokens that are processed at once, as in serving.
+    /// Prompt tokens that are processed at once: as many as serving takes at most.
     pub fn chunk(&self) -> usize {
         self.chunk
     }

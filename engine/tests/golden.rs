@@ -9,10 +9,12 @@
 )]
 
 mod common;
+mod generation;
 
 use common::{
     Difference, Rewrite, all_logits, argmax, difference, golden, ids, reference, rewritten,
 };
+use generation::collect;
 use slm_engine::{
     Adapters, Engine, GenerateRequest, KvCache, KvType, LoadError, LoadOptions, Model,
     SamplingParams, StepResult, StopReason,
@@ -20,7 +22,6 @@ use slm_engine::{
 };
 use slm_gguf::{Gguf, Writer};
 use std::path::PathBuf;
-use tokio::sync::mpsc::Receiver;
 
 #[track_caller]
 fn check(name: &str, kv_type: KvType, tolerance: f32) {
@@ -558,17 +559,6 @@ fn greedy(prompt: Vec<u32>, max_tokens: usize) -> GenerateRequest {
         max_tokens: Some(max_tokens),
         context_length: usize::MAX,
         adapters: Adapters::default(),
-    }
-}
-
-fn collect(mut results: Receiver<StepResult>) -> (Vec<u32>, slm_engine::Finish) {
-    let mut tokens = vec![];
-    loop {
-        match results.blocking_recv().unwrap() {
-            StepResult::Token { token, .. } => tokens.push(token),
-            StepResult::Finished(finish) => return (tokens, finish),
-            StepResult::Failed(why) => panic!("{why}"),
-        }
     }
 }
 

@@ -4,13 +4,14 @@
 
 #[expect(dead_code, reason = "what other tests use of it")]
 mod common;
+mod generation;
 
-use common::{argmax, golden, ids, reference};
+use common::{Rewrite, argmax, golden, ids, reference, rewritten};
+use generation::collect;
 use slm_engine::{
-    Adapters, Engine, Finish, GenerateRequest, LoadOptions, Model, SamplingParams, StepResult,
+    Adapters, Engine, GenerateRequest, LoadOptions, Model, SamplingParams,
     model::{LogitsFor, Scratch},
 };
-use tokio::sync::mpsc::Receiver;
 
 /// Attention, sliding windows, a mixture of experts, a convolution and a delta net, shared layers; with an adapter that
 /// some of the clients use.
@@ -37,17 +38,6 @@ fn request(prompt: Vec<u32>, seed: u64, max_tokens: usize) -> GenerateRequest {
         adapters: Adapters::default(),
         max_tokens: Some(max_tokens),
         context_length: usize::MAX,
-    }
-}
-
-fn collect(mut results: Receiver<StepResult>) -> (Vec<u32>, Finish) {
-    let mut tokens = vec![];
-    loop {
-        match results.blocking_recv().unwrap() {
-            StepResult::Token { token, .. } => tokens.push(token),
-            StepResult::Finished(finish) => return (tokens, finish),
-            StepResult::Failed(why) => panic!("{why}"),
-        }
     }
 }
 
@@ -144,6 +134,37 @@ fn memory_that_is_short_changes_no_answer() {
         assert!(scarce.memory().kv_bytes_limit < plenty.memory().kv_bytes_limit);
         assert_eq!(run(&scarce), run(&plenty), "{model}");
     }
+}
+
+/// Layers that see a window let go of what it has passed: a long prompt takes no more than its length in the others.
+#[test]
+fn windows_need_no_memory_for_what_they_passed() {
+    const KEY: &str = "gemma3.context_length";
+    let how = Rewrite {
+        without_keys: vec![KEY],
+        ..Rewrite::default()
+    };
+    let file = rewritten("gemma3", &how, |writer| {
+        writer.put(KEY, 8192u32);
+    });
+    let path = std::env::temp_dir().join(format!("slm-windows-{}.gguf", std::process::id()));
+    std::fs::write(&path, file).unwrap();
+    let options = LoadOptions {
+        n_parallel: 1,
+        // as little as one sequence takes
+        kv_bytes: Some(0),
+        ..LoadOptions::default()
+    };
+    let engine = Engine::load(&path, &options).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let prompt: Vec<u32> = (0..8000).map(|i| 20 + i * 7 % 200).collect();
+    let (tokens, _) = collect(engine.generate(request(prompt, 0, 5)).unwrap());
+    assert!(!tokens.is_empty());
+    let memory = engine.memory();
+    assert!(
+        memory.kv_bytes_in_use <= memory.kv_bytes_limit,
+        "{memory:?}"
+    );
 }
 
 /// What is the same in two prompts is computed once, also while the first answer is still being written.

@@ -271,6 +271,11 @@ impl KvLayer {
         self.layout.page_bytes() / PAGE_POSITIONS
     }
 
+    /// Bytes of the pages that are held, shared ones included.
+    pub fn held_bytes(&self) -> usize {
+        self.pages.len() * self.layout.page_bytes()
+    }
+
     /// Bytes of pages that [`KvLayer::append`] of `n_tokens` takes from the pool.
     pub fn growth_bytes(&self, n_tokens: usize) -> usize {
         let n_pages = |len: usize| len.div_ceil(PAGE_POSITIONS);

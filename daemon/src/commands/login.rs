@@ -48,12 +48,7 @@ pub(super) fn login(args: LoginArgs, config: &Config) -> anyhow::Result<()> {
             .context("cannot read the password")?;
         text.trim_end_matches(['\r', '\n']).to_owned()
     } else {
-        if io::stdin().is_terminal() {
-            eprintln!(
-                "The password can be read while it is typed; --password-stdin takes it from a file or a program."
-            );
-        }
-        ask("Password or token: ")?
+        ask_secretly("Password or token: ")?
     };
     if username.is_empty() || password.is_empty() {
         bail!("neither the name nor the password may be empty");
@@ -106,6 +101,15 @@ fn ask(question: &str) -> anyhow::Result<String> {
         .read_line(&mut line)
         .context("cannot read the answer")?;
     Ok(line.trim().to_owned())
+}
+
+/// As [`ask`], without showing on a terminal what is typed.
+fn ask_secretly(question: &str) -> anyhow::Result<String> {
+    if !io::stdin().is_terminal() {
+        return ask(question);
+    }
+    let answer = rpassword::prompt_password(question).context("cannot read the answer")?;
+    Ok(answer.trim().to_owned())
 }
 
 #[cfg(test)]

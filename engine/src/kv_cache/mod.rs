@@ -21,6 +21,9 @@ const MAX_CHECKPOINTS: usize = 3;
 /// answers have.
 const REWIND_POSITIONS: usize = 2048;
 
+/// Tokens that a step adds to a sequence, at most.
+pub(crate) const MAX_STEP: usize = 512;
+
 /// State of one layer for one sequence.
 #[derive(Clone)]
 enum LayerState {
@@ -236,9 +239,7 @@ impl KvCache {
         let bytes = |layer: &LayerState| match layer {
             LayerState::Full(kv) => kv.bytes_at(n_positions),
             LayerState::Sliding { kv, window } => {
-                // what is seen begins and ends anywhere in a page
-                let kept = window.saturating_add(REWIND_POSITIONS + PAGE_POSITIONS);
-                kv.bytes_at(kept.min(n_positions))
+                kv.bytes_at(kept_at_most(*window).min(n_positions))
             }
             LayerState::SharedWith(_) => 0,
             LayerState::Recurrent(state) => state.size_bytes() * (1 + MAX_CHECKPOINTS),
@@ -255,7 +256,13 @@ impl KvCache {
     /// Bytes of pages that `n_tokens` more positions take from the pool.
     pub(crate) fn growth_bytes(&self, n_tokens: usize) -> u64 {
         let bytes = |layer: &LayerState| match layer {
-            LayerState::Full(kv) | LayerState::Sliding { kv, .. } => kv.growth_bytes(n_tokens),
+            LayerState::Full(kv) => kv.growth_bytes(n_tokens),
+            LayerState::Sliding { kv, window } => {
+                // what is let go meanwhile makes room
+                let most = kv.bytes_at(kept_at_most(*window));
+                kv.growth_bytes(n_tokens)
+                    .min(most.saturating_sub(kv.held_bytes()))
+            }
             LayerState::SharedWith(_) | LayerState::Recurrent(_) => 0,
         };
         self.layers.iter().map(|layer| bytes(layer) as u64).sum()
@@ -314,6 +321,12 @@ impl KvCache {
             _ => panic!("layer {il} carries no state"),
         }
     }
+}
+
+/// Positions that a layer with such a window holds at most: what is seen begins anywhere in a page, and a step comes on
+/// top.
+fn kept_at_most(window: usize) -> usize {
+    window.saturating_add(REWIND_POSITIONS + PAGE_POSITIONS + MAX_STEP)
 }
 
 /// The first position that the token at `position` sees.

@@ -33,7 +33,7 @@ pub(super) struct Pace {
 }
 
 /// What was in a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Load {
     /// Tokens of answers, guesses among them.
     pub(super) n_decoded: usize,

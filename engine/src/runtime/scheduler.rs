@@ -14,12 +14,11 @@ use super::{
 };
 use crate::{
     TokenId,
+    kv_cache::MAX_STEP,
     model::{DecoderSpec, Loaded, Model, Scratch},
 };
 use std::time::Instant;
 
-/// Prompt tokens of a step at most: enough to use the weights well.
-const PREFILL_CHUNK: usize = 512;
 /// Values of the widest buffer of a step: it bounds the chunk for models of outlandish shapes.
 const WIDEST_BUFFER: usize = 16 << 20;
 /// Tokens of answers in a step that guesses may fill it up to: so many take hardly longer than one, since reading the
@@ -57,7 +56,7 @@ impl<'a> Scheduler<'a> {
     pub(super) fn new(loaded: &'a Loaded, limits: Limits) -> Self {
         let most = match loaded {
             Loaded::Decoder(model) => prefill_chunk(model.decoder().spec()),
-            Loaded::Encoder(_) => PREFILL_CHUNK,
+            Loaded::Encoder(_) => MAX_STEP,
         };
         Self {
             loaded,
@@ -146,12 +145,10 @@ impl<'a> Scheduler<'a> {
             .prefixes
             .state_of(model.decoder(), prompt, adapters, running);
         let needed = cache.growth_bytes(prompt.len() - cache.len());
-        let sequence = Sequence::new(entry, cache, model);
         // alone it may try in any case: to fail with the reason, when it comes to that
         if self.make_room(model, needed) || self.active.is_empty() {
-            self.active.push(sequence);
+            self.active.push(Sequence::new(entry, cache, model));
         } else {
-            let (entry, cache) = sequence.into_entry();
             self.prefixes.keep(cache);
             self.pending = Some(entry);
         }
@@ -216,10 +213,6 @@ impl<'a> Scheduler<'a> {
 
     /// Which sequences the next step runs, and how many tokens of each.
     fn plan(&mut self, model: &Model, is_ready: &[bool]) -> (Vec<(usize, usize)>, Load) {
-        let mut load = Load {
-            n_decoded: 0,
-            n_prompt: 0,
-        };
         let ready = || {
             self.active
                 .iter()
@@ -234,13 +227,15 @@ impl<'a> Scheduler<'a> {
             // prompts use what computing there is
             _ => 0,
         };
+        let mut n_decoded = 0;
         for (sequence, is_ready) in self.active.iter_mut().zip(is_ready) {
             if *is_ready && sequence.is_decoding() {
                 sequence.guess(n_guessed);
-                load.n_decoded += sequence.n_next(0);
+                n_decoded += sequence.n_next(0);
             }
         }
-        let n_prompt = self.pace.n_prompt(load.n_decoded);
+        let n_prompt = self.pace.n_prompt(n_decoded);
+        let mut load = Load::default();
         let mut plan = Vec::with_capacity(self.active.len());
         let mut i = 0;
         while i < self.active.len() {
@@ -256,7 +251,9 @@ impl<'a> Scheduler<'a> {
             let needed = sequence.cache().growth_bytes(n_rest.max(n_tokens));
             if self.make_room_before(model, needed, i + 1) {
                 plan.push((i, n_tokens));
-                if !is_decoding {
+                if is_decoding {
+                    load.n_decoded += n_tokens;
+                } else {
                     load.n_prompt += n_tokens;
                 }
             } else if i == 0 {
@@ -315,9 +312,9 @@ impl<'a> Scheduler<'a> {
     }
 }
 
-/// Prompt tokens that a model of this shape takes at a step.
+/// Prompt tokens that a model of this shape takes at a step, at most: enough to use the weights well.
 pub(crate) fn prefill_chunk(spec: &DecoderSpec) -> usize {
-    PREFILL_CHUNK.min(WIDEST_BUFFER / spec.widest_row()).max(1)
+    MAX_STEP.min(WIDEST_BUFFER / spec.widest_row()).max(1)
 }
 
 /// Why a generation cannot begin.

@@ -100,16 +100,6 @@ impl Sequence {
         self.cache
     }
 
-    /// The request as it came, and the state, of a sequence that has not been stepped.
-    pub(super) fn into_entry(self) -> (Entry, KvCache) {
-        let entry = Entry {
-            request: self.request,
-            results: self.results,
-            queued_at: self.started_at - self.stats.queued,
-        };
-        (entry, self.cache)
-    }
-
     /// Takes the state away: it is computed anew when the sequence is stepped next.
     pub(super) fn lose_state(&mut self, decoder: &Decoder) {
         self.draft.clear();
