@@ -286,8 +286,12 @@ fn uploaded(
         })?
         .len();
     let facts = GgufFacts::read(&path).map_err(|error| {
+        let what = match media_type {
+            MediaType::Adapter => "the file in `adapters` (ADAPTER in a Modelfile)",
+            _ => "supplied file",
+        };
         ApiError::bad_request(format!(
-            "supplied file was not in GGUF format that can be used: {}",
+            "{what} was not in GGUF format that can be used: {}",
             error.message()
         ))
     })?;

@@ -174,6 +174,12 @@ impl From<slm_chat::TemplateError> for ApiError {
     }
 }
 
+impl From<slm_registry::ReferenceError> for ApiError {
+    fn from(error: slm_registry::ReferenceError) -> Self {
+        Self::bad_request(error.to_string())
+    }
+}
+
 impl From<slm_registry::NameError> for ApiError {
     fn from(error: slm_registry::NameError) -> Self {
         Self::bad_request(error.to_string())

@@ -18,7 +18,7 @@ pub use digest::{Digest, DigestError, Hasher};
 pub use error::Error;
 pub use manifest::{Descriptor, Manifest, MediaType};
 pub use name::{ModelName, NameError};
-pub use reference::Reference;
+pub use reference::{Reference, ReferenceError};
 pub use slm_modelfile as modelfile;
 pub use slm_modelfile::{Modelfile, ModelfileError};
 pub use store::{ModelEntry, Pin, Store};

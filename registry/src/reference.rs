@@ -98,9 +98,24 @@ impl fmt::Display for Reference {
     }
 }
 
+/// Why a text names nothing that could be pulled.
+#[derive(Debug, thiserror::Error)]
+pub enum ReferenceError {
+    /// It is no name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// It begins as another source does, and does not go on so. Says how that is written.
+    #[error("{NameError}; write it as {0}")]
+    Form(&'static str),
+}
+
 impl FromStr for Reference {
-    type Err = NameError;
-    fn from_str(text: &str) -> Result<Self, NameError> {
+    type Err = ReferenceError;
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        let form = |form| move |NameError| ReferenceError::Form(form);
+        let file = form("a path that ends in `.gguf`, without `~`");
+        let hugging_face =
+            form("`hf.co/USER/REPOSITORY`, with `:FORMAT` behind where there are several files");
         let scheme = text
             .split_once("://")
             .map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
@@ -108,32 +123,34 @@ impl FromStr for Reference {
             .as_ref()
             .map(|(scheme, rest)| (scheme.as_str(), *rest))
         {
-            Some(("file", path)) => return of_file(path),
-            Some(("oci", rest)) => return of_oci(rest),
-            Some(("hf", rest)) => return of_hugging_face(rest),
+            Some(("file", path)) => return of_file(path).map_err(file),
+            Some(("oci", rest)) => {
+                return of_oci(rest).map_err(form("`oci://HOST/REPOSITORY:TAG`"));
+            }
+            Some(("hf", rest)) => return of_hugging_face(rest).map_err(hugging_face),
             Some(("http" | "https", rest)) => {
                 let path = rest.split(['?', '#']).next().unwrap_or_default();
                 if is_gguf(path) && path.contains('/') {
-                    return of_url(text, path);
+                    return of_url(text, path).map_err(form("`https://HOST/FILE.gguf`"));
                 }
                 if let Some(rest) = after_hugging_face(rest) {
-                    return of_hugging_face(rest);
+                    return of_hugging_face(rest).map_err(hugging_face);
                 }
             }
-            Some(_) => return Err(NameError),
+            Some(_) => return Err(NameError.into()),
             None => {
                 let is_path = ["/", "./", "../", "~/", ".\\"]
                     .iter()
                     .any(|p| text.starts_with(p));
                 if is_path && is_gguf(text) {
-                    return of_file(text);
+                    return of_file(text).map_err(file);
                 }
                 if let Some(rest) = after_hugging_face(text) {
-                    return of_hugging_face(rest);
+                    return of_hugging_face(rest).map_err(hugging_face);
                 }
             }
         }
-        of_registry(text)
+        Ok(of_registry(text)?)
     }
 }
 
@@ -401,6 +418,25 @@ mod tests {
         for text in bad {
             assert!(text.parse::<Reference>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_source_that_is_half_right_is_told_how_it_is_written() {
+        for (text, form) in [
+            ("hf.co/none", "`hf.co/USER/REPOSITORY`"),
+            ("hf://none", "`hf.co/USER/REPOSITORY`"),
+            ("oci://host", "`oci://HOST/REPOSITORY:TAG`"),
+            ("file://~/m.gguf", "ends in `.gguf`, without `~`"),
+        ] {
+            let error = text.parse::<Reference>().unwrap_err().to_string();
+            assert!(
+                error.starts_with("invalid model name; write it as "),
+                "{error}"
+            );
+            assert!(error.contains(form), "{error}");
+        }
+        let error = "ftp://x/y".parse::<Reference>().unwrap_err().to_string();
+        assert_eq!(error, "invalid model name");
     }
 
     #[test]

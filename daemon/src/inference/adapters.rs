@@ -67,7 +67,13 @@ fn find(app: &App, choice: AdapterChoice) -> Result<Vec<WantedAdapter>, ApiError
             Ok(layers.map(|l| wanted(&app.store, l, scale)).collect())
         }
         (None, Some(digest)) => {
-            let digest: Digest = digest.parse()?;
+            let parsed = digest.parse::<Digest>().map_err(|error| {
+                let text = format!(
+                    "field `adapters`: {error}: a digest is `sha256:` and 64 hexadecimal digits"
+                );
+                ApiError::bad_request(text)
+            });
+            let digest = parsed?;
             let path = app.store.blob_path(&digest);
             let Ok(metadata) = std::fs::metadata(&path) else {
                 return Err(ApiError::new(
