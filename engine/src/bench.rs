@@ -5,8 +5,7 @@
 
 use crate::{
     KvCache, TokenId, memory,
-    model::{LogitsFor, Model, Scratch},
-    runtime,
+    model::{self, LogitsFor, Model, Scratch},
 };
 use slm_gguf::Gguf;
 use std::{
@@ -96,7 +95,7 @@ impl<'a> Bench<'a> {
     pub fn new(model: &'a Model) -> Self {
         Self {
             model,
-            chunk: runtime::prefill_chunk(model.decoder().spec()),
+            chunk: model::prefill_chunk(model.decoder().spec()),
             bytes_per_position: model.decoder().new_cache().bytes_per_position(),
             scratch: Scratch::default(),
             logits: Vec::new(),

@@ -7,6 +7,7 @@
 pub mod bench;
 mod error;
 pub mod eval;
+mod footprint;
 mod kv_cache;
 mod mapped_file;
 pub mod memory;
@@ -17,12 +18,13 @@ pub mod text_stream;
 pub mod tokenizer;
 
 pub use error::LoadError;
+pub use footprint::Footprint;
 pub use kv_cache::KvCache;
 pub use mapped_file::MappedFile;
 pub use model::{Adapter, Adapters, Model, ModelFiles};
 pub use runtime::{
-    EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings, Engine, Finish, GenerateRequest,
-    LoadOptions, MemoryUse, QueueFull, Stats, StepResult, StopReason,
+    Business, EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings, Engine, Finish,
+    GenerateRequest, LoadOptions, MemoryUse, QueueFull, Stats, StepResult, StopReason,
 };
 pub use sampler::SamplingParams;
 pub use slm_kernels::KvType;

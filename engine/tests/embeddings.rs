@@ -318,6 +318,8 @@ fn an_encoder_writes_no_text() {
             stop: vec![],
             max_tokens: Some(1),
             shown: vec![],
+            shift_after: None,
+            client: String::new(),
             context_length: 100,
             adapters: Adapters::default(),
         })
@@ -353,6 +355,8 @@ fn a_decoder_writes_and_makes_vectors_at_once() {
             stop: vec![],
             max_tokens: Some(50),
             shown: vec![],
+            shift_after: None,
+            client: String::new(),
             context_length: 100,
             adapters: Adapters::default(),
         })

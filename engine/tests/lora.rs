@@ -284,6 +284,8 @@ fn greedy(prompt: &[TokenId], adapters: &Adapters) -> GenerateRequest {
         },
         stop: vec![],
         shown: vec![],
+        shift_after: None,
+        client: String::new(),
         max_tokens: Some(12),
         context_length: usize::MAX,
         adapters: adapters.clone(),

@@ -9,7 +9,8 @@ mod generation;
 use common::{Rewrite, argmax, golden, ids, reference, rewritten};
 use generation::collect;
 use slm_engine::{
-    Adapters, Engine, GenerateRequest, LoadOptions, Model, SamplingParams,
+    Adapters, Business, Engine, GenerateRequest, LoadOptions, Model, SamplingParams, StepResult,
+    StopReason,
     model::{LogitsFor, Scratch},
 };
 
@@ -33,11 +34,8 @@ fn request(prompt: Vec<u32>, seed: u64, max_tokens: usize) -> GenerateRequest {
             seed: Some(seed),
             ..SamplingParams::default()
         },
-        stop: vec![],
-        shown: Vec::new(),
-        adapters: Adapters::default(),
         max_tokens: Some(max_tokens),
-        context_length: usize::MAX,
+        ..GenerateRequest::default()
     }
 }
 
@@ -151,12 +149,12 @@ fn windows_need_no_memory_for_what_they_passed() {
     std::fs::write(&path, file).unwrap();
     let options = LoadOptions {
         n_parallel: 1,
-        // as little as one sequence takes
-        kv_bytes: Some(0),
         ..LoadOptions::default()
     };
     let engine = Engine::load(&path, &options).unwrap();
     std::fs::remove_file(&path).unwrap();
+    // as little as one sequence takes
+    engine.set_kv_limit(engine.memory().kv_bytes);
     let prompt: Vec<u32> = (0..8000).map(|i| 20 + i * 7 % 200).collect();
     let (tokens, _) = collect(engine.generate(request(prompt, 0, 5)).unwrap());
     assert!(!tokens.is_empty());
@@ -232,5 +230,125 @@ fn guessed_tokens_are_those_that_come_without_guessing() {
             "{name}: {} of {} guesses right",
             finish.stats.n_drafted_right, finish.stats.n_drafted
         );
+    }
+}
+
+/// A budget that becomes smaller is kept at once, and answers are the same; what does not fit at all is refused.
+#[test]
+fn a_budget_may_change_while_answers_are_written() {
+    let path = golden("llama.gguf");
+    let options = LoadOptions {
+        n_parallel: 8,
+        context_length: Some(400),
+        ..LoadOptions::default()
+    };
+    let long = |client: u32| {
+        let prompt = (0..150).map(|i| 20 + (i * 13 + client * 17) % 200);
+        request(prompt.collect(), u64::from(client), 150)
+    };
+    let run = |engine: &Engine, small: Option<u64>| -> Vec<Vec<u32>> {
+        let running = (0..8).map(|client| engine.generate(long(client)).unwrap());
+        let mut running: Vec<_> = running.collect();
+        let first = running[0].blocking_recv().unwrap();
+        let StepResult::Token { token: first, .. } = first else {
+            panic!("{first:?}");
+        };
+        if let Some(small) = small {
+            engine.set_kv_limit(small);
+        }
+        let mut answers: Vec<_> = running
+            .into_iter()
+            .map(|results| collect(results).0)
+            .collect();
+        answers[0].insert(0, first);
+        answers
+    };
+    let engine = Engine::load(&path, &options).unwrap();
+    let expected = run(&engine, None);
+    let one = engine.memory().kv_bytes;
+    let engine = Engine::load(&path, &options).unwrap();
+    assert_eq!(run(&engine, Some(one)), expected);
+    assert!(engine.memory().kv_bytes_in_use <= one);
+    // an idle engine gives memory back without being asked for an answer
+    engine.set_kv_limit(0);
+    let began = std::time::Instant::now();
+    while engine.memory().kv_bytes_in_use > 0 && began.elapsed().as_secs() < 20 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert_eq!(engine.memory().kv_bytes_in_use, 0);
+    let mut refused = engine.generate(long(0)).unwrap();
+    let StepResult::Failed(why) = refused.blocking_recv().unwrap() else {
+        panic!("there is no memory");
+    };
+    assert!(why.contains("0 MiB are set aside"), "{why}");
+    engine.set_kv_limit(one);
+    assert_eq!(collect(engine.generate(long(3)).unwrap()).0, expected[3]);
+    comes_to_rest(&engine);
+}
+
+/// No request that has ended keeps its place.
+fn comes_to_rest(engine: &Engine) {
+    let began = std::time::Instant::now();
+    while engine.business() != Business::default() {
+        assert!(began.elapsed().as_secs() < 20, "{:?}", engine.business());
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// One client with many requests, one with one: that one need not wait for the many.
+#[test]
+fn clients_take_turns() {
+    let options = LoadOptions {
+        n_parallel: 1,
+        max_queue: 11,
+        ..LoadOptions::default()
+    };
+    let engine = Engine::load(&golden("llama.gguf"), &options).unwrap();
+    let of = |client: &str, seed| GenerateRequest {
+        client: client.to_owned(),
+        ..request((20..60).collect(), seed, 100)
+    };
+    let many: Vec<_> = (0..10)
+        .map(|seed| engine.generate(of("many", seed)).unwrap())
+        .collect();
+    let one = engine.generate(of("one", 1)).unwrap();
+    let last = engine.generate(of("many", 10)).unwrap();
+    let full = engine.generate(of("one", 2));
+    assert!(full.is_err(), "twelve is what there is room for");
+    collect(one);
+    // at most the one that ran, the one that was next, and one that ran on meanwhile
+    let waiting = engine.business().n_waiting;
+    assert!(waiting >= 6, "{waiting} still wait");
+    for results in many.into_iter().chain([last]) {
+        collect(results);
+    }
+    comes_to_rest(&engine);
+}
+
+/// Where the context is full, the model goes on from its first tokens and the later half of the others, as if the text
+/// had been that from the beginning.
+#[test]
+fn a_full_context_makes_room_where_that_is_asked_for() {
+    for name in ["llama", "lfm2", "gemma3"] {
+        let engine =
+            Engine::load(&golden(&format!("{name}.gguf")), &LoadOptions::default()).unwrap();
+        let prompt: Vec<u32> = (0..40).map(|i| 20 + i * 11 % 200).collect();
+        let within = |prompt: &[u32], max_tokens, shift_after| GenerateRequest {
+            context_length: 64,
+            shift_after,
+            ..request(prompt.to_vec(), 0, max_tokens)
+        };
+        let (until_full, finish) = collect(engine.generate(within(&prompt, 60, None)).unwrap());
+        if finish.reason == StopReason::Stop {
+            continue;
+        }
+        assert_eq!(until_full.len(), 24, "{name}");
+        let (shifted, finish) = collect(engine.generate(within(&prompt, 40, Some(10))).unwrap());
+        assert_eq!(shifted[..24], until_full[..], "{name}");
+        assert_eq!(finish.stats.n_shifted_tokens, 27, "{name}");
+        let text = [&prompt[..], &until_full].concat();
+        let rest = [&text[..10], &text[37..]].concat();
+        let (anew, _) = collect(engine.generate(within(&rest, 16, None)).unwrap());
+        assert_eq!(shifted[24..], anew[..], "{name}");
     }
 }

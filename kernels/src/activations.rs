@@ -92,6 +92,13 @@ pub struct Activations {
     pub(crate) records: [Scratch; 3],
 }
 
+impl Activations {
+    /// Bytes that it takes.
+    pub fn size_bytes(&self) -> usize {
+        self.records.iter().map(Scratch::size_bytes).sum()
+    }
+}
+
 /// Writes the records of one group.
 ///
 /// # Safety

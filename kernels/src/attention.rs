@@ -61,6 +61,24 @@ pub struct AttentionScratch {
     plans: Vec<Plan>,
 }
 
+impl AttentionScratch {
+    /// Bytes that it takes.
+    pub fn size_bytes(&self) -> usize {
+        self.partials.size_bytes()
+    }
+
+    /// Bytes that it takes at most, when `n_threads` compute sequences of `n_positions` with values of `v_head_dim`.
+    pub fn bytes_at(n_threads: usize, n_positions: usize, v_head_dim: usize) -> usize {
+        if n_threads == 1 {
+            return 0;
+        }
+        let partial_len = PARTIAL_HEAD + MAX_ROWS * v_head_dim.next_multiple_of(VECTOR_DIMS);
+        let n_pieces = 4 * n_threads * n_positions.div_ceil(BLOCK);
+        let bytes = n_pieces.saturating_mul(partial_len * size_of::<f32>());
+        Scratch::rounded(bytes.min(MAX_PARTIALS_BYTES))
+    }
+}
+
 /// Rows of one key head.
 #[derive(Clone, Copy)]
 pub(crate) struct Task<'a> {

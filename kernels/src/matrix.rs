@@ -4,7 +4,7 @@ use crate::Compute;
 use crate::activations::RecordKind;
 use crate::format::QuantType;
 use crate::layout::{self, TILE_ROWS, TileShape};
-use crate::memory::{Part, Shared};
+use crate::memory::{Part, Scratch, Shared};
 
 /// Packed weights `[n_rows, n_cols]`, immutable.
 pub struct Matrix {
@@ -70,6 +70,28 @@ impl Matrix {
         n_cols.checked_mul(8 * TILE_ROWS)?;
         let shape = TileShape::new(quant_type, n_cols);
         n_rows.div_ceil(TILE_ROWS).checked_mul(shape.tile_bytes)
+    }
+
+    /// Bytes of the scratch that [`Compute::matmul`] quantises `n_tokens` rows of `n_cols` activations into, for a
+    /// matrix of this type: at most twice of what is needed.
+    ///
+    /// [`Compute::matmul`]: crate::Compute::matmul
+    pub fn activation_bytes(quant_type: QuantType, n_cols: usize, n_tokens: usize) -> usize {
+        let fields = RecordKind::of(quant_type).fields(n_cols);
+        Scratch::rounded(
+            fields
+                .saturating_mul(n_tokens)
+                .saturating_mul(size_of::<u32>()),
+        )
+    }
+
+    /// A name for how a matrix of this type wants activations: those that want them alike share the scratch.
+    pub fn activation_kind(quant_type: QuantType) -> &'static str {
+        match RecordKind::of(quant_type) {
+            RecordKind::Float => "float",
+            RecordKind::Block32 => "block32",
+            RecordKind::Block256 => "block256",
+        }
     }
 
     /// Packs a tensor, row-major blocks of `quant_type`, for the kernels, on all threads of `compute`.
@@ -183,7 +205,14 @@ impl Matrix {
     }
 
     pub(crate) fn record_kind(&self) -> RecordKind {
-        match self.quant_type {
+        RecordKind::of(self.quant_type)
+    }
+}
+
+impl RecordKind {
+    /// How a matrix of this type wants activations.
+    fn of(quant_type: QuantType) -> Self {
+        match quant_type {
             QuantType::F32 | QuantType::F16 | QuantType::Bf16 => RecordKind::Float,
             QuantType::Q4_0
             | QuantType::Q4_1

@@ -188,13 +188,23 @@ impl Scratch {
     pub(crate) fn at_least(&mut self, size_bytes: usize) -> &mut [u8] {
         if self.0.as_ref().is_none_or(|bytes| bytes.len() < size_bytes) {
             self.0 = None;
-            let bytes = AlignedBytes::zeroed(size_bytes.next_power_of_two());
+            let bytes = AlignedBytes::zeroed(Self::rounded(size_bytes));
             self.0 = Some(bytes.expect("memory for scratch, which is small beside the weights'"));
         }
         match &mut self.0 {
             Some(bytes) => bytes.as_mut_slice(),
             None => unreachable!("allocated above"),
         }
+    }
+
+    /// Bytes that are taken when so many are asked for, more than were before.
+    pub(crate) fn rounded(size_bytes: usize) -> usize {
+        size_bytes.checked_next_power_of_two().unwrap_or(usize::MAX)
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, AlignedBytes::len)
     }
 }
 

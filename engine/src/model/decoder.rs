@@ -96,6 +96,56 @@ pub struct Scratch {
     attention_scratch: AttentionScratch,
 }
 
+impl Scratch {
+    /// Bytes that the buffers take.
+    pub fn size_bytes(&self) -> usize {
+        let rows = [
+            &self.x,
+            &self.h,
+            &self.q,
+            &self.k,
+            &self.v,
+            &self.attention,
+            &self.gate,
+            &self.up,
+            &self.normed,
+            &self.decay,
+            &self.beta,
+            &self.per_layer,
+            &self.mixed,
+            &self.angles.cos,
+            &self.angles.sin,
+            &self.sliding_angles.cos,
+            &self.sliding_angles.sin,
+        ];
+        let n_values: usize = rows.into_iter().map(Vec::capacity).sum();
+        n_values * size_of::<f32>()
+            + self.projection.size_bytes()
+            + self.mixture.size_bytes()
+            + self.attention_scratch.size_bytes()
+    }
+
+    /// Values that the buffers of the streams, projections and norms have for a token, at most. Buffers change places,
+    /// so that each may become as wide as the widest.
+    pub(crate) fn values_of_token(spec: &DecoderSpec) -> usize {
+        /// Of the fields: `h`, `q`, `k`, `v`, `attention`, `gate`, `up`, `normed`.
+        const N_WIDE: usize = 8;
+        let widest = spec.widest_row();
+        let experts = spec.experts.as_ref();
+        // `mixed`, and what the experts read and give, by the choices of a token
+        let mixture = experts.map_or(0, |e| {
+            spec.hidden_size + e.n_experts + e.n_used * (spec.hidden_size + 2 * e.ffn_size + 8)
+        });
+        let angles = 2 * 2 * spec.rope.n_rot;
+        spec.hidden_size
+            + N_WIDE * widest
+            + 4 * spec.n_heads
+            + angles
+            + mixture
+            + spec.n_layers * spec.per_layer_embedding.unwrap_or(0)
+    }
+}
+
 impl Decoder {
     pub(super) fn new(
         spec: DecoderSpec,
@@ -168,8 +218,16 @@ impl Decoder {
     }
 
     /// Whether a sequence of `len` positions is rotated as long ones are.
-    fn is_long(&self, len: usize) -> bool {
+    pub(crate) fn is_long(&self, len: usize) -> bool {
         self.spec.rope.long.as_ref().is_some_and(|l| len > l.beyond)
+    }
+
+    /// How many more positions a sequence of `len` may get before it is rotated as long ones are.
+    pub(crate) fn room_before_long(&self, len: usize) -> usize {
+        let beyond = self.spec.rope.long.as_ref().map(|l| l.beyond);
+        beyond
+            .and_then(|beyond| beyond.checked_sub(len))
+            .unwrap_or(usize::MAX)
     }
 
     /// Runs the tokens of every part at the positions after those in its cache, adds their state to it and writes the
@@ -564,5 +622,6 @@ impl Gate {
 
 /// Sets the length; what is in it is overwritten next, so shrinking keeps the memory and growing zeroes only the new part.
 pub(super) fn resize(buffer: &mut Vec<f32>, len: usize) {
+    buffer.reserve_exact(len.saturating_sub(buffer.len()));
     buffer.resize(len, 0.0);
 }

@@ -83,15 +83,7 @@ impl Loaded {
                 (spec.context_length, spec.hidden_size.max(spec.ffn_size))
             }
         };
-        trained.min(WIDEST_BUFFER / widest).max(1)
-    }
-
-    /// Bytes of the packed weights.
-    pub(crate) fn weights_bytes(&self) -> usize {
-        match self {
-            Self::Decoder(model) => model.decoder().weights_bytes() + model.head.size_bytes(),
-            Self::Encoder(model) => model.encoder.weights_bytes() + model.head.size_bytes(),
-        }
+        longest_text(trained, widest)
     }
 
     /// Bytes of the state of a sequence of `n_positions`.
@@ -101,6 +93,11 @@ impl Loaded {
             Self::Encoder(_) => 0,
         }
     }
+}
+
+/// Tokens of the longest text of a model that takes whole texts at once.
+pub(super) fn longest_text(trained: usize, widest: usize) -> usize {
+    trained.min(WIDEST_BUFFER / widest).max(1)
 }
 
 impl Loaded {

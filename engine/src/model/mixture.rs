@@ -6,6 +6,7 @@
 
 use super::{
     ExpertsSpec, Gate,
+    decoder::resize,
     projection::Projection,
     weights::{Dense, Linear},
 };
@@ -39,6 +40,15 @@ pub(super) struct MixtureScratch {
     gathered: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
+}
+
+impl MixtureScratch {
+    /// Bytes that the large buffers take.
+    pub(super) fn size_bytes(&self) -> usize {
+        let rows = [&self.scores, &self.gathered, &self.gate, &self.up];
+        let n_values: usize = rows.into_iter().map(Vec::capacity).sum();
+        n_values * size_of::<f32>()
+    }
 }
 
 /// An expert that a token chose, and its weight.
@@ -84,10 +94,10 @@ impl Mixture {
         let [gates, ups, downs] = [&self.gate, &self.up, &self.down]
             .map(|linears| chosen.iter().map(|&e| &linears[e]).collect::<Vec<_>>());
         let n_rows = s.tokens.len();
-        s.gathered.resize(n_rows * d, 0.0);
+        resize(&mut s.gathered, n_rows * d);
         compute.gather_rows(x, d, &s.tokens, &mut s.gathered);
-        s.gate.resize(n_rows * spec.ffn_size, 0.0);
-        s.up.resize(n_rows * spec.ffn_size, 0.0);
+        resize(&mut s.gate, n_rows * spec.ffn_size);
+        resize(&mut s.up, n_rows * spec.ffn_size);
         project(&s.gathered, &mut [(&gates, &mut s.gate), (&ups, &mut s.up)]);
         gate.apply(compute, &mut s.gate, &s.up);
         project(&s.gate, &mut [(&downs, &mut s.gathered)]);

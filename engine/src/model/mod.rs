@@ -49,14 +49,18 @@ pub(crate) use encoder::Scratch as EncoderScratch;
 pub(crate) use loaded::{EncoderModel, Loaded};
 pub(crate) use lora::WeakAdapter;
 pub(crate) use pooling::Pooled;
+pub(crate) use weights::packed_bytes;
 
-use crate::{LoadError, LoadOptions, Tokenizer, memory};
+use crate::{LoadError, LoadOptions, Tokenizer, kv_cache::MAX_STEP, memory};
 use pooling::VectorHead;
 use slm_gguf::Gguf;
-use slm_kernels::{Compute, KvType};
+use slm_kernels::{AttentionScratch, Compute, KvType};
 use spec::Hparams;
 use std::path::Path;
 use weights::{Loader, Weights};
+
+/// Values of the widest buffer of a step: it bounds the chunk for models of outlandish shapes.
+const WIDEST_BUFFER: usize = 16 << 20;
 
 /// Reads what is special about one architecture.
 type ReadSpec = fn(&Hparams<'_>) -> Result<DecoderSpec, LoadError>;
@@ -196,6 +200,63 @@ fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
             })))
         }
     }
+}
+
+/// The shape of a model, from the head of its file.
+pub(crate) enum Shape {
+    Decoder {
+        spec: Box<DecoderSpec>,
+        /// Whether the file says how to pool: keys and values are not made small then.
+        makes_vectors: bool,
+    },
+    Encoder {
+        spec: EncoderSpec,
+        /// Tokens of the longest text.
+        longest: usize,
+    },
+}
+
+impl Shape {
+    /// # Errors
+    /// An architecture that is not known, or keys that are missing or contradict each other.
+    pub(crate) fn read(gguf: &Gguf<'_>) -> Result<Self, LoadError> {
+        let (hparams, spec) = read_spec(gguf)?;
+        Ok(match spec {
+            Spec::Decoder(spec) => Self::Decoder {
+                spec,
+                makes_vectors: Pooling::read(&hparams)?.is_some(),
+            },
+            Spec::Encoder(spec) => Self::Encoder {
+                longest: loaded::longest_text(
+                    spec.context_length,
+                    spec.hidden_size.max(spec.ffn_size),
+                ),
+                spec,
+            },
+        })
+    }
+
+    pub(crate) fn vocab_size(&self) -> usize {
+        match self {
+            Self::Decoder { spec, .. } => spec.vocab_size,
+            Self::Encoder { spec, .. } => spec.vocab_size,
+        }
+    }
+}
+
+/// Bytes that attention takes for itself, at most.
+pub(crate) fn attention_scratch_bytes(spec: &DecoderSpec, n_threads: usize) -> usize {
+    let shapes = (0..spec.n_layers).filter_map(|il| match spec.block(il).mixer {
+        Mixer::Attention(shape) => Some(shape.v_head_dim),
+        _ => None,
+    });
+    let most = shapes.max().unwrap_or(0);
+    AttentionScratch::bytes_at(n_threads, spec.context_length, most)
+}
+
+/// Prompt tokens that a model of this shape takes at a step, at most: enough to use the weights well.
+pub(crate) fn prefill_chunk(spec: &DecoderSpec) -> usize {
+    MAX_STEP.min(WIDEST_BUFFER / spec.widest_row()).max(1)
 }
 
 fn check_vocabulary(n_rows: usize, tokenizer: &Tokenizer) -> Result<(), LoadError> {

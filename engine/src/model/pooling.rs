@@ -111,11 +111,6 @@ impl VectorHead {
         }
         vector
     }
-
-    /// Bytes of the packed projections.
-    pub(super) fn size_bytes(&self) -> usize {
-        self.dense.iter().map(|l| l.matrix.size_bytes()).sum()
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,11 @@ pub(super) struct Projection {
 }
 
 impl Projection {
+    /// Bytes that the buffers take, those of adapters left out.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.activations.size_bytes()
+    }
+
     /// The rows of what is projected next have these adapters, so many each.
     pub(super) fn rows_have<'a>(&mut self, runs: impl IntoIterator<Item = (usize, &'a Adapters)>) {
         self.rows.are(runs);

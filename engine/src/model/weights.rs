@@ -170,8 +170,14 @@ impl LayerWeights {
 }
 
 /// Bytes that the tensors of a file take once they are packed (as they are, where they cannot be).
-pub(super) fn packed_bytes(gguf: &Gguf<'_>) -> u64 {
+pub(crate) fn packed_bytes(gguf: &Gguf<'_>) -> u64 {
     let packed = |info: &TensorInfo<'_>| {
+        if info.name.ends_with("conv.weight") || info.name.ends_with("conv1d.weight") {
+            // factors of a convolution are no matrix
+            return usize::try_from(info.n_elements())
+                .ok()?
+                .checked_mul(size_of::<f32>());
+        }
         let (n_cols, n_rows, n_matrices) = match *info.shape.as_slice() {
             [n_cols, n_rows] => (n_cols, n_rows, 1),
             [n_cols, n_rows, n_matrices] => (n_cols, n_rows, n_matrices),

@@ -1,12 +1,9 @@
 //! Texts on their way to vectors: a step of the engine thread at a time, and none once nobody waits for them.
 
-use super::{
-    request::{EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings},
-    scheduler::prefill_chunk,
-};
+use super::request::{EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings, Place};
 use crate::{
     Adapters, KvCache, TokenId,
-    model::{EncoderModel, EncoderScratch, Loaded, Model, Pooled, Scratch},
+    model::{EncoderModel, EncoderScratch, Loaded, Model, Pooled, Scratch, prefill_chunk},
 };
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -31,6 +28,7 @@ pub(super) struct Embedding {
     begun: Option<(KvCache, Pooled)>,
     started_at: Instant,
     stats: EmbedStats,
+    _place: Place,
 }
 
 impl Embedding {
@@ -41,6 +39,7 @@ impl Embedding {
         n_context: usize,
         reply: oneshot::Sender<EmbedReply>,
         queued_at: Instant,
+        place: Place,
     ) -> Option<Self> {
         let vocab_size = model.tokenizer().vocab_size();
         let mut texts = request.texts.iter();
@@ -60,6 +59,7 @@ impl Embedding {
                     vectors: Vec::new(),
                     begun: None,
                     started_at,
+                    _place: place,
                 });
             }
             None => Ok(Embeddings::default()),

@@ -13,25 +13,30 @@ mod request;
 mod scheduler;
 mod sequence;
 mod thread;
+mod waiting;
 
 pub use request::{
-    EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings, Finish, GenerateRequest,
-    QueueFull, Stats, StepResult, StopReason,
+    Business, EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings, Finish,
+    GenerateRequest, QueueFull, Stats, StepResult, StopReason,
 };
 
-pub(crate) use scheduler::prefill_chunk;
+pub(crate) use scheduler::GUESSED_TOGETHER;
 
 use crate::{
-    Adapter, LoadError, Tokenizer, memory,
+    Adapter, Footprint, LoadError, Tokenizer, memory,
     model::{Loaded, WeakAdapter},
 };
-use request::{Entry, Order};
+use request::{Counters, Entry, Order};
 use scheduler::Limits;
 use slm_kernels::KvType;
 use std::{
     fmt,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as inbox},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc as inbox,
+    },
     time::Instant,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -57,8 +62,8 @@ pub struct LoadOptions {
     /// Generations that run at once, at least 1.
     pub n_parallel: usize,
     /// Bytes for the keys and values of all generations, and of those that ended and may be gone on from; `None` takes
-    /// what suffices for `n_parallel` of them at the full context, or a quarter of the memory that is free, if less.
-    /// One generation at the full context fits in any case.
+    /// what suffices for `n_parallel` of them at the full context, or a quarter of the memory that is free, if less, but
+    /// enough for one. See [`Engine::set_kv_limit`].
     pub kv_bytes: Option<u64>,
     /// Generations that may wait.
     pub max_queue: usize,
@@ -86,8 +91,12 @@ pub struct Engine {
 
 struct Shared {
     model: Arc<Loaded>,
+    footprint: Footprint,
     context_length: usize,
-    kv_bytes_limit: u64,
+    kv_limit: Arc<AtomicU64>,
+    counters: Arc<Counters>,
+    n_parallel: usize,
+    max_queue: usize,
     /// Those that were loaded and may still be there.
     adapters: Mutex<Vec<WeakAdapter>>,
     thread: thread::EngineThread,
@@ -113,6 +122,10 @@ impl fmt::Debug for Engine {
 pub struct MemoryUse {
     /// Packed weights, those of adapters included.
     pub weights_bytes: u64,
+    /// Buffers of a step, at most.
+    pub scratch_bytes: u64,
+    /// About what the tokenizer takes, and all that is small.
+    pub other_bytes: u64,
     /// KV cache of one sequence at the full context.
     pub kv_bytes: u64,
     /// What the states of all sequences may take.
@@ -127,18 +140,42 @@ impl Engine {
     /// # Errors
     /// See [`LoadError`].
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+        let footprint = Footprint::read(path, options)?;
+        memory::check(footprint.fixed_bytes())?;
         let model = Arc::new(Loaded::load(path, options)?);
         let longest = model.context_length();
         let wanted = options.context_length.filter(|_| model.writes_text());
         let context_length = wanted.map_or(longest, |n| n.clamp(1, longest));
-        let limits = limits(&model, options, context_length);
-        let thread =
-            thread::EngineThread::spawn(Arc::clone(&model), limits, options.max_queue.max(1))?;
+        let n_parallel = options.n_parallel.max(1);
+        let max_queue = options.max_queue.max(1);
+        let kv_limit = options.kv_bytes.unwrap_or_else(|| {
+            let of_one = footprint.kv_bytes(context_length);
+            let of_all = of_one.saturating_mul(n_parallel as u64);
+            let quarter = memory::available_bytes().map_or(of_all, |bytes| bytes / 4);
+            of_all.min(quarter).max(of_one)
+        });
+        let kv_limit = Arc::new(AtomicU64::new(kv_limit));
+        let limits = Limits {
+            n_parallel,
+            kv_bytes: Arc::clone(&kv_limit),
+        };
+        let counters = Arc::<Counters>::default();
+        let thread = thread::EngineThread::spawn(
+            Arc::clone(&model),
+            limits,
+            Arc::clone(&counters),
+            // one more for what is no request
+            n_parallel.saturating_add(max_queue).saturating_add(1),
+        )?;
         Ok(Self {
             shared: Arc::new(Shared {
                 model,
+                footprint,
                 context_length,
-                kv_bytes_limit: limits.kv_bytes,
+                kv_limit,
+                counters,
+                n_parallel,
+                max_queue,
                 adapters: Mutex::default(),
                 thread,
             }),
@@ -164,7 +201,7 @@ impl Engine {
     /// one token in it; else the only result is [`StepResult::Failed`].
     ///
     /// # Errors
-    /// [`QueueFull`] at once when the bounded inbox is full.
+    /// [`QueueFull`] at once when too many wait.
     pub fn generate(
         &self,
         mut request: GenerateRequest,
@@ -175,8 +212,9 @@ impl Engine {
             request,
             results,
             queued_at: Instant::now(),
+            place: self.place()?,
         };
-        self.send(Order::Generate(entry))?;
+        self.send(Order::Generate(entry));
         Ok(receiver)
     }
 
@@ -184,7 +222,7 @@ impl Engine {
     /// the next part of a long one.
     ///
     /// # Errors
-    /// [`QueueFull`] at once when the bounded inbox is full.
+    /// [`QueueFull`] at once when too many wait.
     pub fn embed(&self, request: EmbedRequest) -> Result<oneshot::Receiver<EmbedReply>, QueueFull> {
         let (reply, receiver) = oneshot::channel();
         self.send(Order::Embed {
@@ -192,18 +230,52 @@ impl Engine {
             n_context: self.shared.context_length,
             reply,
             queued_at: Instant::now(),
-        })?;
+            place: self.place()?,
+        });
         Ok(receiver)
     }
 
-    fn send(&self, order: Order) -> Result<(), QueueFull> {
-        match self.shared.thread.inbox().try_send(order) {
-            Ok(()) => Ok(()),
-            Err(inbox::TrySendError::Full(_)) => Err(QueueFull),
-            Err(inbox::TrySendError::Disconnected(order)) => {
-                order.fail("the engine thread has stopped after an internal error; the model must be loaded again");
-                Ok(())
-            }
+    fn place(&self) -> Result<request::Place, QueueFull> {
+        let Shared {
+            n_parallel,
+            max_queue,
+            ..
+        } = *self.shared;
+        let place = self
+            .shared
+            .counters
+            .enter(n_parallel.saturating_add(max_queue));
+        place.ok_or_else(|| QueueFull {
+            wait: self.business().wait,
+        })
+    }
+
+    fn send(&self, order: Order) {
+        // the inbox has room for all that have a place
+        if let Err(inbox::TrySendError::Full(order) | inbox::TrySendError::Disconnected(order)) =
+            self.shared.thread.inbox().try_send(order)
+        {
+            order.fail("the engine thread has stopped after an internal error; the model must be loaded again");
+        }
+    }
+
+    /// What there is to do at the moment.
+    pub fn business(&self) -> Business {
+        self.shared.counters.business(self.shared.n_parallel)
+    }
+
+    /// What the model takes of the memory.
+    pub fn footprint(&self) -> &Footprint {
+        &self.shared.footprint
+    }
+
+    /// Sets what the keys and values of all generations may take together, in bytes. Takes effect before the next step:
+    /// where less is left than they have, states of ended generations go, then those of the youngest running ones.
+    pub fn set_kv_limit(&self, bytes: u64) {
+        let before = self.shared.kv_limit.swap(bytes, Relaxed);
+        if bytes < before {
+            // a full inbox means steps, which keep to it anyway
+            let _is_awake = self.shared.thread.inbox().try_send(Order::Trim);
         }
     }
 
@@ -237,11 +309,13 @@ impl Engine {
         let model = &self.shared.model;
         let adapters = self.shared.adapters();
         let adapters = adapters.iter().filter_map(WeakAdapter::size_bytes);
-        let weights_bytes = model.weights_bytes() + adapters.sum::<usize>();
+        let weights_bytes = self.shared.footprint.weights_bytes + adapters.sum::<usize>() as u64;
         MemoryUse {
-            weights_bytes: weights_bytes as u64,
+            weights_bytes,
+            scratch_bytes: self.shared.footprint.scratch_bytes,
+            other_bytes: self.shared.footprint.other_bytes,
             kv_bytes: model.state_bytes(self.shared.context_length),
-            kv_bytes_limit: self.shared.kv_bytes_limit,
+            kv_bytes_limit: self.shared.kv_limit.load(Relaxed),
             kv_bytes_in_use: model.kv_bytes_in_use() as u64,
         }
     }
@@ -254,19 +328,5 @@ impl Engine {
     /// Compute threads in use.
     pub fn n_threads(&self) -> usize {
         self.shared.model.compute().n_threads()
-    }
-}
-
-fn limits(model: &Loaded, options: &LoadOptions, context_length: usize) -> Limits {
-    let n_parallel = options.n_parallel.max(1);
-    let of_one = model.state_bytes(context_length);
-    let of_all = of_one.saturating_mul(n_parallel as u64);
-    let kv_bytes = options.kv_bytes.unwrap_or_else(|| {
-        let quarter = memory::available_bytes().map_or(of_all, |bytes| bytes / 4);
-        of_all.min(quarter)
-    });
-    Limits {
-        n_parallel,
-        kv_bytes: kv_bytes.max(of_one),
     }
 }

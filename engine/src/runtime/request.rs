@@ -1,7 +1,13 @@
 //! What goes to the engine thread and what comes back.
 
 use crate::{Adapters, SamplingParams, TokenId};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// One generation.
@@ -19,8 +25,30 @@ pub struct GenerateRequest {
     pub max_tokens: Option<usize>,
     /// Most tokens of prompt and answer together; capped at [`super::Engine::context_length`].
     pub context_length: usize,
+    /// How many of the first tokens stay when the context is full and older ones make room for what follows; `None` ends
+    /// the answer there.
+    pub shift_after: Option<usize>,
+    /// Who asks: where many wait, clients take turns.
+    pub client: String,
     /// What the model's weights are changed by, loaded by [`super::Engine::load_adapter`] of the same engine.
     pub adapters: Adapters,
+}
+
+impl Default for GenerateRequest {
+    /// Of no prompt, and without bounds.
+    fn default() -> Self {
+        Self {
+            prompt: Vec::new(),
+            sampling: SamplingParams::default(),
+            stop: Vec::new(),
+            shown: Vec::new(),
+            max_tokens: None,
+            context_length: usize::MAX,
+            shift_after: None,
+            client: String::new(),
+            adapters: Adapters::default(),
+        }
+    }
 }
 
 /// What comes back, in order; the last is always `Finished` or `Failed`.
@@ -68,6 +96,8 @@ pub struct Stats {
     pub n_cached_tokens: usize,
     /// Generated tokens, an end-of-generation token included.
     pub n_generated_tokens: usize,
+    /// Older tokens that made room for what followed.
+    pub n_shifted_tokens: usize,
     /// Tokens that were guessed ahead, and how many of them were right.
     pub n_drafted: usize,
     /// See [`Stats::n_drafted`].
@@ -80,10 +110,84 @@ pub struct Stats {
     pub decode: Duration,
 }
 
-/// The inbox is full: too many generations wait.
+/// Too many generations wait.
 #[derive(Debug, thiserror::Error)]
 #[error("server busy, please try again.  maximum pending requests exceeded")]
-pub struct QueueFull;
+pub struct QueueFull {
+    /// About how long until one that waits now would begin.
+    pub wait: Duration,
+}
+
+/// What an engine has to do at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Business {
+    /// Generations that are being computed, and requests for vectors.
+    pub n_running: usize,
+    /// Those that wait.
+    pub n_waiting: usize,
+    /// About how long one that joins now would wait.
+    pub wait: Duration,
+}
+
+/// How much there is to do: the engine thread counts, everybody reads.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// Requests that have not ended.
+    n_inside: AtomicUsize,
+    /// Of them, those that do not wait.
+    n_running: AtomicUsize,
+    /// How long a generation takes, on average.
+    mean_millis: AtomicU64,
+}
+
+impl Counters {
+    /// A place for one more request, unless there are `n_most`.
+    pub(super) fn enter(self: &Arc<Self>, n_most: usize) -> Option<Place> {
+        let one_more = |n: usize| (n < n_most).then_some(n + 1);
+        let entered = self.n_inside.fetch_update(Relaxed, Relaxed, one_more);
+        entered.ok().map(|_| Place(Arc::clone(self)))
+    }
+
+    pub(super) fn run(&self, n_running: usize) {
+        self.n_running.store(n_running, Relaxed);
+    }
+
+    /// Learns how long a generation took.
+    pub(super) fn learn(&self, took: Duration) {
+        let took = u64::try_from(took.as_millis())
+            .unwrap_or(u64::MAX / 8)
+            .min(u64::MAX / 8);
+        let mean = match self.mean_millis.load(Relaxed) {
+            0 => took,
+            mean => (7 * mean.min(u64::MAX / 8) + took) / 8,
+        };
+        self.mean_millis.store(mean, Relaxed);
+    }
+
+    /// With `n_parallel` places.
+    pub(super) fn business(&self, n_parallel: usize) -> Business {
+        let n_inside = self.n_inside.load(Relaxed);
+        let n_running = self.n_running.load(Relaxed).min(n_inside);
+        let n_ahead = (n_inside + 1).saturating_sub(n_parallel);
+        let mean = Duration::from_millis(self.mean_millis.load(Relaxed));
+        // whoever finds a free place does not wait
+        Business {
+            n_running,
+            n_waiting: n_inside - n_running,
+            wait: mean.mul_f64(n_ahead as f64 / n_parallel as f64),
+        }
+    }
+}
+
+/// The place of a request, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Counters>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.n_inside.fetch_sub(1, Relaxed);
+    }
+}
 
 /// Texts to be turned into vectors.
 #[derive(Clone, Debug)]
@@ -137,12 +241,15 @@ pub enum EmbedError {
 #[derive(Debug)]
 pub(super) enum Order {
     Generate(Entry),
+    /// Keeps to the budget, which has become smaller, and gives free memory back.
+    Trim,
     Embed {
         request: EmbedRequest,
         /// Tokens of the longest text.
         n_context: usize,
         reply: oneshot::Sender<EmbedReply>,
         queued_at: Instant,
+        place: Place,
     },
 }
 
@@ -151,6 +258,7 @@ impl Order {
     pub(super) fn fail(self, why: &str) {
         match self {
             Self::Generate(entry) => entry.fail(why),
+            Self::Trim => {}
             Self::Embed { reply, .. } => {
                 let failed = Err(EmbedError::Failed(why.to_owned()));
                 let _receiver_may_be_gone = reply.send(failed);
@@ -165,6 +273,7 @@ pub(super) struct Entry {
     pub(super) request: GenerateRequest,
     pub(super) results: mpsc::Sender<StepResult>,
     pub(super) queued_at: Instant,
+    pub(super) place: Place,
 }
 
 impl Entry {

@@ -9,42 +9,51 @@ use super::{
     embedding::{Buffers, Embedding},
     pace::{Load, Pace},
     prefix_cache::PrefixCache,
-    request::{EmbedError, Entry, Order},
+    request::{Counters, EmbedError, Entry, Order},
     sequence::{Readiness, Sequence},
+    waiting::Waiting,
 };
 use crate::{
     TokenId,
     kv_cache::MAX_STEP,
-    model::{DecoderSpec, Loaded, Model, Scratch},
+    model::{Loaded, Model, Scratch, prefill_chunk},
 };
-use std::time::Instant;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
-/// Values of the widest buffer of a step: it bounds the chunk for models of outlandish shapes.
-const WIDEST_BUFFER: usize = 16 << 20;
 /// Tokens of answers in a step that guesses may fill it up to: so many take hardly longer than one, since reading the
 /// weights takes as long as computing with them. Beyond, a guess costs what it can save.
-const GUESSED_TOGETHER: usize = 8;
+pub(crate) const GUESSED_TOGETHER: usize = 8;
 /// A prompt that begins as one that is being computed waits for it from so many tokens on.
 const WORTH_WAITING: usize = 32;
 
 /// Bounds of what runs at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Limits {
     /// Generations and requests for vectors.
     pub(super) n_parallel: usize,
-    /// Bytes of the states of all generations.
-    pub(super) kv_bytes: u64,
+    /// Bytes of the states of all generations; may change at any time.
+    pub(super) kv_bytes: Arc<AtomicU64>,
 }
 
 /// The generations of one model, and the states that ended ones left behind.
 pub(super) struct Scheduler<'a> {
     loaded: &'a Loaded,
     limits: Limits,
+    counters: Arc<Counters>,
     /// The oldest first.
     active: Vec<Sequence>,
-    /// The next one, which waits for a place, for memory or for a prompt that begins as its own.
-    pending: Option<Entry>,
+    /// Those that wait for a place, for memory or for a prompt that begins as their own.
+    waiting: Waiting,
     embeddings: Vec<Embedding>,
+    /// Requests for vectors that wait for a place.
+    waiting_embeddings: VecDeque<Order>,
     prefixes: PrefixCache,
     pace: Pace,
     scratch: Scratch,
@@ -53,7 +62,7 @@ pub(super) struct Scheduler<'a> {
 }
 
 impl<'a> Scheduler<'a> {
-    pub(super) fn new(loaded: &'a Loaded, limits: Limits) -> Self {
+    pub(super) fn new(loaded: &'a Loaded, limits: Limits, counters: Arc<Counters>) -> Self {
         let most = match loaded {
             Loaded::Decoder(model) => prefill_chunk(model.decoder().spec()),
             Loaded::Encoder(_) => MAX_STEP,
@@ -61,9 +70,11 @@ impl<'a> Scheduler<'a> {
         Self {
             loaded,
             limits,
+            counters,
             active: Vec::new(),
-            pending: None,
+            waiting: Waiting::default(),
             embeddings: Vec::new(),
+            waiting_embeddings: VecDeque::new(),
             prefixes: PrefixCache::default(),
             pace: Pace::new(most),
             scratch: Scratch::default(),
@@ -72,39 +83,31 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.pending.is_none() && self.has_place()
-    }
-
     fn has_place(&self) -> bool {
         self.active.len() + self.embeddings.len() < self.limits.n_parallel
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.active.is_empty() && self.embeddings.is_empty() && self.pending.is_none()
+        self.active.is_empty()
+            && self.embeddings.is_empty()
+            && self.waiting.is_empty()
+            && self.waiting_embeddings.is_empty()
     }
 
-    /// Makes a request active, or the next that becomes so.
-    pub(super) fn admit(&mut self, order: Order) {
+    /// Queues a request, or answers it when it cannot be computed at all.
+    pub(super) fn receive(&mut self, order: Order) {
         match (order, self.loaded) {
-            (
-                Order::Embed {
-                    request,
-                    n_context,
-                    reply,
-                    queued_at,
-                },
-                loaded,
-            ) => {
-                let embedding = Embedding::admit(loaded, request, n_context, reply, queued_at);
-                self.embeddings.extend(embedding);
+            (Order::Trim, Loaded::Decoder(model)) => {
+                self.make_room(model, 0);
+                model.decoder().kv_pool().trim();
             }
+            (Order::Trim, Loaded::Encoder(_)) => {}
+            (order @ Order::Embed { .. }, _) => self.waiting_embeddings.push_back(order),
             (Order::Generate(entry), Loaded::Decoder(model)) if self.loaded.writes_text() => {
-                match problem(&entry, model) {
+                match problem(&entry, model, self.kv_limit()) {
                     Some(problem) => entry.fail(&problem),
-                    None => self.pending = Some(entry),
+                    None => self.waiting.push(entry),
                 }
-                self.admit_pending(model);
             }
             (Order::Generate(entry), _) => {
                 entry.fail("the model makes vectors (embeddings) and cannot write text");
@@ -112,17 +115,48 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Makes the waiting generation active, if it need not wait any longer.
-    fn admit_pending(&mut self, model: &Model) {
-        if !self.has_place() {
-            return;
+    fn kv_limit(&self) -> u64 {
+        self.limits.kv_bytes.load(Relaxed)
+    }
+
+    /// Makes those that wait active, as many as have a place.
+    fn admit(&mut self) {
+        while self.has_place() {
+            let Some(Order::Embed {
+                request,
+                n_context,
+                reply,
+                queued_at,
+                place,
+            }) = self.waiting_embeddings.pop_front()
+            else {
+                break;
+            };
+            let embedding =
+                Embedding::admit(self.loaded, request, n_context, reply, queued_at, place);
+            self.embeddings.extend(embedding);
         }
-        let Some(entry) = self.pending.take() else {
-            return;
+        if let Loaded::Decoder(model) = self.loaded {
+            // a client whose next one must wait for another's prompt lets the others go first
+            let mut n_deferred = 0;
+            while self.has_place() && n_deferred < self.waiting.n_clients() {
+                match self.admit_next(model) {
+                    Admission::Done => {}
+                    Admission::Deferred => {
+                        n_deferred += 1;
+                        self.waiting.defer();
+                    }
+                    Admission::NoRoom => break,
+                }
+            }
+        }
+    }
+
+    /// Makes the next generation active, if it need not wait any longer.
+    fn admit_next(&mut self, model: &Model) -> Admission {
+        let Some(entry) = self.waiting.peek() else {
+            return Admission::NoRoom;
         };
-        if entry.results.is_closed() {
-            return;
-        }
         let prompt = &entry.request.prompt;
         let adapters = &entry.request.adapters;
         let running = || {
@@ -137,8 +171,7 @@ impl<'a> Scheduler<'a> {
             known == sequence.cache().len() && n_common >= known + WORTH_WAITING
         });
         if is_being_computed {
-            self.pending = Some(entry);
-            return;
+            return Admission::Deferred;
         }
         let running = running().map(Sequence::cache);
         let cache = self
@@ -146,16 +179,20 @@ impl<'a> Scheduler<'a> {
             .state_of(model.decoder(), prompt, adapters, running);
         let needed = cache.growth_bytes(prompt.len() - cache.len());
         // alone it may try in any case: to fail with the reason, when it comes to that
-        if self.make_room(model, needed) || self.active.is_empty() {
-            self.active.push(Sequence::new(entry, cache, model));
-        } else {
+        if !self.make_room(model, needed) && !self.active.is_empty() {
             self.prefixes.keep(cache);
-            self.pending = Some(entry);
+            return Admission::NoRoom;
         }
+        if let Some(entry) = self.waiting.take() {
+            self.active.push(Sequence::new(entry, cache, model));
+        }
+        Admission::Done
     }
 
     /// Steps everything that can go on. False when nothing could: all wait for their clients.
     pub(super) fn step(&mut self) -> bool {
+        self.admit();
+        self.counters.run(self.active.len() + self.embeddings.len());
         let mut has_stepped = !self.embeddings.is_empty();
         for embedding in std::mem::take(&mut self.embeddings) {
             let going_on = embedding.step(self.loaded, &mut self.scratch, &mut self.buffers);
@@ -165,7 +202,6 @@ impl<'a> Scheduler<'a> {
             return has_stepped;
         };
         has_stepped |= self.step_generations(model);
-        self.admit_pending(model);
         has_stepped
     }
 
@@ -176,12 +212,17 @@ impl<'a> Scheduler<'a> {
             match sequence.poll() {
                 Readiness::Ended => {
                     has_changed = true;
+                    self.counters.learn(sequence.age());
                     self.prefixes.keep(sequence.into_cache());
                     continue;
                 }
                 readiness => is_ready.push(readiness == Readiness::Ready),
             }
             self.active.push(sequence);
+        }
+        if has_changed {
+            // the budget may have become smaller
+            self.make_room(model, 0);
         }
         let (plan, load) = self.plan(model, &is_ready);
         if plan.is_empty() {
@@ -213,6 +254,9 @@ impl<'a> Scheduler<'a> {
 
     /// Which sequences the next step runs, and how many tokens of each.
     fn plan(&mut self, model: &Model, is_ready: &[bool]) -> (Vec<(usize, usize)>, Load) {
+        for sequence in &mut self.active {
+            sequence.outgrow(model.decoder());
+        }
         let ready = || {
             self.active
                 .iter()
@@ -230,7 +274,7 @@ impl<'a> Scheduler<'a> {
         let mut n_decoded = 0;
         for (sequence, is_ready) in self.active.iter_mut().zip(is_ready) {
             if *is_ready && sequence.is_decoding() {
-                sequence.guess(n_guessed);
+                sequence.guess(n_guessed, model.decoder());
                 n_decoded += sequence.n_next(0);
             }
         }
@@ -259,7 +303,7 @@ impl<'a> Scheduler<'a> {
             } else if i == 0 {
                 self.active.remove(0).fail(&format!(
                     "the memory set aside for keys and values ({} MiB) is used up; ask for less text, or give the model more memory",
-                    self.limits.kv_bytes >> 20
+                    self.kv_limit() >> 20
                 ));
                 // the others are looked at anew in the next step
                 break;
@@ -272,11 +316,12 @@ impl<'a> Scheduler<'a> {
     /// Whether the states of all sequences can grow by `needed` bytes. Those of ended ones make room.
     fn make_room(&mut self, model: &Model, needed: u64) -> bool {
         let pool = model.decoder().kv_pool();
+        let limit = self.kv_limit();
         loop {
             let states: u64 = self.active.iter().map(|s| s.cache().own_bytes()).sum();
             let in_use = pool.bytes_in_use() as u64 + self.prefixes.own_bytes() + states;
-            if in_use + needed <= self.limits.kv_bytes {
-                if in_use + needed + pool.bytes_free() as u64 > self.limits.kv_bytes {
+            if in_use + needed <= limit {
+                if in_use + needed + pool.bytes_free() as u64 > limit {
                     pool.trim();
                 }
                 return true;
@@ -303,8 +348,11 @@ impl<'a> Scheduler<'a> {
         for sequence in self.active.drain(..) {
             sequence.fail(why);
         }
-        if let Some(entry) = self.pending.take() {
+        for entry in self.waiting.drain() {
             entry.fail(why);
+        }
+        for order in self.waiting_embeddings.drain(..) {
+            order.fail(why);
         }
         for embedding in self.embeddings.drain(..) {
             embedding.fail(EmbedError::Failed(why.to_owned()));
@@ -312,13 +360,16 @@ impl<'a> Scheduler<'a> {
     }
 }
 
-/// Prompt tokens that a model of this shape takes at a step, at most: enough to use the weights well.
-pub(crate) fn prefill_chunk(spec: &DecoderSpec) -> usize {
-    MAX_STEP.min(WIDEST_BUFFER / spec.widest_row()).max(1)
+/// What became of the next one that waits.
+enum Admission {
+    Done,
+    /// It waits for what another computes.
+    Deferred,
+    NoRoom,
 }
 
 /// Why a generation cannot begin.
-fn problem(entry: &Entry, model: &Model) -> Option<String> {
+fn problem(entry: &Entry, model: &Model, kv_limit: u64) -> Option<String> {
     let vocab_size = model.tokenizer().vocab_size();
     let n_prompt = entry.request.prompt.len();
     let n_context = entry.request.context_length;
@@ -328,6 +379,14 @@ fn problem(entry: &Entry, model: &Model) -> Option<String> {
     if n_prompt >= n_context {
         return Some(format!(
             "the prompt of {n_prompt} tokens exceeds the available context size of {n_context} tokens"
+        ));
+    }
+    let needed = model.decoder().new_cache().bytes_at(n_prompt + 1);
+    if needed > kv_limit {
+        return Some(format!(
+            "the prompt of {n_prompt} tokens needs {} MiB for keys and values, and {} MiB are set aside for them; shorten it, or give the model more memory",
+            needed >> 20,
+            kv_limit >> 20
         ));
     }
     if !model.decoder().takes(&entry.request.adapters) {

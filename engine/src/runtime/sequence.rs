@@ -6,6 +6,7 @@
 use super::{
     Entry, Finish, GenerateRequest, Stats, StepResult, StopReason,
     draft::{Drafter, MAX_DRAFT},
+    request::Place,
 };
 use crate::{
     KvCache, TokenId,
@@ -56,6 +57,7 @@ pub(super) struct Sequence {
     started_at: Instant,
     first_token_at: Option<Instant>,
     stats: Stats,
+    _place: Place,
 }
 
 impl Sequence {
@@ -65,6 +67,7 @@ impl Sequence {
             request,
             results,
             queued_at,
+            place,
         } = entry;
         let prompt = &request.prompt;
         let started_at = Instant::now();
@@ -89,11 +92,17 @@ impl Sequence {
             cache,
             started_at,
             first_token_at: None,
+            _place: place,
         }
     }
 
     pub(super) fn cache(&self) -> &KvCache {
         &self.cache
+    }
+
+    /// How long ago it became active.
+    pub(super) fn age(&self) -> Duration {
+        self.started_at.elapsed()
     }
 
     pub(super) fn into_cache(self) -> KvCache {
@@ -105,6 +114,17 @@ impl Sequence {
         self.draft.clear();
         self.cache = decoder.new_cache();
         self.cache.adapt(&self.request.adapters);
+        self.cache.expect(self.tokens.len());
+    }
+
+    /// Takes the state away when it is that of a short sequence and this one has become long: where the model rotates
+    /// those otherwise, all is computed anew, step by step as prompts are.
+    pub(super) fn outgrow(&mut self, decoder: &Decoder) {
+        let len = self.tokens.len();
+        let is_new = self.cache.is_empty() && self.cache.expected_len() >= len;
+        if decoder.is_long(len) && !self.cache.is_long() && !is_new {
+            self.lose_state(decoder);
+        }
     }
 
     /// Prompt and answer so far.
@@ -141,11 +161,12 @@ impl Sequence {
         self.cache.len() + 1 == self.tokens.len()
     }
 
-    /// Guesses at what follows, at most `n_tokens` of it.
-    pub(super) fn guess(&mut self, n_tokens: usize) {
+    /// Guesses at what follows, at most `n_tokens` of it, and not beyond where all is computed anew.
+    pub(super) fn guess(&mut self, n_tokens: usize, decoder: &Decoder) {
         debug_assert!(self.is_decoding(), "nothing else waits to be fed in");
         let n_left = self.n_left().saturating_sub(1);
-        let n = n_tokens.min(MAX_DRAFT).min(n_left);
+        let n_alike = decoder.room_before_long(self.tokens.len());
+        let n = n_tokens.min(MAX_DRAFT).min(n_left).min(n_alike);
         self.drafter.guess(&self.tokens, n, &mut self.draft);
     }
 
@@ -212,8 +233,9 @@ impl Sequence {
         self.stats.n_drafted += draft.len();
         let mut n_right = 0;
         for row in logits.chunks_exact_mut(vocab_size) {
+            let n_shifted = self.stats.n_shifted_tokens;
             self.choose(model, row);
-            if self.has_ended {
+            if self.has_ended || self.stats.n_shifted_tokens > n_shifted {
                 break;
             }
             let is_right = self.tokens.last() == draft.get(n_right);
@@ -255,10 +277,30 @@ impl Sequence {
             Delta::Stop(text) => return self.finish(text, StopReason::Stop),
             Delta::Text(text) => self.unsent.push_back(StepResult::Token { token, text }),
         }
+        if self.tokens.len() >= self.request.context_length {
+            self.shift();
+        }
         if self.n_left() == 0 {
             let text = self.text.finish();
             self.finish(text, StopReason::Length);
         }
+    }
+
+    /// Where the request allows it, half of what may go makes room; what stays behind it is computed anew.
+    fn shift(&mut self) {
+        let Some(n_kept) = self.request.shift_after else {
+            return;
+        };
+        // without half of the context to let go of it would come to this too often
+        let n_kept = n_kept.min(self.request.context_length / 2);
+        let n_gone = (self.tokens.len() - n_kept) / 2;
+        if n_gone == 0 {
+            return;
+        }
+        self.tokens.drain(n_kept..n_kept + n_gone);
+        self.cache.rewind(n_kept);
+        self.drafter = Drafter::new(!self.cache.is_recurrent());
+        self.stats.n_shifted_tokens += n_gone;
     }
 
     fn finish(&mut self, text: String, reason: StopReason) {

@@ -1,7 +1,7 @@
 //! The engine thread's life: spawned with the model, ended by closing its inbox, guarded against panics.
 
 use super::{
-    request::Order,
+    request::{Counters, Order},
     scheduler::{Limits, Scheduler},
 };
 use crate::{LoadError, model::Loaded};
@@ -30,12 +30,13 @@ impl EngineThread {
     pub(super) fn spawn(
         model: Arc<Loaded>,
         limits: Limits,
-        max_queue: usize,
+        counters: Arc<Counters>,
+        n_most: usize,
     ) -> Result<Self, LoadError> {
-        let (inbox, orders) = sync_channel(max_queue);
+        let (inbox, orders) = sync_channel(n_most);
         let handle = std::thread::Builder::new()
             .name("slm-engine".into())
-            .spawn(move || run(&model, limits, &orders))
+            .spawn(move || run(&model, limits, counters, &orders))
             .map_err(|e| LoadError::Cpu(format!("cannot start the engine thread: {e}")))?;
         Ok(Self {
             inbox: Some(inbox),
@@ -63,8 +64,8 @@ impl Drop for EngineThread {
     }
 }
 
-fn run(model: &Loaded, limits: Limits, orders: &Receiver<Order>) {
-    let mut scheduler = Scheduler::new(model, limits);
+fn run(model: &Loaded, limits: Limits, counters: Arc<Counters>, orders: &Receiver<Order>) {
+    let mut scheduler = Scheduler::new(model, limits, counters);
     let served = catch_unwind(AssertUnwindSafe(|| serve(&mut scheduler, orders)));
     if served.is_err() {
         tracing::error!(
@@ -80,9 +81,9 @@ fn run(model: &Loaded, limits: Limits, orders: &Receiver<Order>) {
 /// Until the inbox closes: take what came in, step what is active, sleep when there is nothing to do.
 fn serve(scheduler: &mut Scheduler<'_>, orders: &Receiver<Order>) {
     loop {
-        while scheduler.has_room() {
+        loop {
             match next(orders, scheduler.is_idle()) {
-                Next::Order(order) => scheduler.admit(*order),
+                Next::Order(order) => scheduler.receive(*order),
                 Next::Nothing => break,
                 Next::Closed => return,
             }
