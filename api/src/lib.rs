@@ -1,7 +1,8 @@
 //! The words on the wire, shared by daemon, command line and tests, and the client that speaks them.
 //!
 //! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`ndjson`] the
-//! framing of streams, [`host`] where the daemon is to be found, [`client`] the calls, [`rate`] the spelling of bytes per second.
+//! framing of streams, [`host`] where the daemon is to be found, [`client`] the calls, [`size`] and
+//! [`rate`] the spelling of bytes and of bytes per second.
 
 pub mod client;
 mod client_error;
@@ -9,6 +10,7 @@ pub mod host;
 pub mod ndjson;
 pub mod ollama;
 pub mod rate;
+pub mod size;
 
 pub use client::Client;
 pub use client_error::ClientError;

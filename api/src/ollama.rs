@@ -109,6 +109,10 @@ pub struct GenerateRequest {
     pub logprobs: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncate: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shift: Option<bool>,
 }
 
 /// `POST /api/chat`.
@@ -139,6 +143,10 @@ pub struct ChatRequest {
     pub logprobs: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncate: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shift: Option<bool>,
 }
 
 /// Counts and times in the last chunk; durations in nanoseconds.
@@ -161,6 +169,15 @@ pub struct Metrics {
     pub eval_count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_duration: Option<u64>,
+    /// Of the prompt, tokens that were known already; not in Ollama's API, like the next two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_cached_count: Option<u64>,
+    /// Tokens that were left out of a prompt that was too long, where `truncate` asked for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_truncated_count: Option<u64>,
+    /// Tokens that made room for what followed, where `shift` asked for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_shifted_count: Option<u64>,
 }
 
 /// A chunk of `/api/generate`, or its whole answer.
@@ -333,6 +350,68 @@ pub struct PsModel {
     pub expires_at: String,
     pub size_vram: u64,
     pub context_length: u64,
+    /// What the model may take, in bytes; not in Ollama's API, like the next three.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<PsMemory>,
+    /// What it has to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<PsRequests>,
+    /// Whether it stays loaded until it is stopped.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub pinned: bool,
+}
+
+/// Bytes that a loaded model was promised.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PsMemory {
+    /// Packed weights, with those of adapters.
+    pub weights: u64,
+    /// Buffers of a step, tokenizer, and all that is small.
+    pub buffers: u64,
+    /// Keys and values of all sequences, at most.
+    pub kv_limit: u64,
+    /// Of those, what is in use.
+    pub kv_used: u64,
+}
+
+/// Requests of a loaded model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PsRequests {
+    /// Being answered.
+    pub running: u64,
+    /// Waiting for their turn.
+    pub waiting: u64,
+    /// About how many milliseconds one that comes now would wait.
+    pub estimated_wait_ms: u64,
+}
+
+/// `POST /api/swap`, which Ollama's API does not have: makes a model ready, then lets the others go.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SwapRequest {
+    /// The model to make ready.
+    pub model: String,
+    /// How long it stays when idle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_alive: Option<KeepAlive>,
+    /// As for a generation: `num_ctx`, say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<Map<String, Value>>,
+    /// Whether it stays until it is stopped, whatever else is loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pin: Option<bool>,
+}
+
+/// Answer to [`SwapRequest`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SwapResponse {
+    /// The model, ready.
+    pub model: String,
+    /// The models that go, each once its last request has ended.
+    pub released: Vec<String>,
 }
 
 /// `GET /api/ps`.

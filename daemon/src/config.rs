@@ -62,6 +62,8 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
         "How long an idle model stays loaded; negative is forever";
     "context-length" ["SLM_CONTEXT_LENGTH", "OLLAMA_CONTEXT_LENGTH"], "TOKENS" = "0":
         "Context window where neither model nor request says one; 0 chooses by model and memory";
+    "memory" ["SLM_MEMORY"], "SIZE" = "0":
+        "Most that all models together may take, such as 2GiB; 0 is what the machine has";
     "max-loaded-models" ["SLM_MAX_LOADED_MODELS", "OLLAMA_MAX_LOADED_MODELS"], "N" = "3":
         "Models that may be loaded at once";
     "num-parallel" ["SLM_NUM_PARALLEL", "OLLAMA_NUM_PARALLEL"], "N" = "16":
@@ -196,6 +198,8 @@ pub(crate) struct Config {
     pub(crate) keep_alive: KeepFor,
     /// Window where nobody says one.
     pub(crate) context_length: Option<usize>,
+    /// Bytes that the daemon and all models may take.
+    pub(crate) memory: Option<u64>,
     pub(crate) max_loaded_models: usize,
     pub(crate) n_parallel: usize,
     pub(crate) max_queue: usize,
@@ -247,6 +251,13 @@ impl Config {
                 |text| KeepFor::from_text(text).ok(),
             )?,
             context_length: positive(values.number("context-length")?),
+            memory: values
+                .parse_with(
+                    "memory",
+                    "bytes, such as 800MiB or 2GiB",
+                    slm_api::size::parse,
+                )
+                .map(|bytes| Some(bytes).filter(|bytes| *bytes > 0))?,
             max_loaded_models: positive(values.number("max-loaded-models")?).unwrap_or(3),
             n_parallel: positive(values.number("num-parallel")?).unwrap_or(16),
             max_queue: values.number::<usize>("max-queue")?.max(1),

@@ -7,14 +7,11 @@ use crate::error::ApiError;
 use serde_json::{Map, Value, json};
 use slm_api::ollama::{Details, ShowTensor};
 use slm_engine::MappedFile;
-use slm_gguf::{Gguf, Metadata, Value as GgufValue};
+use slm_gguf::{Gguf, Value as GgufValue};
 use std::{collections::HashMap, path::Path};
 
 /// Longer arrays are left out of `model_info` unless all is asked for.
 const MAX_LISTED: usize = 1024;
-/// Bytes per number in the KV cache of a model that writes text, and of one that makes vectors.
-const KV_ELEMENT_BYTES: u64 = 2;
-const KV_ELEMENT_BYTES_OF_VECTORS: u64 = 4;
 /// Context of a file that does not say.
 const DEFAULT_CONTEXT: usize = 2048;
 
@@ -73,8 +70,6 @@ pub(crate) struct GgufFacts {
     pub(crate) is_embedding: bool,
     /// Whether it is no model but what changes one.
     pub(crate) is_adapter: bool,
-    weights_bytes: u64,
-    kv_bytes_per_token: u64,
 }
 
 impl GgufFacts {
@@ -106,25 +101,8 @@ impl GgufFacts {
                 .map(str::to_owned),
             is_embedding: is_encoder || says_pooling,
             is_adapter: metadata.opt_string("general.type")? == Some("adapter"),
-            weights_bytes: tensors.iter().map(|t| t.size_bytes as u64).sum(),
-            kv_bytes_per_token: if is_encoder {
-                0
-            } else {
-                let element_bytes = if says_pooling {
-                    KV_ELEMENT_BYTES_OF_VECTORS
-                } else {
-                    KV_ELEMENT_BYTES
-                };
-                kv_values_per_token(metadata, &architecture)?.saturating_mul(element_bytes)
-            },
             architecture,
         })
-    }
-
-    /// About how much memory the model takes with a context of `window` tokens.
-    pub(crate) fn needed_bytes(&self, window: usize) -> u64 {
-        let kv = self.kv_bytes_per_token.saturating_mul(window as u64);
-        self.weights_bytes.saturating_add(kv)
     }
 
     /// Adds to a config blob what it does not say yet.
@@ -218,33 +196,6 @@ fn file_type(gguf: &Gguf<'_>) -> Result<String, slm_gguf::Error> {
     }
     let most = bytes_of.into_iter().max_by_key(|(_, bytes)| *bytes);
     Ok(most.map_or("unknown", |(name, _)| name).to_owned())
-}
-
-/// Keys and values of every layer for one token.
-fn kv_values_per_token(
-    metadata: &Metadata<'_>,
-    architecture: &str,
-) -> Result<u64, slm_gguf::Error> {
-    let count = |name: &str| metadata.opt_u32(&format!("{architecture}.{name}"));
-    let n_layers = u64::from(count("block_count")?.unwrap_or(0));
-    let n_heads = u64::from(count("attention.head_count").ok().flatten().unwrap_or(1)).max(1);
-    // hybrid models have one number per layer; the largest is a safe estimate
-    let kv_key = format!("{architecture}.attention.head_count_kv");
-    let n_kv_heads = match metadata.get(&kv_key) {
-        Some(GgufValue::Array(counts)) => {
-            let largest = counts.integers().unwrap_or_default().into_iter().max();
-            largest
-                .and_then(|n| u64::try_from(n).ok())
-                .unwrap_or(n_heads)
-        }
-        _ => metadata.opt_u32(&kv_key)?.map_or(n_heads, u64::from),
-    };
-    let hidden_size = u64::from(count("embedding_length")?.unwrap_or(0));
-    let key_length = count("attention.key_length")?.map_or(hidden_size / n_heads, u64::from);
-    let value_length = count("attention.value_length")?.map_or(hidden_size / n_heads, u64::from);
-    Ok(n_layers
-        .saturating_mul(n_kv_heads)
-        .saturating_mul(key_length.saturating_add(value_length)))
 }
 
 /// `134.52M`, `1.2B`, `7B`: how model sizes are written.

@@ -10,6 +10,9 @@ use http::StatusCode;
 use slm_api::ollama::ErrorBody;
 use std::error::Error;
 
+/// When to try again where nothing better is known.
+const BUSY_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// The status of a request whose client went away.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
@@ -18,6 +21,8 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 pub(crate) struct ApiError {
     status: StatusCode,
     message: String,
+    /// After how many seconds another try may succeed.
+    retry_after: Option<u64>,
 }
 
 impl ApiError {
@@ -26,7 +31,13 @@ impl ApiError {
         Self {
             status,
             message: message.into(),
+            retry_after: None,
         }
+    }
+    /// The same, with when to try again: whole seconds, at least one.
+    pub(crate) fn retry_after(mut self, wait: std::time::Duration) -> Self {
+        self.retry_after = Some(wait.as_secs_f64().ceil().max(1.0) as u64);
+        self
     }
     /// The request is wrong.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -42,7 +53,7 @@ impl ApiError {
     }
     /// Too much waits already.
     pub(crate) fn busy() -> Self {
-        Self::from(slm_engine::QueueFull)
+        Self::from(slm_engine::QueueFull { wait: BUSY_WAIT })
     }
     /// The daemon is about to end.
     pub(crate) fn shutting_down() -> Self {
@@ -85,7 +96,12 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.log();
-        (self.status, Json(self.body())).into_response()
+        let mut response = (self.status, Json(self.body())).into_response();
+        if let Some(seconds) = self.retry_after {
+            let headers = response.headers_mut();
+            headers.insert(http::header::RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 
@@ -135,7 +151,11 @@ impl From<slm_engine::LoadError> for ApiError {
             E::OutOfMemory {
                 needed_bytes,
                 available_bytes,
-            } => Self::too_large(*needed_bytes, *available_bytes),
+            } => Self::too_large(
+                *needed_bytes,
+                *available_bytes,
+                "stop other models, use a smaller one, or lower num_ctx",
+            ),
             E::Cpu(_) => Self::internal(chain(&error)),
             _ => Self::internal(format!("cannot load the model: {}", chain(&error))),
         }
@@ -151,11 +171,11 @@ impl ApiError {
         ))
     }
 
-    /// A model that does not fit, with both numbers.
-    pub(crate) fn too_large(needed_bytes: u64, available_bytes: u64) -> Self {
+    /// A model that does not fit, with both numbers and what would.
+    pub(crate) fn too_large(needed_bytes: u64, available_bytes: u64, advice: &str) -> Self {
         let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
         Self::internal(format!(
-            "model requires more system memory ({:.1} GiB) than is available ({:.1} GiB); stop other models, use a smaller one, or lower num_ctx",
+            "model requires more system memory ({:.1} GiB) than is available ({:.1} GiB); {advice}",
             gib(needed_bytes),
             gib(available_bytes)
         ))
@@ -164,7 +184,7 @@ impl ApiError {
 
 impl From<slm_engine::QueueFull> for ApiError {
     fn from(error: slm_engine::QueueFull) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after(error.wait)
     }
 }
 

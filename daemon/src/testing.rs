@@ -26,8 +26,14 @@ pub(crate) fn golden_model(name: &str) -> Vec<u8> {
 
 /// A file of references.
 pub(crate) fn golden_file(name: &str) -> Vec<u8> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden");
-    std::fs::read(folder.join(name)).expect("it is in the repository")
+    std::fs::read(golden_path(name)).expect("it is in the repository")
+}
+
+/// Where a file of references is.
+pub(crate) fn golden_path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/data/golden")
+        .join(name)
 }
 
 /// Waits until `condition` holds.

@@ -52,20 +52,22 @@ pub(crate) async fn embed(app: &Arc<App>, job: &Job, texts: Texts) -> Result<Vec
     lease = back;
     let n_frame = lease.engine().tokenizer().n_frame_tokens();
     let longest = tokens.iter().map(Vec::len).max().unwrap_or(0) + n_frame;
-    let mut loaded = lease.engine().context_length();
-    if longest > loaded && loaded < trained && matches!(window, Window::Auto { .. }) {
-        drop(lease);
-        let at_least = longest.min(trained);
-        lease = app
-            .models
-            .acquire(job.demand(Window::Auto { at_least }))
-            .await?;
-        loaded = lease.engine().context_length();
+    let whole = lease.engine().context_length();
+    if longest > lease.context_length
+        && lease.context_length < whole
+        && matches!(window, Window::Auto { .. })
+    {
+        let at_least = longest.min(whole);
+        let wider = job.demand(Window::Auto { at_least });
+        // the model stays where it is meanwhile
+        let wider = app.models.acquire(wider).await?;
+        lease = wider;
     }
-    let (limit, loaded) = match window {
-        Window::Exact(0) => (trained, window.least(trained).min(loaded)),
-        Window::Exact(n) => (n.min(trained), window.least(trained).min(loaded)),
-        Window::Auto { .. } => (loaded, loaded),
+    let loaded = lease.context_length;
+    let limit = match window {
+        Window::Exact(0) => trained,
+        Window::Exact(n) => n.min(trained),
+        Window::Auto { .. } => loaded,
     };
     let tokenizer = lease.engine().tokenizer();
     let fit = |ids: Vec<TokenId>| fit(ids, limit, n_frame, truncate);

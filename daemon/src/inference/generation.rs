@@ -33,6 +33,7 @@ pub(crate) struct Generation {
     results: mpsc::Receiver<StepResult>,
     parser: AnswerParser,
     tokens: Vec<TokenId>,
+    n_truncated: usize,
     ended: Option<Outcome>,
     began: Instant,
     abort: CancellationToken,
@@ -42,13 +43,14 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    /// Queues the request at the engine. `began` is when the client's request came in.
+    /// Queues the request at the engine. `n_truncated` is how many tokens were left out of the prompt, `began` when the
+    /// client's request came in.
     ///
     /// # Errors
     /// When too many wait there already.
     pub(crate) fn start(
         lease: Lease,
-        prompt: Prompt,
+        (prompt, n_truncated): (Prompt, usize),
         request: GenerateRequest,
         began: Instant,
         abort: CancellationToken,
@@ -58,6 +60,7 @@ impl Generation {
             results,
             parser: prompt.parser,
             tokens: prompt.tokens,
+            n_truncated,
             ended: None,
             began,
             abort,
@@ -135,10 +138,18 @@ impl Generation {
                 prompt_eval_duration: Some(nanos(stats.prefill)),
                 eval_count: Some(stats.n_generated_tokens as u64),
                 eval_duration: Some(nanos(stats.decode)),
+                prompt_cached_count: some(stats.n_cached_tokens),
+                prompt_truncated_count: some(self.n_truncated),
+                context_shifted_count: some(stats.n_shifted_tokens),
             },
             tokens: std::mem::take(&mut self.tokens),
         }
     }
+}
+
+/// Counts that are nothing are left out.
+fn some(count: usize) -> Option<u64> {
+    (count > 0).then_some(count as u64)
 }
 
 /// Clients take a duration of zero for one that is missing.

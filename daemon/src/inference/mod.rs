@@ -3,13 +3,14 @@
 //! [`Job`] is what a route has checked and put together; [`start`] loads the model, prepares the prompt, refuses one
 //! that does not fit, and queues it at the engine. Nothing is ever cut from a prompt silently: one that is too long for
 //! an automatic window makes the window larger, up to what the model was trained for, and else is an error with both
-//! numbers.
+//! numbers, unless the request asks for a shorter prompt; then the answer says how many tokens went.
 
 mod adapters;
 mod embedding;
 mod generation;
 mod options;
 mod prompt;
+mod truncate;
 
 pub(crate) use adapters::choose as choose_adapters;
 pub(crate) use embedding::{Texts, Vectors, embed};
@@ -37,6 +38,8 @@ pub(crate) struct Job {
     pub(crate) options: RunOptions,
     pub(crate) adapters: Vec<WantedAdapter>,
     pub(crate) keep: Option<KeepFor>,
+    /// Who asks.
+    pub(crate) client: String,
     /// When the client's request came in.
     pub(crate) began: Instant,
 }
@@ -70,6 +73,20 @@ pub(crate) async fn load(app: &Arc<App>, job: &Job) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Loads the model, and then lets the others go that are not pinned. Returns those.
+///
+/// # Errors
+/// It cannot be loaded.
+pub(crate) async fn swap(
+    app: &Arc<App>,
+    job: &Job,
+    pin: Option<bool>,
+) -> Result<Vec<Arc<Record>>, ApiError> {
+    let released = app.models.swap(job.demand(job.window(app)), pin).await?;
+    note_use(app, job);
+    Ok(released)
+}
+
 /// Starts the generation.
 ///
 /// # Errors
@@ -85,28 +102,31 @@ pub(crate) async fn start(
     let window = job.window(app);
     let mut lease = app.models.acquire(job.demand(window)).await?;
     note_use(app, &job);
-    let (back, prompt) = prepare(lease, source).await?;
+    let (back, mut prompt, source) = prepare(lease, source).await?;
     lease = back;
-    let trained = job.record.gguf.context_length;
+    let trained = lease.engine().context_length();
     let n_prompt = prompt.tokens.len();
-    if n_prompt >= lease.engine().context_length()
+    if n_prompt >= lease.context_length
         && n_prompt < trained
         && matches!(window, Window::Auto { .. })
     {
-        drop(lease);
         let at_least = (n_prompt + ANSWER_ROOM).min(trained);
-        lease = app
-            .models
-            .acquire(job.demand(Window::Auto { at_least }))
-            .await?;
+        let wider = job.demand(Window::Auto { at_least });
+        // the model stays where it is meanwhile
+        let wider = app.models.acquire(wider).await?;
+        lease = wider;
     }
-    let loaded = lease.engine().context_length();
-    let context_length = match window {
-        Window::Exact(_) => window.least(trained).min(loaded),
-        Window::Auto { .. } => loaded,
-    };
+    let context_length = lease.context_length;
+    let mut n_truncated = 0;
     if n_prompt >= context_length {
-        return Err(too_long(n_prompt, context_length, trained));
+        if job.options.truncate {
+            let room = context_length - (context_length / 8).clamp(1, ANSWER_ROOM);
+            (lease, prompt, n_truncated) =
+                shorten(lease, source, (room, job.options.num_keep)).await?;
+        }
+        if prompt.tokens.len() >= context_length {
+            return Err(too_long(n_prompt, context_length, trained));
+        }
     }
     let request = GenerateRequest {
         prompt: prompt.tokens.clone(),
@@ -115,30 +135,47 @@ pub(crate) async fn start(
         shown: prompt.shown.clone(),
         max_tokens: job.options.max_tokens,
         context_length,
+        shift_after: job.options.shift.then_some(job.options.num_keep),
+        client: job.client,
         adapters: lease.adapters().clone(),
     };
     Generation::start(
         lease,
-        prompt,
+        (prompt, n_truncated),
         request,
         job.began,
         app.shutdown.abort.clone(),
     )
 }
 
-async fn prepare(lease: Lease, source: PromptSource) -> Result<(Lease, Prompt), ApiError> {
+async fn prepare(
+    lease: Lease,
+    source: PromptSource,
+) -> Result<(Lease, Prompt, PromptSource), ApiError> {
     tokio::task::spawn_blocking(move || {
         let prompt = prompt::prepare(&source, lease.engine())?;
-        Ok((lease, prompt))
+        Ok((lease, prompt, source))
+    })
+    .await?
+}
+
+async fn shorten(
+    lease: Lease,
+    source: PromptSource,
+    bounds: (usize, usize),
+) -> Result<(Lease, Prompt, usize), ApiError> {
+    tokio::task::spawn_blocking(move || {
+        let (prompt, n_gone) = truncate::shorten(source, lease.engine(), bounds)?;
+        Ok((lease, prompt, n_gone))
     })
     .await?
 }
 
 fn too_long(n_prompt: usize, context_length: usize, trained: usize) -> ApiError {
     let advice = if context_length < trained {
-        format!("shorten it, or raise num_ctx (the model allows up to {trained})")
+        format!("shorten it, raise num_ctx (the model allows up to {trained}), or set `truncate`")
     } else {
-        "shorten it, or use a model with a longer context".to_owned()
+        "shorten it, set `truncate`, or use a model with a longer context".to_owned()
     };
     ApiError::bad_request(format!(
         "the prompt is too long: it has {n_prompt} tokens, which exceeds the available context size of {context_length} tokens (one of them is for the answer); {advice}"

@@ -16,6 +16,12 @@ pub(crate) struct RunOptions {
     pub(crate) max_tokens: Option<usize>,
     /// The window, where somebody chose one.
     pub(crate) num_ctx: Option<usize>,
+    /// Tokens at the beginning that stay where others make room.
+    pub(crate) num_keep: usize,
+    /// Whether a prompt that is too long loses what can be spared of it.
+    pub(crate) truncate: bool,
+    /// Whether older tokens make room where the context is full.
+    pub(crate) shift: bool,
     /// Compute threads, where somebody chose.
     pub(crate) n_threads: Option<usize>,
 }
@@ -23,9 +29,8 @@ pub(crate) struct RunOptions {
 /// Most stop texts, and the longest: each generated token is compared with all of them.
 const MAX_STOPS: usize = 64;
 const MAX_STOP_BYTES: usize = 1024;
-/// Options that mean something elsewhere: layers on a GPU, batches, context shifting. They change no result here.
+/// Options that mean something elsewhere: layers on a GPU, batches. They change no result here.
 const WITHOUT_EFFECT: &[&str] = &[
-    "num_keep",
     "num_batch",
     "num_gpu",
     "main_gpu",
@@ -69,6 +74,7 @@ impl RunOptions {
             "frequency_penalty" => sampling.frequency_penalty = float(key, value)?,
             "seed" => sampling.seed = u64::try_from(integer(key, value)?).ok(),
             "num_predict" => self.max_tokens = count(integer(key, value)?),
+            "num_keep" => self.num_keep = count(integer(key, value)?).unwrap_or(usize::MAX),
             "num_ctx" => self.num_ctx = Some(count(integer(key, value)?).unwrap_or(0)),
             "num_thread" => {
                 // more than the machine has would only slow it down

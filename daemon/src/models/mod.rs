@@ -2,12 +2,17 @@
 //!
 //! One engine per weights blob, whatever name it is asked for by. Loading is single-flight: one model after another, on
 //! a blocking thread, and a load goes on when the client that asked for it leaves. A [`Lease`] keeps a model loaded;
-//! when the last one ends the model's keep-alive begins. Where memory or places run out, the model that was idle for
-//! longest goes first, and one in use is waited for. Adapters are loaded beside their model, and go with it.
+//! when the last one ends the model's keep-alive begins. Adapters are loaded beside their model, and go with it.
+//!
+//! Memory is promised by bytes (`budget`): what a model takes is known before it is loaded. A request's context is a
+//! share of the keys and values that its model may hold, so that another context never loads a model anew. Where memory
+//! or places run out, the other models' limits for keys and values shrink first; then the model that was idle for
+//! longest goes, never a pinned one, and one in use is waited for.
 //!
 //! Not here: prompts and generations (see `inference`), and what a model is (see `catalog`).
 
 mod adapters;
+mod budget;
 mod keep_alive;
 mod window;
 
@@ -16,7 +21,7 @@ pub(crate) use keep_alive::KeepFor;
 pub(crate) use window::Window;
 
 use crate::{catalog::Record, config::Config, error::ApiError};
-use slm_engine::{Adapters, Engine, LoadError, LoadOptions};
+use slm_engine::{Adapters, Business, Engine, Footprint, LoadError, LoadOptions, MemoryUse};
 use slm_registry::Digest;
 use std::{
     collections::HashMap,
@@ -37,6 +42,8 @@ use tracing::Instrument;
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a load waits for models in use to become idle.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(300);
+/// When to try again after that.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// How far ahead "forever" is said to be.
 const FOREVER: Duration = Duration::from_secs(300 * 365 * 24 * 3600);
 
@@ -62,6 +69,8 @@ pub(crate) struct Lease {
     slot_id: u64,
     engine: Engine,
     adapters: Adapters,
+    /// Tokens of prompt and answer together, at most.
+    pub(crate) context_length: usize,
     /// Time that this request waited for loading; zero when it was there.
     pub(crate) load_time: Duration,
 }
@@ -103,8 +112,12 @@ impl Drop for Lease {
 #[derive(Clone, Debug)]
 pub(crate) struct Running {
     pub(crate) record: Arc<Record>,
+    /// With keys and values of one sequence of `context_length`.
     pub(crate) size_bytes: u64,
+    pub(crate) memory: MemoryUse,
+    pub(crate) business: Business,
     pub(crate) context_length: usize,
+    pub(crate) is_pinned: bool,
     pub(crate) expires_at: SystemTime,
 }
 
@@ -115,6 +128,10 @@ struct Slot {
     adapters: adapters::Kept,
     record: Arc<Record>,
     n_threads: Option<usize>,
+    /// The largest context that a request got.
+    window: usize,
+    /// Goes only when somebody says so.
+    is_pinned: bool,
     n_leases: usize,
     /// Gives no more leases: a load waits for it to become idle.
     is_retiring: bool,
@@ -127,23 +144,39 @@ impl Slot {
     /// When it goes, as long as nobody uses it; `None` is never.
     fn deadline(&self) -> Option<Instant> {
         match self.keep {
-            KeepFor::Span(span) if self.n_leases == 0 => Some(self.idle_since + span),
+            KeepFor::Span(span) if self.is_idle() && !self.is_pinned => {
+                Some(self.idle_since + span)
+            }
             _ => None,
         }
     }
+    fn is_idle(&self) -> bool {
+        self.n_leases == 0
+    }
     fn expires_at(&self) -> SystemTime {
         match self.keep {
+            _ if self.is_pinned => SystemTime::now() + FOREVER,
             KeepFor::Forever => SystemTime::now() + FOREVER,
             KeepFor::Span(span) if self.n_leases == 0 => self.used_at + span,
             KeepFor::Span(span) => SystemTime::now() + span,
         }
     }
+    /// Whether it can do what is demanded, given memory for the context.
     fn serves(&self, demand: &Demand) -> bool {
-        let trained = demand.record.gguf.context_length;
         self.engine.is_running()
             && !self.is_retiring
-            && self.engine.context_length() >= demand.window.least(trained)
             && (demand.n_threads.is_none() || demand.n_threads == self.n_threads)
+    }
+    /// The context that a request gets within `kv_bytes`.
+    fn window_in(&self, window: Window, kv_bytes: u64) -> Option<usize> {
+        let footprint = self.engine.footprint();
+        window.largest_that(self.engine.context_length(), |n| {
+            footprint.kv_bytes(n) <= kv_bytes
+        })
+    }
+    /// What keys and values need at least.
+    fn kv_floor(&self) -> u64 {
+        self.engine.footprint().kv_bytes(self.window)
     }
 }
 
@@ -171,6 +204,8 @@ struct Shared {
     /// Requests that may wait for a model.
     waiting: Semaphore,
     max_loaded: usize,
+    /// Bytes that all models may take together.
+    memory: Option<u64>,
     default_keep: KeepFor,
     default_window: Option<usize>,
     options: LoadOptions,
@@ -187,6 +222,7 @@ impl Models {
             adapter_loader: Arc::default(),
             waiting: Semaphore::new(config.max_queue.min(Semaphore::MAX_PERMITS)),
             max_loaded: config.max_loaded_models,
+            memory: config.memory,
             default_keep: config.keep_alive,
             default_window: config.context_length,
             options: LoadOptions {
@@ -252,11 +288,43 @@ impl Models {
         let mut slots = self.shared.slots();
         if let Some(slot) = slots.get_mut(key) {
             slot.keep = KeepFor::Span(Duration::ZERO);
+            slot.is_pinned = false;
         }
-        let idle = slots.get(key).is_some_and(|slot| slot.n_leases == 0);
+        let idle = slots.get(key).is_some_and(Slot::is_idle);
         let gone = idle.then(|| slots.remove(key)).flatten();
         drop(slots);
         self.shared.let_go(gone.into_iter().collect());
+    }
+
+    /// Makes the model ready, and then lets the others go that are not pinned, each when its last request has ended.
+    /// Returns those.
+    ///
+    /// # Errors
+    /// As [`Models::acquire`].
+    pub(crate) async fn swap(
+        &self,
+        demand: Demand,
+        is_pinned: Option<bool>,
+    ) -> Result<Vec<Arc<Record>>, ApiError> {
+        let key = demand.record.weights.digest;
+        let lease = self.acquire(demand).await?;
+        let others: Vec<(Digest, Arc<Record>)> = {
+            let mut slots = self.shared.slots();
+            if let (Some(slot), Some(is_pinned)) = (slots.get_mut(&key), is_pinned) {
+                slot.is_pinned = is_pinned;
+            }
+            let others = slots
+                .iter()
+                .filter(|(other, slot)| **other != key && !slot.is_pinned);
+            others
+                .map(|(key, slot)| (*key, Arc::clone(&slot.record)))
+                .collect()
+        };
+        drop(lease);
+        for (key, _) in &others {
+            self.unload(key);
+        }
+        Ok(others.into_iter().map(|(_, record)| record).collect())
     }
 
     /// Unloads everything. Running generations keep their engines until they end.
@@ -273,10 +341,14 @@ impl Models {
             .values()
             .map(|slot| {
                 let memory = slot.engine.memory();
+                let fixed = budget::promised(&memory) - memory.kv_bytes_limit;
                 Running {
                     record: Arc::clone(&slot.record),
-                    size_bytes: memory.weights_bytes + memory.kv_bytes,
-                    context_length: slot.engine.context_length(),
+                    size_bytes: fixed + slot.kv_floor(),
+                    memory,
+                    business: slot.engine.business(),
+                    context_length: slot.window,
+                    is_pinned: slot.is_pinned,
                     expires_at: slot.expires_at(),
                 }
             })
@@ -297,11 +369,13 @@ impl Shared {
         let key = demand.record.weights.digest;
         let mut slots = self.slots();
         let slot = slots.get_mut(&key).filter(|slot| slot.serves(demand))?;
-        Some(self.take(slot, demand))
+        let window = slot.window_in(demand.window, slot.engine.memory().kv_bytes_limit)?;
+        Some(self.take(slot, demand, window))
     }
 
-    fn take(self: &Arc<Self>, slot: &mut Slot, demand: &Demand) -> Lease {
+    fn take(self: &Arc<Self>, slot: &mut Slot, demand: &Demand, window: usize) -> Lease {
         slot.n_leases += 1;
+        slot.window = slot.window.max(window);
         slot.keep = demand.keep.unwrap_or(self.default_keep);
         slot.record = Arc::clone(&demand.record);
         Lease {
@@ -310,6 +384,7 @@ impl Shared {
             slot_id: slot.id,
             engine: slot.engine.clone(),
             adapters: Adapters::default(),
+            context_length: window,
             load_time: Duration::ZERO,
         }
     }
@@ -320,26 +395,41 @@ impl Shared {
         _turn: OwnedMutexGuard<()>,
     ) -> Result<Lease, ApiError> {
         let key = demand.record.weights.digest;
+        let mut options = LoadOptions {
+            n_threads: demand.n_threads.or(self.options.n_threads),
+            ..self.options.clone()
+        };
         let ready = async {
+            if self.is_wide_enough_soon(&demand) {
+                return self.widen(&demand).await.map(Ready::Widened);
+            }
+            let footprint = footprint(&demand, &options).await?;
             self.retire(&key).await;
             self.make_place().await;
-            self.make_room(&demand).await
+            let window = self.make_room(&demand, &footprint).await?;
+            Ok(Ready::Room(footprint, window))
         };
-        let Ok(context_length) = tokio::time::timeout(ROOM_TIMEOUT, ready).await else {
+        let Ok(ready) = tokio::time::timeout(ROOM_TIMEOUT, ready).await else {
             if let Some(slot) = self.slots().get_mut(&key) {
                 slot.is_retiring = false;
             }
             return Err(ApiError::new(
                 http::StatusCode::SERVICE_UNAVAILABLE,
                 "the models in use leave no room for another one, and none became idle in time; try again later",
-            ));
+            )
+            .retry_after(RETRY_AFTER));
         };
-        let context_length = context_length?;
-        let options = LoadOptions {
-            context_length: Some(context_length),
-            n_threads: demand.n_threads.or(self.options.n_threads),
-            ..self.options.clone()
+        let (footprint, window) = match ready? {
+            Ready::Widened(lease) => return Ok(lease),
+            Ready::Room(footprint, window) => (footprint, window),
         };
+        let room = self.room();
+        options.kv_bytes = Some(budget::kv_limit(
+            &footprint,
+            window,
+            options.n_parallel,
+            room,
+        ));
         let started = Instant::now();
         let engine = match self.load_engine(&demand, &options).await {
             Err(LoadFailure::OutOfMemory(error)) if self.evict_all_idle().await => {
@@ -351,7 +441,9 @@ impl Shared {
         let engine = engine.map_err(ApiError::from)?;
         tracing::info!(
             model = %demand.record.name,
-            context_length = engine.context_length(),
+            context_length = window,
+            weights_mib = footprint.weights_bytes >> 20,
+            kv_limit_mib = engine.memory().kv_bytes_limit >> 20,
             cpu = %engine.cpu(),
             threads = engine.n_threads(),
             load_ms = started.elapsed().as_millis() as u64,
@@ -363,13 +455,15 @@ impl Shared {
             adapters: adapters::Kept::default(),
             record: Arc::clone(&demand.record),
             n_threads: demand.n_threads,
+            window,
+            is_pinned: false,
             n_leases: 0,
             is_retiring: false,
             keep: self.default_keep,
             idle_since: Instant::now(),
             used_at: SystemTime::now(),
         };
-        let lease = self.take(&mut slot, &demand);
+        let lease = self.take(&mut slot, &demand, window);
         self.slots().insert(key, slot);
         Ok(lease)
     }
@@ -400,7 +494,7 @@ impl Shared {
                     return;
                 };
                 slot.is_retiring = true;
-                let is_idle = slot.n_leases == 0 || !slot.engine.is_running();
+                let is_idle = slot.is_idle() || !slot.engine.is_running();
                 is_idle.then(|| slots.remove(key)).flatten()
             };
             if let Some(slot) = gone {
@@ -417,33 +511,43 @@ impl Shared {
     async fn make_place(&self) {
         let mut changes = self.changed.subscribe();
         while self.slots().len() >= self.max_loaded {
-            if !self.evict_one().await && changes.changed().await.is_err() {
+            if !self.evict_one(None).await && changes.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    /// Evicts until the model fits, and chooses its window.
-    async fn make_room(&self, demand: &Demand) -> Result<usize, ApiError> {
-        let gguf = &demand.record.gguf;
+    /// What may still be promised.
+    fn room(&self) -> Option<u64> {
+        let available = slm_engine::memory::available_bytes();
+        let slots = self.slots();
+        let models = slots.values().map(|slot| slot.engine.memory());
+        budget::room(self.memory, available, models)
+    }
+
+    /// Makes room until the model fits, and chooses its window.
+    async fn make_room(&self, demand: &Demand, footprint: &Footprint) -> Result<usize, ApiError> {
+        let trained = footprint.context_length;
         let adapters = demand.adapters.iter().map(|adapter| adapter.size_bytes);
-        let adapters_bytes = adapters.fold(0, u64::saturating_add);
-        let needed = |window| gguf.needed_bytes(window).saturating_add(adapters_bytes);
+        let fixed = adapters.fold(footprint.fixed_bytes(), u64::saturating_add);
+        let needed = |window| fixed.saturating_add(footprint.kv_bytes(window));
         let mut changes = self.changed.subscribe();
         loop {
-            let Some(available) = slm_engine::memory::available_bytes() else {
-                return Ok(demand.window.preferred(gguf.context_length));
+            let Some(room) = self.room() else {
+                return Ok(demand.window.preferred(trained));
             };
-            let fits = |window: usize| needed(window) <= available;
-            if let Some(window) = demand.window.largest_that(gguf.context_length, fits) {
+            let fits = |window: usize| needed(window) <= room;
+            if let Some(window) = demand.window.largest_that(trained, fits) {
                 return Ok(window);
             }
-            if self.evict_one().await {
+            if self.shrink(None) || self.evict_one(None).await {
                 continue;
             }
-            if self.slots().is_empty() {
-                let least = demand.window.least(gguf.context_length);
-                return Err(ApiError::too_large(needed(least), available));
+            if !self.somebody_may_leave(None) {
+                let least = demand.window.least(trained);
+                let n_parameters = demand.record.gguf.n_parameters;
+                let advice = budget::advice(footprint, room, least, n_parameters);
+                return Err(ApiError::too_large(needed(least), room, &advice));
             }
             if changes.changed().await.is_err() {
                 return Err(ApiError::canceled());
@@ -451,13 +555,93 @@ impl Shared {
         }
     }
 
-    /// Unloads the model that was idle for longest; `false` when none is idle.
-    async fn evict_one(&self) -> bool {
+    /// Whether all that the demand lacks is a higher limit for keys and values.
+    fn is_wide_enough_soon(&self, demand: &Demand) -> bool {
+        let slots = self.slots();
+        let slot = slots.get(&demand.record.weights.digest);
+        slot.is_some_and(|slot| slot.serves(demand))
+    }
+
+    /// Raises the limit for keys and values of a loaded model until the demand's window fits.
+    async fn widen(self: &Arc<Self>, demand: &Demand) -> Result<Lease, ApiError> {
+        let key = &demand.record.weights.digest;
+        let mut changes = self.changed.subscribe();
+        loop {
+            if let Some(lease) = self.lease(demand) {
+                return Ok(lease);
+            }
+            let room = self.room();
+            {
+                let mut slots = self.slots();
+                let Some(slot) = slots.get_mut(key).filter(|slot| slot.serves(demand)) else {
+                    return Err(ApiError::canceled());
+                };
+                let limit = slot.engine.memory().kv_bytes_limit;
+                let reachable = room.map_or(u64::MAX, |room| limit.saturating_add(room));
+                if let Some(window) = slot.window_in(demand.window, reachable) {
+                    let needed = slot.engine.footprint().kv_bytes(window);
+                    slot.engine.set_kv_limit(needed.max(limit));
+                    tracing::info!(model = %slot.record.name, context_length = window, "raised the limit for keys and values");
+                    return Ok(self.take(slot, demand, window));
+                }
+            }
+            if self.shrink(Some(key)) || self.evict_one(Some(key)).await {
+                continue;
+            }
+            if !self.somebody_may_leave(Some(key)) {
+                return Err(self.too_wide(demand, room.unwrap_or(0)));
+            }
+            if changes.changed().await.is_err() {
+                return Err(ApiError::canceled());
+            }
+        }
+    }
+
+    /// The error of a context that a loaded model cannot be given.
+    fn too_wide(&self, demand: &Demand, room: u64) -> ApiError {
+        let slots = self.slots();
+        let Some(slot) = slots.get(&demand.record.weights.digest) else {
+            return ApiError::canceled();
+        };
+        let footprint = slot.engine.footprint();
+        let least = demand.window.least(slot.engine.context_length());
+        let reachable = slot.engine.memory().kv_bytes_limit.saturating_add(room);
+        ApiError::bad_request(format!(
+            "a context of {least} tokens needs {} MiB for keys and values, and {} MiB can be had beside the weights; at most {} tokens would fit (num_ctx)",
+            footprint.kv_bytes(least) >> 20,
+            reachable >> 20,
+            footprint.longest_in(reachable)
+        ))
+    }
+
+    /// Lowers the limits for keys and values of all models but `except` to what their contexts need; `false` when they
+    /// are there already.
+    fn shrink(&self, except: Option<&Digest>) -> bool {
+        let mut any = false;
+        for (key, slot) in self.slots().iter() {
+            let floor = slot.kv_floor();
+            if Some(key) != except && slot.engine.memory().kv_bytes_limit > floor {
+                slot.engine.set_kv_limit(floor);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Whether a model other than `except` is in use and may go once it is not.
+    fn somebody_may_leave(&self, except: Option<&Digest>) -> bool {
+        let slots = self.slots();
+        let mut others = slots.iter().filter(|(key, _)| Some(*key) != except);
+        others.any(|(_, slot)| !slot.is_pinned)
+    }
+
+    /// Unloads the model that was idle for longest, neither a pinned one nor `except`; `false` when there is none.
+    async fn evict_one(&self, except: Option<&Digest>) -> bool {
         let gone = {
             let mut slots = self.slots();
             let key = slots
                 .iter()
-                .filter(|(_, slot)| slot.n_leases == 0)
+                .filter(|(key, slot)| slot.is_idle() && !slot.is_pinned && Some(*key) != except)
                 .min_by_key(|(_, slot)| slot.idle_since)
                 .map(|(key, _)| *key);
             key.and_then(|key| slots.remove(&key))
@@ -470,7 +654,7 @@ impl Shared {
 
     async fn evict_all_idle(&self) -> bool {
         let mut any = false;
-        while self.evict_one().await {
+        while self.evict_one(None).await {
             any = true;
         }
         any
@@ -496,6 +680,20 @@ impl Shared {
         }
         self.changed.send_modify(|n| *n += 1);
     }
+}
+
+/// What is done so that a model can be used.
+enum Ready {
+    /// It was there, and has more memory now.
+    Widened(Lease),
+    /// There is room for it, with such a context.
+    Room(Footprint, usize),
+}
+
+async fn footprint(demand: &Demand, options: &LoadOptions) -> Result<Footprint, ApiError> {
+    let (path, options) = (demand.record.weights_path.clone(), options.clone());
+    let read = move || Footprint::read(&path, &options);
+    Ok(tokio::task::spawn_blocking(read).await??)
 }
 
 /// Why an engine did not come up.

@@ -64,27 +64,27 @@ async fn a_model_that_must_be_loaded_anew_takes_no_more_requests_until_it_is() {
     let daemon = TestDaemon::with_model().await;
     let record = record(&daemon, "tiny").await;
     let models = &daemon.app.models;
-    let with = |n| Demand {
-        window: Window::Exact(n),
+    let with = |n_threads| Demand {
+        n_threads: Some(n_threads),
         ..demand(&record, None)
     };
-    let small = models.acquire(with(128)).await.unwrap();
-    assert!(models.shared.lease(&with(64)).is_some());
-    let larger = {
-        let (models, demand) = (models.clone(), with(256));
+    let one = models.acquire(with(1)).await.unwrap();
+    assert!(models.shared.lease(&with(1)).is_some());
+    let two = {
+        let (models, demand) = (models.clone(), with(2));
         tokio::spawn(async move { models.acquire(demand).await })
     };
     eventually(|| models.shared.slots().values().any(|slot| slot.is_retiring)).await;
-    assert!(models.shared.lease(&with(64)).is_none());
-    assert!(!larger.is_finished());
-    drop(small);
-    let larger = larger.await.unwrap().unwrap();
-    assert_eq!(larger.engine().context_length(), 256);
-    assert!(models.shared.lease(&with(64)).is_some());
+    assert!(models.shared.lease(&with(1)).is_none());
+    assert!(!two.is_finished());
+    drop(one);
+    let two = two.await.unwrap().unwrap();
+    assert_eq!(two.engine().n_threads(), 2);
+    assert!(models.shared.lease(&with(2)).is_some());
 }
 
 #[tokio::test]
-async fn a_smaller_window_is_served_by_what_is_there_and_a_larger_one_loads_anew() {
+async fn another_context_loads_nothing_anew() {
     let daemon = TestDaemon::with_model().await;
     let record = record(&daemon, "tiny").await;
     let models = &daemon.app.models;
@@ -93,12 +93,109 @@ async fn a_smaller_window_is_served_by_what_is_there_and_a_larger_one_loads_anew
         ..demand(&record, None)
     };
     let mut seen = Vec::new();
-    for n in [128, 64, 256, 100_000] {
+    let mut leases = Vec::new();
+    for n in [128, 64, 256, 100_000, 3] {
         let lease = models.acquire(with(n)).await.unwrap();
-        seen.push((lease.slot_id, lease.engine().context_length()));
+        seen.push((lease.slot_id, lease.context_length));
+        // the earlier ones go on meanwhile
+        leases.push(lease);
     }
-    assert_eq!(seen, [(0, 128), (0, 128), (1, 256), (2, 512)]);
+    assert_eq!(seen, [(0, 128), (0, 64), (0, 256), (0, 512), (0, 4)]);
+    let running = models.running();
+    assert_eq!((running.len(), running[0].context_length), (1, 512));
+}
+
+/// Daemon and both models with one context each fit into this; nothing more does.
+async fn with_memory_for(daemon: &TestDaemon, windows: &[(&Arc<Record>, usize)]) -> u64 {
+    let mut bytes = budget::room(Some(u64::MAX), None, [].into_iter()).unwrap();
+    bytes = u64::MAX - bytes;
+    for (record, window) in windows {
+        let options = &daemon.app.models.shared.options;
+        let footprint = Footprint::read(&record.weights_path, options).unwrap();
+        bytes += footprint.fixed_bytes() + footprint.kv_bytes(*window);
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn memory_that_was_promised_to_one_is_not_promised_to_another() {
+    let daemon = TestDaemon::with_model().await;
+    add_other(&daemon).await;
+    let (tiny, other) = (
+        record(&daemon, "tiny").await,
+        record(&daemon, "other").await,
+    );
+    let memory = with_memory_for(&daemon, &[(&tiny, 256), (&other, 256)]).await;
+    let mut shared = Models::new(&daemon.app.config).shared;
+    Arc::get_mut(&mut shared).unwrap().memory = Some(memory);
+    let models = Models { shared };
+    let with = |record: &Arc<Record>, n| Demand {
+        window: Window::Exact(n),
+        ..demand(record, None)
+    };
+    let total = || -> u64 {
+        let running = models.running();
+        running.iter().map(|r| budget::promised(&r.memory)).sum()
+    };
+    // the first takes what keys and values it can get, and gives them back for the second
+    let a = models.acquire(with(&tiny, 256)).await.unwrap();
+    assert!(total() <= memory);
+    let b = models.acquire(with(&other, 256)).await.unwrap();
+    assert!(total() <= memory, "{} of {memory}", total());
+    assert_eq!(models.running().len(), 2);
+    drop(b);
+    // a larger context of the first takes the room of the second, which is idle
+    let wide = models.acquire(with(&tiny, 512)).await.unwrap();
+    assert_eq!((wide.slot_id, wide.context_length), (a.slot_id, 512));
     assert_eq!(models.running().len(), 1);
+    assert!(total() <= memory);
+    // what can never fit is refused with the numbers and with what would
+    let memory = with_memory_for(&daemon, &[(&tiny, 300)]).await;
+    let mut shared = Models::new(&daemon.app.config).shared;
+    Arc::get_mut(&mut shared).unwrap().memory = Some(memory);
+    let models = Models { shared };
+    let error = models.acquire(with(&tiny, 512)).await.unwrap_err();
+    assert!(
+        error
+            .message()
+            .contains("a context of 384 tokens would fit"),
+        "{error:?}"
+    );
+    let there = models.acquire(with(&tiny, 256)).await.unwrap();
+    let error = models.acquire(with(&tiny, 512)).await.unwrap_err();
+    assert_eq!(error.status(), http::StatusCode::BAD_REQUEST);
+    assert!(
+        error.message().contains("at most 384 tokens would fit"),
+        "{error:?}"
+    );
+    drop(there);
+}
+
+#[tokio::test]
+async fn a_swap_makes_one_ready_and_lets_the_others_go_when_they_are_done() {
+    let daemon = TestDaemon::with_model().await;
+    add_other(&daemon).await;
+    let (tiny, other) = (
+        record(&daemon, "tiny").await,
+        record(&daemon, "other").await,
+    );
+    let models = &daemon.app.models;
+    let lease = models.acquire(demand(&tiny, None)).await.unwrap();
+    let released = models.swap(demand(&other, None), Some(true)).await.unwrap();
+    assert_eq!(released.len(), 1);
+    assert_eq!(names(&daemon), ["other:latest", "tiny:latest"], "in use");
+    drop(lease);
+    eventually(|| names(&daemon) == ["other:latest"]).await;
+    // the pinned one stays, whatever comes and whatever time goes by
+    let span = Some(KeepFor::Span(Duration::from_millis(1)));
+    drop(models.acquire(demand(&other, span)).await.unwrap());
+    let released = models.swap(demand(&tiny, None), None).await.unwrap();
+    assert!(released.is_empty());
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(names(&daemon), ["other:latest", "tiny:latest"]);
+    assert!(!models.shared.evict_all_idle().await || names(&daemon) == ["other:latest"]);
+    models.unload(&other.weights.digest);
+    assert!(!names(&daemon).contains(&"other:latest".to_owned()));
 }
 
 #[tokio::test]

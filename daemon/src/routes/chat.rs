@@ -3,6 +3,7 @@
 use super::{as_asked, model_name, now};
 use crate::{
     body::{LenientJson, non_empty},
+    caller::Caller,
     catalog::{Capability, Needs, Record},
     error::ApiError,
     inference::{
@@ -22,6 +23,7 @@ use std::{sync::Arc, time::Instant};
 /// Answers.
 pub(super) async fn answer(
     State(app): State<Arc<App>>,
+    Caller(client): Caller,
     LenientJson(request): LenientJson<ChatRequest>,
 ) -> Result<Response, ApiError> {
     let began = Instant::now();
@@ -45,9 +47,14 @@ pub(super) async fn answer(
     let adapters = inference::choose_adapters(&app, &record, request.adapters.clone()).await?;
     let job = Job {
         adapters,
-        options: RunOptions::merge([&record.params, options])?,
+        options: RunOptions {
+            truncate: request.truncate.unwrap_or(false),
+            shift: request.shift.unwrap_or(false),
+            ..RunOptions::merge([&record.params, options])?
+        },
         record: Arc::clone(&record),
         keep,
+        client,
         began,
     };
     let source = source(request, &record)?;

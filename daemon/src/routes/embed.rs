@@ -3,6 +3,7 @@
 use super::{as_asked, model_name};
 use crate::{
     body::LenientJson,
+    caller::Caller,
     error::ApiError,
     inference::{self, Job, RunOptions, Texts, Vectors},
     models::KeepFor,
@@ -21,6 +22,7 @@ const MAX_TEXTS: usize = 8192;
 /// Answers `/api/embed`.
 pub(super) async fn answer(
     State(app): State<Arc<App>>,
+    Caller(client): Caller,
     LenientJson(request): LenientJson<EmbedRequest>,
 ) -> Result<Json<EmbedResponse>, ApiError> {
     let began = Instant::now();
@@ -40,6 +42,7 @@ pub(super) async fn answer(
         options: request.options,
         adapters: request.adapters,
         keep_alive: request.keep_alive,
+        client,
     };
     let done = vectors(&app, began, &request.model, run, texts).await?;
     let (vectors, metrics) =
@@ -56,6 +59,7 @@ pub(super) async fn answer(
 /// Answers `/api/embeddings`: one text, and the vector as the model made it.
 pub(super) async fn answer_old(
     State(app): State<Arc<App>>,
+    Caller(client): Caller,
     LenientJson(request): LenientJson<EmbeddingsRequest>,
 ) -> Result<Json<EmbeddingsResponse>, ApiError> {
     let began = Instant::now();
@@ -72,6 +76,7 @@ pub(super) async fn answer_old(
         options: request.options,
         adapters: request.adapters,
         keep_alive: request.keep_alive,
+        client,
     };
     let done = vectors(&app, began, &request.model, run, texts).await?;
     let vector = done.and_then(|done| done.vectors.into_iter().next());
@@ -110,6 +115,7 @@ struct Run {
     options: Option<Map<String, Value>>,
     adapters: Option<Vec<AdapterChoice>>,
     keep_alive: Option<KeepAlive>,
+    client: String,
 }
 
 /// The vectors; `None` where there are no texts, and the model is only loaded, or unloaded.
@@ -124,6 +130,7 @@ async fn vectors(
         options,
         adapters,
         keep_alive,
+        client,
     } = run;
     let name = model_name(model)?;
     let record = app.blocking(move |app| app.catalog.find(&name)).await;
@@ -140,6 +147,7 @@ async fn vectors(
         options: RunOptions::merge([&record.params, &options])?,
         record,
         keep,
+        client,
         began,
     };
     if texts.texts.is_empty() {

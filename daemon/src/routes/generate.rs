@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     body::{LenientJson, non_empty},
+    caller::Caller,
     catalog::{Capability, Needs, Record, Template},
     create::check_template,
     error::ApiError,
@@ -25,6 +26,7 @@ use std::{sync::Arc, time::Instant};
 /// Answers.
 pub(super) async fn answer(
     State(app): State<Arc<App>>,
+    Caller(client): Caller,
     LenientJson(request): LenientJson<GenerateRequest>,
 ) -> Result<Response, ApiError> {
     let began = Instant::now();
@@ -50,9 +52,14 @@ pub(super) async fn answer(
     let adapters = inference::choose_adapters(&app, &record, request.adapters.clone()).await?;
     let job = Job {
         adapters,
-        options: RunOptions::merge([&record.params, options])?,
+        options: RunOptions {
+            truncate: request.truncate.unwrap_or(false),
+            shift: request.shift.unwrap_or(false),
+            ..RunOptions::merge([&record.params, options])?
+        },
         record,
         keep,
+        client,
         began,
     };
     if is_load {

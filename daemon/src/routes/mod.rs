@@ -14,6 +14,7 @@ mod ps;
 mod pull;
 mod root;
 mod show;
+mod swap;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/api/copy", post(copy::answer))
         .route("/api/delete", delete(delete::answer))
         .route("/api/pull", post(pull::answer))
+        .route("/api/swap", post(swap::answer))
         .route("/api/generate", post(generate::answer))
         .route("/api/chat", post(chat::answer))
         .route("/api/embed", post(embed::answer))
