@@ -23,7 +23,7 @@ use crate::ndjson::LineDecoder;
 use crate::ollama::{
     ChatRequest, ChatResponse, CopyRequest, CreateRequest, DeleteRequest, ErrorBody,
     GenerateRequest, GenerateResponse, LinkBlobRequest, Progress, PsResponse, PullRequest,
-    ShowRequest, ShowResponse, TagsResponse, VersionResponse,
+    ShowRequest, ShowResponse, SwapRequest, SwapResponse, TagsResponse, VersionResponse,
 };
 
 /// How long a connection may take to come about.
@@ -112,6 +112,15 @@ impl Client {
     /// As [`ClientError`] says.
     pub async fn ps(&self) -> Result<PsResponse, ClientError> {
         self.get("/api/ps").await
+    }
+
+    /// `POST /api/swap`.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn swap(&self, request: &SwapRequest) -> Result<SwapResponse, ClientError> {
+        let response = self.post("/api/swap", request).await?;
+        self.decode(response).await
     }
 
     /// `POST /api/show`.

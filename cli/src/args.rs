@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{cp, create, list, login, ps, pull, rm, run, serve, show, stop};
+use crate::commands::{cp, create, list, login, ps, pull, rm, run, serve, show, stop, swap};
 
 /// Run language models on this machine
 #[derive(Debug, Parser)]
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Rm(rm::Args),
     /// Unload a model
     Stop(stop::Args),
+    /// Make a model ready, then let the others go
+    Swap(swap::Args),
     /// Keep a user and a password for a registry
     #[command(disable_help_flag = true)]
     Login(login::Args),

@@ -11,6 +11,7 @@ mod embed;
 mod eval;
 mod hostile;
 mod larger_models;
+mod many;
 mod parity;
 mod pull;
 mod python;

@@ -11,6 +11,7 @@ pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod stop;
+pub(crate) mod swap;
 
 use crate::args::Command;
 use crate::daemon;
@@ -40,6 +41,7 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Cp(args) => cp::run(args, &client, ui).await,
         Command::Rm(args) => rm::run(args, &client, ui).await,
         Command::Stop(args) => stop::run(args, &client, ui).await,
+        Command::Swap(args) => swap::run(args, &client, ui).await,
         Command::Serve(args) => serve::run(args),
         Command::Login(args) => login::run("login", args),
         Command::Logout(args) => login::run("logout", args),
