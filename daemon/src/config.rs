@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use slm_api::host::Host;
 use slm_kernels::Isa;
 use slm_registry::remote::{Keyring, Network, parse_mirrors};
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc};
 
 /// One thing that can be set.
 #[derive(Debug)]
@@ -32,13 +32,19 @@ impl Setting {
             help.push_str(&format!(" [default: {}]", self.default));
         }
         help.push_str(&format!(" [env: {}]", self.variables.join(", ")));
-        Arg::new(self.flag)
+        let arg = Arg::new(self.flag)
             .long(self.flag)
             .value_name(self.value_name)
-            .allow_hyphen_values(true)
-            .help(help)
+            .help(help);
+        if self.value_name == SWITCH {
+            return arg.num_args(0..=1).default_missing_value("true");
+        }
+        arg.allow_hyphen_values(true)
     }
 }
+
+/// What stands for the value of a setting that is on or off; its flag alone means on.
+const SWITCH: &str = "BOOL";
 
 macro_rules! settings {
     ($($flag:literal $variables:expr, $value_name:literal = $default:literal: $help:literal;)*) => {
@@ -82,6 +88,10 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
         "Certificates of authorities to trust beside the system's, in PEM";
     "hf-endpoint" ["HF_ENDPOINT"], "URL" = "https://huggingface.co":
         "Where Hugging Face is; its token comes from HF_TOKEN or the file that its own tools keep";
+    "share" ["SLM_SHARE"], "BOOL" = "false":
+        "Let others on the network fetch this machine's models, read-only, at the address of share-listen";
+    "share-listen" ["SLM_SHARE_LISTEN"], "ADDRESS" = "0.0.0.0:11435":
+        "Where models are shared; nothing else is served there";
     "no-prune" ["SLM_NOPRUNE", "OLLAMA_NOPRUNE"], "BOOL" = "false":
         "Keep blobs that no model uses when the daemon starts";
     "log" ["SLM_LOG"], "FILTER" = "info":
@@ -202,6 +212,8 @@ pub(crate) struct Config {
     pub(crate) n_threads: Option<usize>,
     pub(crate) cpu: Option<Isa>,
     pub(crate) origins: Vec<String>,
+    /// Where models are shared with others, if at all.
+    pub(crate) share: Option<SocketAddr>,
     pub(crate) no_prune: bool,
     /// Bytes per second of all downloads together.
     pub(crate) max_bandwidth: Option<u64>,
@@ -236,6 +248,10 @@ impl Config {
             "bytes per second, such as 800k or 5M",
             slm_api::rate::parse,
         )?;
+        let share_listen =
+            values.parse_with("share-listen", "an address such as 0.0.0.0:11435", |text| {
+                text.parse().ok()
+            })?;
         let network = Arc::new(network(&values, &variable)?);
         let origins = values.text("origins").split(',').map(str::trim);
         Ok(Self {
@@ -263,11 +279,8 @@ impl Config {
                 .filter(|o| !o.is_empty())
                 .map(str::to_owned)
                 .collect(),
-            // as Ollama reads it: what is set and not plainly off is on
-            no_prune: !matches!(
-                values.text("no-prune"),
-                "" | "0" | "f" | "F" | "false" | "FALSE" | "False"
-            ),
+            share: Some(share_listen).filter(|_| values.is_on("share")),
+            no_prune: values.is_on("no-prune"),
             max_bandwidth: Some(max_bandwidth).filter(|rate| *rate > 0),
             network,
             log: values.text("log").to_owned(),
@@ -341,6 +354,12 @@ impl Values {
 
     fn text(&self, flag: &'static str) -> &str {
         &self.0[flag].0
+    }
+
+    /// As Ollama reads it: what is set and not plainly off is on.
+    fn is_on(&self, flag: &'static str) -> bool {
+        let off = ["", "0", "f", "F", "false", "FALSE", "False"];
+        !off.contains(&self.text(flag))
     }
 
     fn parse_with<T>(
@@ -441,6 +460,37 @@ mod tests {
         assert!(!shown.contains("hf_secret"), "{shown}");
         assert!(resolve(&[], &[("SLM_MODELS", "/m"), ("SLM_MIRRORS", "h")]).is_err());
         assert!(resolve(&[], &[("SLM_MODELS", "/m"), ("SLM_MAX_BANDWIDTH", "fast")]).is_err());
+    }
+
+    #[test]
+    fn sharing_is_off_until_it_is_switched_on() {
+        let models = ("SLM_MODELS", "/m");
+        let share = |env: &[(&str, &str)]| resolve(&[], env).unwrap().share;
+        assert_eq!(share(&[models]), None);
+        assert_eq!(
+            share(&[models, ("SLM_SHARE_LISTEN", "10.0.0.1:5")]),
+            None,
+            "an address alone is no agreement"
+        );
+        let on = ("SLM_SHARE", "1");
+        assert_eq!(share(&[models, on]), "0.0.0.0:11435".parse().ok());
+        assert_eq!(
+            share(&[models, on, ("SLM_SHARE_LISTEN", "10.0.0.1:5")]),
+            "10.0.0.1:5".parse().ok()
+        );
+        assert!(resolve(&[], &[models, ("SLM_SHARE_LISTEN", "box")]).is_err());
+    }
+
+    #[test]
+    fn a_switch_needs_no_value() {
+        let command = <Flags as clap::Args>::augment_args(Command::new("x"));
+        let typed = |line: &[&str]| {
+            let matches = command.clone().try_get_matches_from(line).unwrap();
+            Flags::from_arg_matches(&matches).unwrap().0
+        };
+        let flags = typed(&["x", "--share", "--log", "debug", "--no-prune", "false"]);
+        assert_eq!(flags["share"], "true");
+        assert_eq!((&*flags["log"], &*flags["no-prune"]), ("debug", "false"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod ndjson;
 mod pulls;
 mod routes;
 mod server;
+mod share;
 mod shutdown;
 mod state;
 #[cfg(test)]
