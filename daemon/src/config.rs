@@ -7,7 +7,7 @@ use crate::models::KeepFor;
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use slm_api::host::Host;
 use slm_kernels::Isa;
-use slm_registry::remote::{Keyring, Network, parse_mirrors};
+use slm_registry::remote::{Discover, Keyring, Network, parse_mirrors, parse_neighbors};
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc};
 
 /// One thing that can be set.
@@ -84,6 +84,8 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
         "Bytes per second of all downloads together, such as 5M; 0 is no bound";
     "mirrors" ["SLM_MIRRORS"], "LIST" = "":
         "Comma-separated HOST=ADDRESS: where to fetch a registry's models before it is asked itself";
+    "neighbors" ["SLM_NEIGHBORS"], "LIST" = "":
+        "Comma-separated HOST[:PORT] of daemons that share models, asked before the internet; auto finds them by mDNS";
     "ca-file" ["SLM_CA_FILE"], "FILE" = "":
         "Certificates of authorities to trust beside the system's, in PEM";
     "hf-endpoint" ["HF_ENDPOINT"], "URL" = "https://huggingface.co":
@@ -92,6 +94,8 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
         "Let others on the network fetch this machine's models, read-only, at the address of share-listen";
     "share-listen" ["SLM_SHARE_LISTEN"], "ADDRESS" = "0.0.0.0:11435":
         "Where models are shared; nothing else is served there";
+    "share-mdns" ["SLM_SHARE_MDNS"], "BOOL" = "false":
+        "Announce shared models on the local network by mDNS, for those that look for neighbors";
     "no-prune" ["SLM_NOPRUNE", "OLLAMA_NOPRUNE"], "BOOL" = "false":
         "Keep blobs that no model uses when the daemon starts";
     "log" ["SLM_LOG"], "FILTER" = "info":
@@ -214,6 +218,8 @@ pub(crate) struct Config {
     pub(crate) origins: Vec<String>,
     /// Where models are shared with others, if at all.
     pub(crate) share: Option<SocketAddr>,
+    /// Whether that is announced on the local network.
+    pub(crate) share_mdns: bool,
     pub(crate) no_prune: bool,
     /// Bytes per second of all downloads together.
     pub(crate) max_bandwidth: Option<u64>,
@@ -280,6 +286,7 @@ impl Config {
                 .map(str::to_owned)
                 .collect(),
             share: Some(share_listen).filter(|_| values.is_on("share")),
+            share_mdns: values.is_on("share-mdns"),
             no_prune: values.is_on("no-prune"),
             max_bandwidth: Some(max_bandwidth).filter(|rate| *rate > 0),
             network,
@@ -315,12 +322,30 @@ fn network(
         mirrors: values.parse_with("mirrors", "HOST=http(s)://ADDRESS, …", |text| {
             parse_mirrors(text).ok()
         })?,
+        neighbors: values.parse_with("neighbors", "HOST[:PORT], … or auto", |text| {
+            parse_neighbors(&named_neighbors(text)).ok()
+        })?,
+        discover: finds_neighbors(values.text("neighbors")).then(|| {
+            let discover: Arc<Discover> = Arc::new(crate::share::discovery::neighbors);
+            discover
+        }),
         ca_file: ca_file.map(PathBuf::from),
         hugging_face_endpoint: Some(values.text("hf-endpoint").to_owned()),
         hugging_face_token: token.filter(|token| !token.is_empty()),
         make_config: Some(Arc::new(crate::pulls::config_of)),
         ..Network::default()
     })
+}
+
+/// Whether neighbours are to be looked for.
+fn finds_neighbors(text: &str) -> bool {
+    text.split(',').any(|part| part.trim() == "auto")
+}
+
+/// The neighbours that are named.
+fn named_neighbors(text: &str) -> String {
+    let named = text.split(',').filter(|part| part.trim() != "auto");
+    named.collect::<Vec<_>>().join(",")
 }
 
 /// The tiers that this CPU has, as people read them.
@@ -479,6 +504,17 @@ mod tests {
             "10.0.0.1:5".parse().ok()
         );
         assert!(resolve(&[], &[models, ("SLM_SHARE_LISTEN", "box")]).is_err());
+    }
+
+    #[test]
+    fn neighbours_are_named_or_found() {
+        let network = |text: &str| resolve(&[("neighbors", text)], &[("SLM_MODELS", "/m")]);
+        let none = network("").unwrap().network;
+        assert!(none.neighbors.is_empty() && none.discover.is_none());
+        let both = network("box.local, auto,10.0.0.1:5").unwrap().network;
+        assert_eq!(both.neighbors, ["box.local:11435", "10.0.0.1:5"]);
+        assert!(both.discover.is_some());
+        assert!(network("http://box").is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod middleware;
 mod models;
 mod ndjson;
 mod pulls;
+mod pushes;
 mod routes;
 mod server;
 mod share;

@@ -28,6 +28,16 @@ impl Daemon {
         Self::start_as(home, |home| home.slmd_command(&["serve"]))
     }
 
+    /// Like [`Daemon::start`], with `variables` in its environment.
+    #[track_caller]
+    pub fn start_with(home: &mut Home, variables: &[(&str, &str)]) -> Self {
+        Self::start_as(home, |home| {
+            let mut slmd = home.slmd_command(&["serve"]);
+            slmd.envs(variables.iter().copied());
+            slmd
+        })
+    }
+
     /// Like [`Daemon::start`], but no file may grow beyond some MB: every write of more fails, as on a full disk.
     #[track_caller]
     pub fn start_on_a_small_disk(home: &mut Home) -> Self {

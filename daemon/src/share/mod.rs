@@ -4,6 +4,7 @@
 //! that have a manifest, and the blobs that those refer to. Every blob goes by its digest, so that a receiver can tell
 //! whether it got the right bytes; none is read into memory. Browsers are refused: a page could otherwise read along.
 
+pub(crate) mod discovery;
 mod listing;
 mod refusal;
 mod send;
@@ -44,6 +45,9 @@ pub(crate) async fn start(app: &Arc<App>) -> anyhow::Result<Option<JoinHandle<()
         .local_addr()
         .context("cannot read the own address")?;
     tracing::info!("sharing models on {address}");
+    if app.config.share_mdns {
+        discovery::announce(address, app.shutdown.begun.clone());
+    }
     let served = server::run_bounded(
         listener,
         router(&app.store),

@@ -34,6 +34,30 @@ impl Store {
         drop(index);
         Ok(is_used.then(|| self.shared.blob_size(digest)).flatten())
     }
+
+    /// The repositories `namespace/model` of the registry `host` that have the blob `digest`, as far as the models that
+    /// came from there tell.
+    ///
+    /// # Errors
+    /// When the manifests cannot be listed.
+    pub(crate) fn repositories_with(
+        &self,
+        host: &str,
+        digest: &Digest,
+    ) -> Result<Vec<String>, Error> {
+        let entries = self.list()?;
+        let index = self.shared.index();
+        let with = entries.iter().filter(|entry| {
+            let row = index.get(&entry.name);
+            entry.name.host() == host && row.is_some_and(|row| row.blobs.contains(digest))
+        });
+        let mut found: Vec<String> = with
+            .map(|entry| format!("{}/{}", entry.name.namespace(), entry.name.model()))
+            .collect();
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
 }
 
 #[cfg(test)]
