@@ -15,8 +15,8 @@ use std::{
 
 const MB: usize = 1 << 20;
 
-/// Makes the model `m` with `n_bytes` of licence, a system text and parameters.
-fn create(home: &Home, n_bytes: usize) {
+/// Makes the model `m` in the running daemon's home, with `n_bytes` of licence, a system text and parameters.
+pub(crate) fn create(home: &Home, n_bytes: usize) {
     let licence: String = (0..n_bytes)
         .map(|i| char::from(b'a' + ((i ^ (i >> 9)) % 26) as u8))
         .collect();
@@ -146,8 +146,8 @@ fn what_the_endpoint_says() {
     assert_eq!(push(nowhere).status, 502);
 }
 
-/// A push over `proxy` that is under way in a daemon of `home`, with its client.
-fn push_under_way(home: &mut Home, proxy: &FlakyProxy) -> (Daemon, Running) {
+/// A push of `m` over `proxy` that is under way in a daemon of `home`, with its client; for tests that end it.
+pub(crate) fn push_under_way(home: &mut Home, proxy: &FlakyProxy) -> (Daemon, Running) {
     let daemon = Daemon::start(home);
     let destination = format!("http://{}/library/m", proxy.address());
     let push = Running::start(
