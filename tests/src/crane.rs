@@ -4,7 +4,7 @@ use crate::fixtures;
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -28,7 +28,7 @@ pub fn crane() -> Option<PathBuf> {
 /// # Panics
 /// When it fails.
 #[track_caller]
-pub fn run_crane(program: &PathBuf, arguments: &[&str]) -> String {
+pub fn run_crane(program: &Path, arguments: &[&str]) -> String {
     let out = Command::new(program)
         .args(arguments)
         .output()
