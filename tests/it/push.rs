@@ -20,7 +20,8 @@ pub(crate) fn create(home: &Home, n_bytes: usize) {
     let licence: String = (0..n_bytes)
         .map(|i| char::from(b'a' + ((i ^ (i >> 9)) % 26) as u8))
         .collect();
-    let weights = home.write("weights.gguf", fs::read(golden_model("llama")).unwrap());
+    let weights = fs::read(golden_model("llama")).expect("golden files are readable");
+    let weights = home.write("weights.gguf", weights);
     let text = format!(
         "FROM {}\nSYSTEM You count boats.\nPARAMETER stop end\nTEMPLATE {{{{ .Prompt }}}}\nLICENSE \"\"\"{licence}\"\"\"\n",
         weights.display()
