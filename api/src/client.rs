@@ -23,7 +23,8 @@ use crate::ndjson::LineDecoder;
 use crate::ollama::{
     ChatRequest, ChatResponse, CopyRequest, CreateRequest, DeleteRequest, ErrorBody,
     GenerateRequest, GenerateResponse, LinkBlobRequest, Progress, PsResponse, PullRequest,
-    ShowRequest, ShowResponse, SwapRequest, SwapResponse, TagsResponse, VersionResponse,
+    PushRequest, ShowRequest, ShowResponse, SwapRequest, SwapResponse, TagsResponse,
+    VersionResponse,
 };
 
 /// How long a connection may take to come about.
@@ -155,6 +156,14 @@ impl Client {
     /// As [`ClientError`] says; also from the stream.
     pub async fn pull(&self, request: &PullRequest) -> Result<Chunks<Progress>, ClientError> {
         self.stream("/api/pull", request).await
+    }
+
+    /// `POST /api/push`.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says; also from the stream.
+    pub async fn push(&self, request: &PushRequest) -> Result<Chunks<Progress>, ClientError> {
+        self.stream("/api/push", request).await
     }
 
     /// `POST /api/create`.

@@ -507,6 +507,29 @@ pub struct PullRequest {
     pub max_bandwidth: Option<u64>,
 }
 
+/// `POST /api/push`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(
+    missing_docs,
+    reason = "fields are Ollama's; its API reference describes them"
+)]
+pub struct PushRequest {
+    pub model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insecure: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<bool>,
+    /// Where to, when that is not what the model's name says; slm's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// `ollama`, `modelpack`, `docker` or `modelcar`; slm's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+}
+
 /// A line of progress of pull, push and create.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{cp, create, list, login, ps, pull, rm, run, serve, show, stop, swap};
+use crate::commands::{cp, create, list, login, ps, pull, push, rm, run, serve, show, stop, swap};
 
 /// Run language models on this machine
 #[derive(Debug, Parser)]
@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Show(show::Args),
     /// Fetch a model from a registry
     Pull(pull::Args),
+    /// Upload a model to a registry
+    Push(push::Args),
     /// Make a model from a Modelfile
     Create(create::Args),
     /// Give a model a second name

@@ -238,6 +238,9 @@ impl Plain {
             return Some(match resumed_at(completed, total) {
                 Some(done) => format!("{}: resumed at {done} of {whole}", line.status),
                 None if completed == total => format!("{}: {whole}", line.status),
+                None if line.status.starts_with("pushing") => {
+                    format!("{}: {whole} to send", line.status)
+                }
                 None => format!("{}: {whole} to fetch", line.status),
             });
         };

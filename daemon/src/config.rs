@@ -7,8 +7,8 @@ use crate::models::KeepFor;
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use slm_api::host::Host;
 use slm_kernels::Isa;
-use slm_registry::remote::{Keyring, Network, parse_mirrors};
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc};
+use slm_registry::remote::{Discover, Keyring, Network, parse_mirrors, parse_neighbors};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc};
 
 /// One thing that can be set.
 #[derive(Debug)]
@@ -32,13 +32,19 @@ impl Setting {
             help.push_str(&format!(" [default: {}]", self.default));
         }
         help.push_str(&format!(" [env: {}]", self.variables.join(", ")));
-        Arg::new(self.flag)
+        let arg = Arg::new(self.flag)
             .long(self.flag)
             .value_name(self.value_name)
-            .allow_hyphen_values(true)
-            .help(help)
+            .help(help);
+        if self.value_name == SWITCH {
+            return arg.num_args(0..=1).default_missing_value("true");
+        }
+        arg.allow_hyphen_values(true)
     }
 }
+
+/// What stands for the value of a setting that is on or off; its flag alone means on.
+const SWITCH: &str = "BOOL";
 
 macro_rules! settings {
     ($($flag:literal $variables:expr, $value_name:literal = $default:literal: $help:literal;)*) => {
@@ -80,10 +86,18 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
         "Bytes per second of all downloads together, such as 5M; 0 is no bound";
     "mirrors" ["SLM_MIRRORS"], "LIST" = "":
         "Comma-separated HOST=ADDRESS: where to fetch a registry's models before it is asked itself";
+    "neighbors" ["SLM_NEIGHBORS"], "LIST" = "":
+        "Comma-separated HOST[:PORT] of daemons that share models, asked before the internet; auto finds them by mDNS";
     "ca-file" ["SLM_CA_FILE"], "FILE" = "":
         "Certificates of authorities to trust beside the system's, in PEM";
     "hf-endpoint" ["HF_ENDPOINT"], "URL" = "https://huggingface.co":
         "Where Hugging Face is; its token comes from HF_TOKEN or the file that its own tools keep";
+    "share" ["SLM_SHARE"], "BOOL" = "false":
+        "Let others on the network fetch this machine's models, read-only, at the address of share-listen";
+    "share-listen" ["SLM_SHARE_LISTEN"], "ADDRESS" = "0.0.0.0:11435":
+        "Where models are shared; nothing else is served there";
+    "share-mdns" ["SLM_SHARE_MDNS"], "BOOL" = "false":
+        "Announce shared models on the local network by mDNS, for those that look for neighbors";
     "no-prune" ["SLM_NOPRUNE", "OLLAMA_NOPRUNE"], "BOOL" = "false":
         "Keep blobs that no model uses when the daemon starts";
     "log" ["SLM_LOG"], "FILTER" = "info":
@@ -206,6 +220,10 @@ pub(crate) struct Config {
     pub(crate) n_threads: Option<usize>,
     pub(crate) cpu: Option<Isa>,
     pub(crate) origins: Vec<String>,
+    /// Where models are shared with others, if at all.
+    pub(crate) share: Option<SocketAddr>,
+    /// Whether that is announced on the local network.
+    pub(crate) share_mdns: bool,
     pub(crate) no_prune: bool,
     /// Bytes per second of all downloads together.
     pub(crate) max_bandwidth: Option<u64>,
@@ -240,6 +258,10 @@ impl Config {
             "bytes per second, such as 800k or 5M",
             slm_api::rate::parse,
         )?;
+        let share_listen =
+            values.parse_with("share-listen", "an address such as 0.0.0.0:11435", |text| {
+                text.parse().ok()
+            })?;
         let network = Arc::new(network(&values, &variable)?);
         let origins = values.text("origins").split(',').map(str::trim);
         Ok(Self {
@@ -274,11 +296,9 @@ impl Config {
                 .filter(|o| !o.is_empty())
                 .map(str::to_owned)
                 .collect(),
-            // as Ollama reads it: what is set and not plainly off is on
-            no_prune: !matches!(
-                values.text("no-prune"),
-                "" | "0" | "f" | "F" | "false" | "FALSE" | "False"
-            ),
+            share: Some(share_listen).filter(|_| values.is_on("share")),
+            share_mdns: values.is_on("share-mdns"),
+            no_prune: values.is_on("no-prune"),
             max_bandwidth: Some(max_bandwidth).filter(|rate| *rate > 0),
             network,
             log: values.text("log").to_owned(),
@@ -313,12 +333,30 @@ fn network(
         mirrors: values.parse_with("mirrors", "HOST=http(s)://ADDRESS, …", |text| {
             parse_mirrors(text).ok()
         })?,
+        neighbors: values.parse_with("neighbors", "HOST[:PORT], … or auto", |text| {
+            parse_neighbors(&named_neighbors(text)).ok()
+        })?,
+        discover: finds_neighbors(values.text("neighbors")).then(|| {
+            let discover: Arc<Discover> = Arc::new(crate::share::discovery::neighbors);
+            discover
+        }),
         ca_file: ca_file.map(PathBuf::from),
         hugging_face_endpoint: Some(values.text("hf-endpoint").to_owned()),
         hugging_face_token: token.filter(|token| !token.is_empty()),
         make_config: Some(Arc::new(crate::pulls::config_of)),
         ..Network::default()
     })
+}
+
+/// Whether neighbours are to be looked for.
+fn finds_neighbors(text: &str) -> bool {
+    text.split(',').any(|part| part.trim() == "auto")
+}
+
+/// The neighbours that are named.
+fn named_neighbors(text: &str) -> String {
+    let named = text.split(',').filter(|part| part.trim() != "auto");
+    named.collect::<Vec<_>>().join(",")
 }
 
 /// The tiers that this CPU has, as people read them.
@@ -352,6 +390,12 @@ impl Values {
 
     fn text(&self, flag: &'static str) -> &str {
         &self.0[flag].0
+    }
+
+    /// As Ollama reads it: what is set and not plainly off is on.
+    fn is_on(&self, flag: &'static str) -> bool {
+        let off = ["", "0", "f", "F", "false", "FALSE", "False"];
+        !off.contains(&self.text(flag))
     }
 
     fn parse_with<T>(
@@ -452,6 +496,48 @@ mod tests {
         assert!(!shown.contains("hf_secret"), "{shown}");
         assert!(resolve(&[], &[("SLM_MODELS", "/m"), ("SLM_MIRRORS", "h")]).is_err());
         assert!(resolve(&[], &[("SLM_MODELS", "/m"), ("SLM_MAX_BANDWIDTH", "fast")]).is_err());
+    }
+
+    #[test]
+    fn sharing_is_off_until_it_is_switched_on() {
+        let models = ("SLM_MODELS", "/m");
+        let share = |env: &[(&str, &str)]| resolve(&[], env).unwrap().share;
+        assert_eq!(share(&[models]), None);
+        assert_eq!(
+            share(&[models, ("SLM_SHARE_LISTEN", "10.0.0.1:5")]),
+            None,
+            "an address alone is no agreement"
+        );
+        let on = ("SLM_SHARE", "1");
+        assert_eq!(share(&[models, on]), "0.0.0.0:11435".parse().ok());
+        assert_eq!(
+            share(&[models, on, ("SLM_SHARE_LISTEN", "10.0.0.1:5")]),
+            "10.0.0.1:5".parse().ok()
+        );
+        assert!(resolve(&[], &[models, ("SLM_SHARE_LISTEN", "box")]).is_err());
+    }
+
+    #[test]
+    fn neighbours_are_named_or_found() {
+        let network = |text: &str| resolve(&[("neighbors", text)], &[("SLM_MODELS", "/m")]);
+        let none = network("").unwrap().network;
+        assert!(none.neighbors.is_empty() && none.discover.is_none());
+        let both = network("box.local, auto,10.0.0.1:5").unwrap().network;
+        assert_eq!(both.neighbors, ["box.local:11435", "10.0.0.1:5"]);
+        assert!(both.discover.is_some());
+        assert!(network("http://box").is_err());
+    }
+
+    #[test]
+    fn a_switch_needs_no_value() {
+        let command = <Flags as clap::Args>::augment_args(Command::new("x"));
+        let typed = |line: &[&str]| {
+            let matches = command.clone().try_get_matches_from(line).unwrap();
+            Flags::from_arg_matches(&matches).unwrap().0
+        };
+        let flags = typed(&["x", "--share", "--log", "debug", "--no-prune", "false"]);
+        assert_eq!(flags["share"], "true");
+        assert_eq!((&*flags["log"], &*flags["no-prune"]), ("debug", "false"));
     }
 
     #[test]

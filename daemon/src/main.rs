@@ -17,8 +17,10 @@ mod middleware;
 mod models;
 mod ndjson;
 mod pulls;
+mod pushes;
 mod routes;
 mod server;
+mod share;
 mod shutdown;
 mod state;
 #[cfg(test)]

@@ -23,12 +23,22 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Serves until `shutdown` begins, then ends in order.
 pub(crate) async fn run(listener: TcpListener, router: Router, shutdown: Shutdown) {
+    run_bounded(listener, router, shutdown, MAX_CONNECTIONS).await;
+}
+
+/// Like [`run`], with at most `max_connections` connections at once; more wait.
+pub(crate) async fn run_bounded(
+    listener: TcpListener,
+    router: Router,
+    shutdown: Shutdown,
+    max_connections: usize,
+) {
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(max_connections));
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {

@@ -96,6 +96,18 @@ pub enum Error {
         /// What was asked for.
         name: ModelName,
     },
+    /// The registry wants to know who pushes, or does not let them.
+    #[error("push: unauthorized: `{}` takes `{name}` only from those who log in", name.host())]
+    PushUnauthorized {
+        /// What was pushed.
+        name: ModelName,
+    },
+    /// Nothing can be pushed there.
+    #[error("`{destination}` is no place in a registry to push to")]
+    NotPushable {
+        /// What was asked for.
+        destination: String,
+    },
     /// The registry refuses or fails with a status.
     #[error("{doing}: {status}: {body}")]
     RemoteStatus {
@@ -277,6 +289,14 @@ impl Error {
                 "check the spelling of the name, or log in with `slm login {}`",
                 name.host()
             ),
+            Self::PushUnauthorized { name } => format!(
+                "log in with `slm login {}`, as a user who may write there",
+                name.host()
+            ),
+            Self::NotPushable { .. } => {
+                "write the destination as `HOST/NAMESPACE/MODEL:TAG` or `oci://HOST/REPOSITORY:TAG`"
+                    .into()
+            }
             Self::RemoteStatus { status: 412, .. } => {
                 "update slm: the registry asks for a newer client".into()
             }

@@ -21,4 +21,4 @@ pub use name::{ModelName, NameError};
 pub use reference::{Reference, ReferenceError};
 pub use slm_modelfile as modelfile;
 pub use slm_modelfile::{Modelfile, ModelfileError};
-pub use store::{ModelEntry, Pin, Store};
+pub use store::{ModelEntry, Pin, Store, repository};

@@ -4,6 +4,7 @@
 //! qwen3:0.6b   host/namespace/model:tag   …@sha256:<hex>      a registry of Ollama's dialect
 //! hf.co/user/repo[:QUANT or file]                             Hugging Face
 //! oci://host/repository[:tag][@sha256:<hex>]                  any OCI registry
+//! slm://host[:port]/qwen3:0.6b                                another daemon that shares its models
 //! https://host/path/file.gguf                                 a file on the web
 //! ./file.gguf   /path/file.gguf   file:///path/file.gguf      a file
 //! ```
@@ -14,6 +15,9 @@ use std::{fmt, path::PathBuf, str::FromStr};
 const HUGGING_FACE_HOSTS: [&str; 3] = ["hf.co", "huggingface.co", "www.huggingface.co"];
 /// Namespace of models that have none where they come from.
 const FILES_NAMESPACE: &str = "files";
+
+/// Where daemons share their models when nobody says otherwise.
+pub(crate) const SHARE_PORT: u16 = 11435;
 
 /// Where a model is to come from. Parsing is the only way in, so [`Reference::name`] is valid.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +37,11 @@ pub(crate) enum Source {
     },
     /// A repository of Hugging Face, `user/repo`, and which of its files.
     HuggingFace { repo: String, file: Option<String> },
+    /// Another daemon, `host:port`; the model is stored under its own name.
+    Neighbor {
+        address: String,
+        pin: Option<Digest>,
+    },
     /// A file on the web.
     Url(String),
     /// A file.
@@ -93,6 +102,7 @@ impl fmt::Display for Reference {
         match &self.source {
             Source::Url(url) => f.write_str(url),
             Source::File(path) => write!(f, "{}", path.display()),
+            Source::Neighbor { address, .. } => write!(f, "slm://{address}/{}", self.name),
             _ => write!(f, "{}", self.name),
         }
     }
@@ -126,6 +136,9 @@ impl FromStr for Reference {
             Some(("file", path)) => return of_file(path).map_err(file),
             Some(("oci", rest)) => {
                 return of_oci(rest).map_err(form("`oci://HOST/REPOSITORY:TAG`"));
+            }
+            Some(("slm", rest)) => {
+                return of_neighbor(rest).map_err(form("`slm://HOST/MODEL:TAG`"));
             }
             Some(("hf", rest)) => return of_hugging_face(rest).map_err(hugging_face),
             Some(("http" | "https", rest)) => {
@@ -232,6 +245,34 @@ fn of_oci(rest: &str) -> Result<Reference, NameError> {
         },
         name: name.ok_or(NameError)?,
     })
+}
+
+fn of_neighbor(rest: &str) -> Result<Reference, NameError> {
+    let (host, rest) = rest.split_once('/').ok_or(NameError)?;
+    let address = neighbor_address(host).ok_or(NameError)?;
+    let mut reference = of_registry(rest)?;
+    let pin = match &reference.source {
+        Source::Registry { pin, .. } if !rest.contains("://") => *pin,
+        _ => return Err(NameError),
+    };
+    reference.source = Source::Neighbor { address, pin };
+    Ok(reference)
+}
+
+/// `host:port` of another daemon that is written as `host`, `host:port`, `[v6]` or `[v6]:port`; `None` for anything else.
+pub(crate) fn neighbor_address(text: &str) -> Option<String> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse::<u16>().ok()?),
+        _ => (text, SHARE_PORT),
+    };
+    let v6 = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let is_good = match v6 {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => ModelName::from_parts([host, "n", "m", "t"]).is_some() && !host.contains(':'),
+    };
+    is_good.then(|| format!("{host}:{port}"))
 }
 
 fn of_url(text: &str, path: &str) -> Result<Reference, NameError> {
@@ -373,6 +414,25 @@ mod tests {
             "h/library/m:latest",
             registry("m", "latest", Some(digest)),
         );
+        let neighbor = |address: &str, pin| Source::Neighbor {
+            address: address.into(),
+            pin,
+        };
+        check(
+            "slm://box.local/qwen3:0.6b",
+            "registry.ollama.ai/library/qwen3:0.6b",
+            neighbor("box.local:11435", None),
+        );
+        check(
+            &format!("slm://10.0.0.1:5/hf.co/u/r:Q8_0@{digest}"),
+            "hf.co/u/r:Q8_0",
+            neighbor("10.0.0.1:5", Some(digest)),
+        );
+        check(
+            "slm://[fe80::1]/n/m",
+            "registry.ollama.ai/n/m:latest",
+            neighbor("[fe80::1]:11435", None),
+        );
         let url = "https://user:pw@h.example:8/a/M%20x.Q4_0.gguf?download=true";
         check(
             &format!("{url}#frag"),
@@ -414,6 +474,12 @@ mod tests {
             "m@sha256:1",
             "https://h/a/.gguf",
             "~/m.gguf",
+            "slm://box",
+            "slm://box/",
+            "slm://box:x/m",
+            "slm://user@box/m",
+            "slm://[x]/m",
+            "slm://box/http://h/n/m",
         ];
         for text in bad {
             assert!(text.parse::<Reference>().is_err(), "{text:?}");
@@ -426,6 +492,7 @@ mod tests {
             ("hf.co/none", "`hf.co/USER/REPOSITORY`"),
             ("hf://none", "`hf.co/USER/REPOSITORY`"),
             ("oci://host", "`oci://HOST/REPOSITORY:TAG`"),
+            ("slm://host", "`slm://HOST/MODEL:TAG`"),
             ("file://~/m.gguf", "ends in `.gguf`, without `~`"),
         ] {
             let error = text.parse::<Reference>().unwrap_err().to_string();

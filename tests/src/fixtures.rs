@@ -42,6 +42,12 @@ pub fn fixture(name: &str) -> PathBuf {
     path
 }
 
+/// A fetched file that not every machine can have.
+pub(crate) fn optional(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(env::var_os("SLM_TEST_FIXTURES")?).join(name);
+    path.exists().then_some(path)
+}
+
 /// The real starter model.
 pub fn starter_model() -> PathBuf {
     fixture("smollm2-135m-instruct-q4_1.gguf")

@@ -8,6 +8,7 @@
 //! A harness that cannot do its part panics with a sentence that says what to do: a test must never pass because
 //! something was missing. Every wait is bounded. Processes are ended by their own id.
 
+mod crane;
 mod daemon;
 mod fixtures;
 mod home;
@@ -17,6 +18,7 @@ mod proxy;
 mod registry;
 mod store;
 
+pub use crane::{CraneRegistry, crane, run_crane};
 pub use daemon::Daemon;
 pub use fixtures::{data, fixture, golden_json, golden_model, python, starter_model};
 pub use home::{Home, free_port};

@@ -29,6 +29,10 @@ struct State {
     allowance: AtomicU64,
     /// Bytes that the server sent through so far.
     delivered: AtomicU64,
+    /// Bytes per second to the server, on each connection.
+    upload_rate: AtomicU64,
+    /// Bytes that clients sent through so far.
+    uploaded: AtomicU64,
     /// When the next byte may pass.
     next: Mutex<Instant>,
     closed: AtomicBool,
@@ -47,6 +51,8 @@ impl FlakyProxy {
             rate: AtomicU64::new(UNLIMITED),
             allowance: AtomicU64::new(UNLIMITED),
             delivered: AtomicU64::new(0),
+            upload_rate: AtomicU64::new(UNLIMITED),
+            uploaded: AtomicU64::new(0),
             next: Mutex::new(Instant::now()),
             closed: AtomicBool::new(false),
         });
@@ -77,8 +83,21 @@ impl FlakyProxy {
         self.state.allowance.store(n_bytes, Ordering::SeqCst);
     }
 
+    /// Limits what each client sends, in bytes per second.
+    pub fn limit_uploads(&self, bytes_per_second: u64) {
+        self.state
+            .upload_rate
+            .store(bytes_per_second, Ordering::SeqCst);
+    }
+
+    /// Bytes that clients sent through since the last call.
+    pub fn take_uploaded(&self) -> u64 {
+        self.state.uploaded.swap(0, Ordering::SeqCst)
+    }
+
     /// Is fast and reliable again.
     pub fn heal(&self) {
+        self.limit_uploads(UNLIMITED);
         self.limit_rate(UNLIMITED);
         self.cut_after(UNLIMITED);
     }
@@ -108,10 +127,10 @@ fn relay(client: TcpStream, state: &Arc<State>) {
     let (Ok(from_client), Ok(to_server)) = (client.try_clone(), server.try_clone()) else {
         return;
     };
+    let for_uploads = Arc::clone(state);
     thread::spawn(move || {
-        let (mut from, mut to) = (from_client, to_server);
-        let _ = std::io::copy(&mut from, &mut to);
-        let _ = to.shutdown(Shutdown::Write);
+        upload(&from_client, &to_server, &for_uploads);
+        let _ = to_server.shutdown(Shutdown::Write);
     });
     let state = Arc::clone(state);
     thread::spawn(move || {
@@ -119,6 +138,20 @@ fn relay(client: TcpStream, state: &Arc<State>) {
         let _ = client.shutdown(Shutdown::Both);
         let _ = server.shutdown(Shutdown::Both);
     });
+}
+
+fn upload(mut client: &TcpStream, mut server: &TcpStream, state: &State) {
+    let mut buffer = [0; 8192];
+    while let Ok(n @ 1..) = client.read(&mut buffer) {
+        if server.write_all(&buffer[..n]).is_err() {
+            return;
+        }
+        state.uploaded.fetch_add(n as u64, Ordering::SeqCst);
+        let rate = state.upload_rate.load(Ordering::SeqCst);
+        if rate != UNLIMITED {
+            thread::sleep(Duration::from_secs_f64(n as f64 / rate as f64));
+        }
+    }
 }
 
 fn deliver(mut server: &TcpStream, mut client: &TcpStream, state: &State) {

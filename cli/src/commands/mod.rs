@@ -6,6 +6,7 @@ pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod ps;
 pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod serve;
@@ -37,6 +38,7 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Ps(args) => ps::run(args, &client, ui).await,
         Command::Show(args) => show::run(args, &client, ui).await,
         Command::Pull(args) => pull::run(args, &client, ui).await,
+        Command::Push(args) => push::run(args, &client, ui).await,
         Command::Create(args) => create::run(args, &client, settings, ui).await,
         Command::Cp(args) => cp::run(args, &client, ui).await,
         Command::Rm(args) => rm::run(args, &client, ui).await,

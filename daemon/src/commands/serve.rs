@@ -1,7 +1,7 @@
 //! `slmd serve`: the daemon in the foreground.
 
 use super::occupant::Occupant;
-use crate::{config::Config, cpu::CpuChoice, routes, server, shutdown, state::App};
+use crate::{config::Config, cpu::CpuChoice, routes, server, share, shutdown, state::App};
 use anyhow::{Context, bail};
 use slm_api::host::Host;
 use slm_registry::Store;
@@ -38,11 +38,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     log_start(&app.config, &app.cpu);
     app.models.start_expiry();
     tokio::spawn(shutdown::watch_signals(app.shutdown.clone()));
+    let sharing = share::start(&app).await?;
     tracing::info!("listening on {address}");
     if !app.config.no_prune {
         prune(app.store.clone());
     }
     server::run(listener, routes::router(&app), app.shutdown.clone()).await;
+    if let Some(sharing) = sharing {
+        let _ended_or_panicked = sharing.await;
+    }
     app.models.unload_all();
     tracing::info!("stopped");
     Ok(())

@@ -12,6 +12,7 @@ mod embed;
 mod generate;
 mod ps;
 mod pull;
+mod push;
 mod root;
 mod show;
 mod swap;
@@ -47,6 +48,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/api/delete", delete(delete::answer))
         .route("/api/pull", post(pull::answer))
         .route("/api/swap", post(swap::answer))
+        .route("/api/push", post(push::answer))
         .route("/api/generate", post(generate::answer))
         .route("/api/chat", post(chat::answer))
         .route("/api/embed", post(embed::answer))

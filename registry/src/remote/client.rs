@@ -5,20 +5,22 @@ use super::{
     credentials::Credentials,
     files, joined,
     spans::Span,
+    transfer,
 };
 use crate::{
-    Digest, Error, ModelName,
+    Descriptor, Digest, Error, ModelName,
     error::one_line,
     manifest::{DOCKER_MANIFEST, MAX_MANIFEST_BYTES, OCI_MANIFEST},
 };
 use reqwest::{
-    Client, Response, StatusCode, Url,
+    Client, Method, Response, StatusCode, Url,
     header::{
-        ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER,
-        USER_AGENT, WWW_AUTHENTICATE,
+        ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, IF_RANGE,
+        RANGE, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE,
     },
 };
 use std::{
+    future::Future,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -75,6 +77,15 @@ pub(super) struct Origin {
     direct: Mutex<Option<Url>>,
     /// What the file's ETag or time must be.
     validator: Option<String>,
+    /// The part of the file that is looked at as if it were all.
+    window: Option<Window>,
+}
+
+/// A part of a file.
+struct Window {
+    span: Span,
+    /// Bytes of the file.
+    total: u64,
 }
 
 impl Origin {
@@ -85,6 +96,12 @@ impl Origin {
 
     /// The bytes of `span`, or all, if the server is so kind: see the answer's status.
     pub(super) async fn open(&self, span: Option<&Span>) -> Result<Response, Failure> {
+        let inside = self.window.as_ref().map(|window| {
+            let whole = 0..window.span.end - window.span.start;
+            let span = span.unwrap_or(&whole);
+            window.span.start + span.start..window.span.start + span.end
+        });
+        let span = inside.as_ref().or(span);
         let range = span.map(|span| (RANGE, format!("bytes={}-{}", span.start, span.end - 1)));
         // A weak ETag is no condition for a range.
         let strong = self.validator.as_ref().filter(|tag| !tag.starts_with("W/"));
@@ -114,12 +131,41 @@ impl Origin {
         self.unchanged(response)
     }
 
+    /// Looks at the bytes `span` of the file, which has `total`, as if they were all.
+    pub(super) fn look_at(&mut self, span: Span, total: u64) {
+        self.window = Some(Window { span, total });
+    }
+
+    /// The first byte and the total that an answer speaks of, as [`Self::open`] counts them.
+    pub(super) fn content_range(&self, response: &Response) -> Option<(u64, Option<u64>)> {
+        let (start, total) = transfer::content_range(response)?;
+        let Some(Window {
+            span,
+            total: of_file,
+        }) = &self.window
+        else {
+            return Some((start, total));
+        };
+        let seen = |total| {
+            if total == *of_file {
+                span.end - span.start
+            } else {
+                u64::MAX
+            }
+        };
+        Some((start.checked_sub(span.start)?, total.map(seen)))
+    }
+
     /// Says what the file's ETag or time must be in all answers from now on.
     pub(super) fn expect(&mut self, validator: Option<String>) {
         self.validator = validator;
     }
 
     fn unchanged(&self, response: Response) -> Result<Response, Failure> {
+        if self.window.is_some() && response.status() != StatusCode::PARTIAL_CONTENT {
+            let reason = "it does not send parts, which a file inside a layer needs".to_owned();
+            return Err(self.remote.not_understood(reason));
+        }
         let found = files::validator(&response);
         match (&self.validator, found) {
             (Some(expected), Some(found)) if *expected != found => {
@@ -210,13 +256,49 @@ impl Remote {
         Self::new(name, base, None, options, patience).await
     }
 
+    /// A neighbour at `host:port`, which needs no proxy and learns nothing about who asks.
+    pub(super) async fn neighbor(
+        address: &str,
+        name: &ModelName,
+        options: &PullOptions,
+        patience: Patience,
+    ) -> Result<Arc<Self>, Error> {
+        let base = format!("http://{address}/v2/{}/", crate::repository(name));
+        let base = Url::parse(&base).map_err(|error| Error::Protocol {
+            host: address.to_owned(),
+            reason: format!("`{base}` is no address: {error}"),
+        })?;
+        let network = Arc::clone(&options.network);
+        let client = tokio::task::spawn_blocking(move || network.client(true));
+        Ok(Arc::new(Self {
+            client: joined(client).await?,
+            name: name.clone(),
+            base,
+            authorization: Mutex::new(None),
+            network: Arc::clone(&options.network),
+            is_private: false,
+            patience,
+        }))
+    }
+
+    /// Whether the host says that it has `blob`, all of it.
+    pub(super) async fn has(&self, blob: &Descriptor) -> Result<bool, Failure> {
+        let url = self
+            .address(&format!("blobs/{}", blob.digest))
+            .map_err(Failure::Final)?;
+        let response = self.send(self.change(Method::HEAD, &url)).await?;
+        let size = response.headers().get(CONTENT_LENGTH);
+        let size = size.and_then(|size| size.to_str().ok()?.parse::<u64>().ok());
+        Ok(response.status().is_success() && size == Some(blob.size))
+    }
+
     /// For errors.
     pub(super) fn name(&self) -> &ModelName {
         &self.name
     }
 
     /// Host and port of the address.
-    fn host(&self) -> String {
+    pub(super) fn host(&self) -> String {
         let host = self.base.host_str().unwrap_or_default();
         match self.base.port() {
             Some(port) => format!("{host}:{port}"),
@@ -232,16 +314,13 @@ impl Remote {
             doing,
             direct: Mutex::new(None),
             validator: None,
+            window: None,
         }
     }
 
     /// Where the blob `digest` of this registry is.
     pub(super) fn blob(self: &Arc<Self>, digest: &Digest) -> Result<Origin, Error> {
-        let path = format!("blobs/{digest}");
-        let url = self.base.join(&path).map_err(|error| Error::Protocol {
-            host: self.host(),
-            reason: format!("`{path}` is no address: {error}"),
-        })?;
+        let url = self.address(&format!("blobs/{digest}"))?;
         Ok(self.origin(url, format!("pull blob {digest}")))
     }
 
@@ -347,16 +426,30 @@ impl Remote {
         url: &Url,
         headers: &[(HeaderName, String)],
     ) -> Result<Response, Failure> {
+        let make = || self.request(url, headers);
+        self.exchange(doing, url, make, |request| self.send(request))
+            .await
+    }
+
+    /// A successful answer to what `make` makes for `url` and `send` sends, with a token where the host wants one. It is
+    /// made anew with each token, since a body can be sent once only.
+    pub(super) async fn exchange<F: Future<Output = Result<Response, Failure>>>(
+        &self,
+        doing: &str,
+        url: &Url,
+        mut make: impl FnMut() -> reqwest::RequestBuilder,
+        mut send: impl FnMut(reqwest::RequestBuilder) -> F,
+    ) -> Result<Response, Failure> {
         let is_ours = url.origin() == self.base.origin();
         let mut has_new_token = false;
         loop {
-            let mut request = self.request(url, headers);
+            let mut request = make();
             let authorization = self.authorization().clone();
             if let Some(authorization) = authorization.filter(|_| is_ours) {
                 // reqwest leaves it off when a redirect goes to another host.
                 request = request.header(AUTHORIZATION, authorization);
             }
-            let response = self.send(request).await?;
+            let response = send(request).await?;
             if response.status().is_success() {
                 return Ok(response);
             }
@@ -368,6 +461,25 @@ impl Remote {
             }
             return Err(self.failure(doing, response).await);
         }
+    }
+
+    /// The beginning of a request that changes something; see [`Self::exchange`].
+    pub(super) fn change(&self, method: Method, url: &Url) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, url.clone());
+        request.header(USER_AGENT, user_agent())
+    }
+
+    /// The address of `path` below the repository.
+    pub(super) fn address(&self, path: &str) -> Result<Url, Error> {
+        self.base.join(path).map_err(|error| Error::Protocol {
+            host: self.host(),
+            reason: format!("`{path}` is no address: {error}"),
+        })
+    }
+
+    /// The address of the repository; credentials go to its host alone.
+    pub(super) fn base(&self) -> &Url {
+        &self.base
     }
 
     /// Whether the answer comes from this host itself, not from where it redirects to.
@@ -465,13 +577,13 @@ impl Remote {
         })
     }
 
-    fn not_understood(&self, reason: String) -> Failure {
+    pub(super) fn not_understood(&self, reason: String) -> Failure {
         let host = self.host();
         Failure::Final(Error::Protocol { host, reason })
     }
 
     /// Sends; the answer's head must come before patience ends.
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {
+    pub(super) async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {
         match timeout(self.patience.stall, request.send()).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(self.network_failure(&error)),
@@ -499,13 +611,13 @@ impl Remote {
         Ok(body)
     }
 
-    fn stalled(&self) -> Failure {
+    pub(super) fn stalled(&self) -> Failure {
         Failure::Passing(Error::RetriesExhausted {
             reason: format!("no byte came for {:?}", self.patience.stall),
         })
     }
 
-    fn network_failure(&self, error: &reqwest::Error) -> Failure {
+    pub(super) fn network_failure(&self, error: &reqwest::Error) -> Failure {
         let reason = innermost(error);
         if error.is_redirect() {
             return self.not_understood(reason);

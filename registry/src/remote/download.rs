@@ -18,8 +18,6 @@ use tokio::time::{sleep, timeout};
 const EVENT_INTERVAL: Duration = Duration::from_millis(60);
 /// Time between two looks at a download that somebody else does.
 const WAIT_INTERVAL: Duration = Duration::from_millis(200);
-/// A blob that is complete and wrong is fetched so often again, from the beginning.
-const MAX_REFETCHES: u32 = 1;
 
 /// What the pulls of one blob take turns with.
 type Turn = tokio::sync::Mutex<()>;
@@ -128,7 +126,7 @@ async fn fetch<P: FnMut(PullEvent)>(
         if got == want {
             return Ok(partial);
         }
-        if n_refetches == MAX_REFETCHES {
+        if n_refetches == patience.max_refetches {
             on_disk(shared, move |_| partial.discard()).await?;
             return Err(Error::DownloadCorrupted { want, got });
         }
@@ -188,7 +186,7 @@ pub(super) async fn unknown(
     Ok((partial, digest))
 }
 
-async fn is_here(shared: &Arc<Shared>, blob: &Descriptor) -> Result<bool, Error> {
+pub(super) async fn is_here(shared: &Arc<Shared>, blob: &Descriptor) -> Result<bool, Error> {
     let (digest, size) = (blob.digest, blob.size);
     on_disk(shared, move |shared| {
         Ok(shared.blob_size(&digest) == Some(size))

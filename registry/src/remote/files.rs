@@ -29,14 +29,14 @@ pub(super) struct Job<'a> {
 }
 
 /// Where a file came from, as the config says it.
-struct Provenance {
-    url: String,
+pub(super) struct Provenance {
+    pub(super) url: String,
     /// What changes when the file does.
-    validator: Option<String>,
+    pub(super) validator: Option<String>,
 }
 
 impl Job<'_> {
-    fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
         self.store.shared()
     }
 
@@ -85,16 +85,9 @@ impl Job<'_> {
             url: url.to_string(),
             validator: None,
         };
-        download::blob(
-            self.shared(),
-            &[origin],
-            self.options,
-            &self.patience,
-            &model,
-            progress,
-        )
-        .await?;
-        self.write(model, Some(provenance), progress).await?;
+        let hood = self.neighborhood().await?;
+        self.bring_from(&hood, &[origin], &model, progress).await?;
+        self.write(vec![model], Some(provenance), progress).await?;
         drop(pin);
         Ok(())
     }
@@ -132,7 +125,7 @@ impl Job<'_> {
             total: model.size,
             completed: model.size,
         });
-        self.write(model, None, progress).await
+        self.write(vec![model], None, progress).await
     }
 
     async fn remote(&self, base: Url) -> Result<Arc<Remote>, Error> {
@@ -226,13 +219,13 @@ impl Job<'_> {
             digest,
             size: wanted.size,
         };
-        self.write(model, Some(provenance), progress).await?;
+        self.write(vec![model], Some(provenance), progress).await?;
         drop(pin);
         Ok(())
     }
 
     /// Whether the model is there and came from the same, unchanged file.
-    async fn is_current(&self, provenance: &Provenance) -> Result<bool, Error> {
+    pub(super) async fn is_current(&self, provenance: &Provenance) -> Result<bool, Error> {
         let Some(validator) = provenance.validator.clone() else {
             return Ok(false);
         };
@@ -255,10 +248,10 @@ impl Job<'_> {
         .await
     }
 
-    /// Makes the model `name` of the blob `model`.
-    async fn write(
+    /// Makes the model `name` of `layers`, of which one is the weights.
+    pub(super) async fn write(
         &self,
-        model: Descriptor,
+        layers: Vec<Descriptor>,
         provenance: Option<Provenance>,
         progress: &mut (impl FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
@@ -268,8 +261,10 @@ impl Job<'_> {
         let (store, name) = (self.store.clone(), self.name.clone());
         let make_config = self.network().make_config.clone();
         on_disk(self.shared(), move |shared| {
-            let config = match make_config {
-                Some(make_config) => {
+            let is_model = |layer: &&Descriptor| layer.media_type == MediaType::Model;
+            let model = layers.iter().find(is_model);
+            let config = match make_config.zip(model) {
+                Some((make_config, model)) => {
                     let made = make_config(&shared.blob_path(&model.digest));
                     made.map_err(|reason| Error::NotGguf {
                         what: name.to_string(),
@@ -293,7 +288,7 @@ impl Job<'_> {
                     digest,
                     size: json.len() as u64,
                 },
-                layers: vec![model],
+                layers,
             };
             store.write_manifest(&name, &manifest.to_json())
         })

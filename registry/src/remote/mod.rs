@@ -1,4 +1,4 @@
-//! The distribution protocol with Ollama's media types: pull.
+//! The distribution protocol with Ollama's media types: pull, and [`push`].
 //!
 //! ```text
 //! manifest → pin its blobs → room on the disk? → each blob: there, or go on with `…-partial` → verify → rename
@@ -14,12 +14,17 @@ mod client;
 mod credentials;
 mod download;
 mod files;
+mod formats;
 mod hugging_face;
 mod journal;
+mod neighbors;
 mod network;
+mod package;
 mod partial;
 mod plan;
+mod push;
 mod spans;
+mod tar;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -35,8 +40,13 @@ use client::Remote;
 pub use credentials::{Credentials, Keyring};
 pub(crate) use download::Downloads;
 use files::Job;
-pub use network::{Clients, MakeConfig, Network, parse_mirrors};
+pub use formats::{Format, FormatError};
+use neighbors::Neighborhood;
+pub use neighbors::parse_neighbors;
+pub use network::{Clients, Discover, MakeConfig, Network, parse_mirrors};
+use package::Package;
 use plan::Cut;
+pub use push::{PushEvent, PushOptions, push};
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 pub use throttle::Throttle;
 
@@ -86,6 +96,10 @@ pub(crate) struct Patience {
     max_failures: u32,
     /// Over such a time a request is compared with others.
     slow_window: Duration,
+    /// A request that gets fewer bytes per second has stalled.
+    min_rate: f64,
+    /// A blob that is complete and wrong is fetched so often again, from the beginning.
+    max_refetches: u32,
     cut: Cut,
     max_connections: usize,
 }
@@ -97,6 +111,8 @@ impl Default for Patience {
             first_pause: Duration::from_millis(500),
             max_failures: 8,
             slow_window: Duration::from_secs(8),
+            min_rate: 256.0,
+            max_refetches: 1,
             cut: Cut {
                 part_bytes: 32 << 20,
                 min_share_bytes: 1 << 20,
@@ -149,17 +165,27 @@ async fn pull_patiently(
         patience,
     };
     let progress = &mut progress;
-    match reference.source() {
+    let (pulled, pin) = match reference.source() {
         Source::Registry {
             repository,
             tag,
             pin,
-        } => job.registry(repository, tag, *pin, progress).await,
+        } => (job.registry(repository, tag, *pin, progress).await, *pin),
         Source::HuggingFace { repo, file } => {
-            job.hugging_face(repo, file.as_deref(), progress).await
+            let pulled = job.hugging_face(repo, file.as_deref(), progress).await;
+            (pulled, None)
         }
-        Source::Url(url) => job.url(url, progress).await,
-        Source::File(path) => job.file(path, progress).await,
+        Source::Neighbor { address, pin } => {
+            return job.neighbor(address, *pin, progress).await;
+        }
+        Source::Url(url) => return job.url(url, progress).await,
+        Source::File(path) => return job.file(path, progress).await,
+    };
+    match pulled {
+        Err(error) if neighbors::is_offline(&error) => {
+            job.without_origin(error, pin, progress).await
+        }
+        pulled => pulled,
     }
 }
 
@@ -187,10 +213,30 @@ impl Job<'_> {
         progress: &mut (impl FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         let registries = self.registries(repository).await?;
+        let hood = self.neighborhood().await?;
+        // What is asked for by its digest may come from anybody.
+        let known = match pin {
+            Some(pin) => hood.manifest(self.name.tag(), Some(pin)).await,
+            None => None,
+        };
+        let json = match known {
+            Some((json, _)) => json,
+            None => self.manifest(&registries, tag, pin).await?,
+        };
+        self.model(&registries, &hood, json, progress).await
+    }
+
+    /// The manifest, from the first registry that has it.
+    async fn manifest(
+        &self,
+        registries: &[Arc<Remote>],
+        tag: &str,
+        pin: Option<Digest>,
+    ) -> Result<Vec<u8>, Error> {
         let mut fetched = Err(Error::RemoteNotFound {
             name: self.name.clone(),
         });
-        for registry in &registries {
+        for registry in registries {
             fetched = registry.manifest(tag, pin).await;
             match &fetched {
                 Ok(_) => break,
@@ -198,8 +244,23 @@ impl Job<'_> {
             }
         }
         // What the registry itself says comes last, and is what counts.
-        let json = fetched?;
-        let (store, shared, options) = (self.store, self.store.shared(), self.options);
+        fetched
+    }
+
+    /// The model that the manifest `json` describes, from neighbours and `registries`.
+    pub(super) async fn model(
+        &self,
+        registries: &[Arc<Remote>],
+        hood: &Neighborhood,
+        json: Vec<u8>,
+        progress: &mut (impl FnMut(PullEvent) + Send),
+    ) -> Result<(), Error> {
+        if let Some(package) = Package::recognise(&json)? {
+            return self
+                .package(registries, hood, &package, &json, progress)
+                .await;
+        }
+        let (store, shared) = (self.store, self.store.shared());
         let blobs = distinct_blobs(&Manifest::parse(&json)?);
 
         let pin = on_disk(shared, {
@@ -208,11 +269,7 @@ impl Job<'_> {
         })
         .await?;
         for blob in &blobs {
-            let origins = registries
-                .iter()
-                .map(|registry| registry.blob(&blob.digest));
-            let origins = origins.collect::<Result<Vec<_>, _>>()?;
-            download::blob(shared, &origins, options, &self.patience, blob, progress).await?;
+            self.bring(hood, registries, blob, progress).await?;
         }
         progress(PullEvent::Verifying);
 

@@ -18,6 +18,9 @@ const HUGGING_FACE: &str = "https://huggingface.co";
 /// Makes the config blob of a model from its GGUF file, or says why it is none that can be used.
 pub type MakeConfig = dyn Fn(&Path) -> Result<Vec<u8>, String> + Send + Sync;
 
+/// Gives the daemons nearby that are known at the moment, `host:port` each.
+pub type Discover = dyn Fn() -> Vec<String> + Send + Sync;
+
 /// How to reach others, and as whom.
 #[derive(Default)]
 pub struct Network {
@@ -33,6 +36,10 @@ pub struct Network {
     pub hugging_face_token: Option<String>,
     /// For files that come without a config.
     pub make_config: Option<Arc<MakeConfig>>,
+    /// Daemons nearby, `host:port`, that are asked for blobs before the internet is.
+    pub neighbors: Vec<String>,
+    /// Finds more of them; may block for a moment.
+    pub discover: Option<Arc<Discover>>,
     /// To begin with, none.
     pub clients: Clients,
 }

@@ -39,8 +39,6 @@ const PROGRESS_BYTES: u64 = 1 << 20;
 const SLOW_FACTOR: f64 = 8.0;
 /// An answer that ends early with fewer bytes is a failure.
 const MIN_ANSWER_BYTES: u64 = 64 << 10;
-/// A request that gets fewer bytes per second has stalled.
-const MIN_RATE: f64 = 256.0;
 /// A server may ask to wait so long before the next try; longer ends the download.
 const MAX_WAIT: Duration = Duration::from_secs(120);
 
@@ -309,7 +307,7 @@ impl Transfer<'_> {
                 answer => answer?,
             };
             if response.status() == StatusCode::PARTIAL_CONTENT && has_part {
-                self.check_range(&response, &span)?;
+                self.check_range(origin, &response, &span)?;
                 self.read_part(origin, response, id).await
             } else {
                 let too_long = response.content_length().filter(|n| *n > self.total);
@@ -333,8 +331,13 @@ impl Transfer<'_> {
     }
 
     /// That the server sends what was asked for; then more connections can share the work.
-    fn check_range(&self, response: &Response, span: &Span) -> Result<(), Trouble> {
-        let range = content_range(response);
+    fn check_range(
+        &self,
+        origin: &Origin,
+        response: &Response,
+        span: &Span,
+    ) -> Result<(), Trouble> {
+        let range = origin.content_range(response);
         if range.is_none_or(|(start, _)| start != span.start) {
             self.state().ranges = Ranges::Ignored;
             return Err(passing("it sent another range than was asked for"));
@@ -440,7 +443,7 @@ impl Transfer<'_> {
         if !self.throttles.is_empty() {
             return Ok(());
         }
-        if rate < MIN_RATE {
+        if rate < self.patience.min_rate {
             return Err(passing("next to nothing came for some time"));
         }
         let mut state = self.state();

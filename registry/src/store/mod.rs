@@ -14,11 +14,13 @@ pub(crate) mod ingest;
 mod lock;
 mod manifests;
 mod prune;
+mod published;
 pub(crate) mod temporary;
 #[cfg(test)]
 mod tests;
 
 pub use lock::Pin;
+pub use published::repository;
 
 use crate::{
     Descriptor, Digest, Error, Manifest, ModelName,

@@ -4,7 +4,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Path, Query, State},
-    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
     routing::get,
 };
 use futures_util::{StreamExt, stream};
@@ -107,6 +107,47 @@ impl FakeRegistry {
             .route("/elsewhere/{digest}", get(elsewhere))
             .route("/loop", get(async || redirect("/loop")))
             .route("/token", get(token))
+            .with_state(registry.clone());
+        tokio::spawn(async { axum::serve(listener, router).await });
+        registry
+    }
+
+    /// As [`Self::start`], under the paths that a daemon shares models of other registries by.
+    pub(super) async fn start_as_neighbor() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let registry = Self {
+            address: listener.local_addr().unwrap(),
+            content: Arc::default(),
+        };
+        let host =
+            async |State(registry): State<Self>,
+                   Path((_, namespace, model, last)): Path<(String, String, String, String)>,
+                   method: Method,
+                   headers: HeaderMap| {
+                let path = Path((namespace, model, last.clone()));
+                // What it has is asked first; that goes well, so that what goes wrong later is seen.
+                if method == Method::HEAD {
+                    let digest: Option<Digest> = last.parse().ok();
+                    let content = registry.content();
+                    let size = digest
+                        .and_then(|digest| content.blobs.get(&digest))
+                        .map(Bytes::len);
+                    return match size {
+                        Some(size) => Response::builder()
+                            .header(header::CONTENT_LENGTH, size)
+                            .body(Body::empty())
+                            .unwrap(),
+                        None => status(404, ""),
+                    };
+                }
+                match last.contains(':') {
+                    true => blob(State(registry), path, headers).await,
+                    false => manifest(State(registry), path, headers).await,
+                }
+            };
+        let router = Router::new()
+            .route("/v2/{host}/{namespace}/{model}/manifests/{tag}", get(host))
+            .route("/v2/{host}/{namespace}/{model}/blobs/{digest}", get(host))
             .with_state(registry.clone());
         tokio::spawn(async { axum::serve(listener, router).await });
         registry

@@ -1,7 +1,11 @@
 mod fake_registry;
+mod fake_upload;
 mod hostile;
 mod kill;
+mod neighbors;
+mod packages;
 mod parts;
+mod push;
 mod sources;
 mod speed;
 
@@ -17,6 +21,8 @@ const IMPATIENT: Patience = Patience {
     first_pause: Duration::from_millis(1),
     max_failures: 4,
     slow_window: Duration::from_millis(100),
+    min_rate: 256.0,
+    max_refetches: 1,
     cut: Cut {
         part_bytes: 4 << 20,
         min_share_bytes: 1 << 20,
