@@ -15,13 +15,16 @@ mod inference;
 mod middleware;
 mod models;
 mod ndjson;
+mod paths;
 mod pulls;
+mod reports;
 mod routes;
 mod server;
 mod shutdown;
 mod state;
 #[cfg(test)]
 mod testing;
+mod upload;
 
 use std::process::ExitCode;
 

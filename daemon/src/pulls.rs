@@ -115,8 +115,8 @@ pub(crate) struct Pulls {
 }
 
 /// What the config of a bare GGUF file says: the same as that of a model that is created of it.
-pub(crate) fn config_of(path: &std::path::Path) -> Result<Vec<u8>, String> {
-    let facts = GgufFacts::read(path).map_err(|error| error.message().to_owned())?;
+pub(crate) fn config_of(paths: &[std::path::PathBuf]) -> Result<Vec<u8>, String> {
+    let facts = GgufFacts::of_model(paths).map_err(|error| error.message().to_owned())?;
     let config = catalog::new_config(Map::new(), &facts, None);
     serde_json::to_vec(&config).map_err(|error| error.to_string())
 }

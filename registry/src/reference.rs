@@ -272,7 +272,12 @@ fn named_after_file(host: &str, path: &str) -> Option<ModelName> {
         .rsplit(['/', '\\'])
         .next()
         .filter(|file| is_gguf(file))?;
-    let stem = &file[..file.len() - ".gguf".len()];
+    let model = as_model(&file[..file.len() - ".gguf".len()]);
+    ModelName::from_parts([host, FILES_NAMESPACE, &model, "latest"])
+}
+
+/// A file's name as that of a model: letters that one cannot have are replaced.
+pub(crate) fn as_model(stem: &str) -> String {
     let allowed = |c: char| {
         if c.is_ascii_alphanumeric() || "._-".contains(c) {
             c
@@ -281,8 +286,7 @@ fn named_after_file(host: &str, path: &str) -> Option<ModelName> {
         }
     };
     let model: String = stem.chars().map(allowed).take(80).collect();
-    let model = model.trim_start_matches(['.', '-']);
-    ModelName::from_parts([host, FILES_NAMESPACE, model, "latest"])
+    model.trim_start_matches(['.', '-']).to_owned()
 }
 
 /// A path of an OCI repository in one part of a name.

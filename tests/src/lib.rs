@@ -15,6 +15,7 @@ mod http;
 mod program;
 mod proxy;
 mod registry;
+mod split;
 mod store;
 
 pub use daemon::Daemon;
@@ -24,4 +25,5 @@ pub use http::{Answer, AnswerStream, Http, Request};
 pub use program::{Finished, Running};
 pub use proxy::FlakyProxy;
 pub use registry::{Registry, TestModel};
+pub use split::split_gguf;
 pub use store::{sha256_hex, store_problems};

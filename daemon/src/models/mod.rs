@@ -16,7 +16,7 @@ pub(crate) use keep_alive::KeepFor;
 pub(crate) use window::Window;
 
 use crate::{catalog::Record, config::Config, error::ApiError};
-use slm_engine::{Adapters, Engine, LoadError, LoadOptions};
+use slm_engine::{Adapters, Engine, LoadError, LoadOptions, ModelFiles};
 use slm_registry::Digest;
 use std::{
     collections::HashMap,
@@ -379,9 +379,10 @@ impl Shared {
         demand: &Demand,
         options: &LoadOptions,
     ) -> Result<Engine, LoadFailure> {
-        let path = demand.record.weights_path.clone();
+        let paths = demand.record.weights_paths.clone();
         let options = options.clone();
-        let loaded = tokio::task::spawn_blocking(move || Engine::load(&path, &options)).await;
+        let load = move || Engine::load_files(&ModelFiles::open_parts(&paths)?, &options);
+        let loaded = tokio::task::spawn_blocking(load).await;
         match loaded {
             Ok(Ok(engine)) => Ok(engine),
             Ok(Err(error @ LoadError::OutOfMemory { .. })) => Err(LoadFailure::OutOfMemory(error)),

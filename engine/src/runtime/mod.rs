@@ -22,7 +22,7 @@ pub use request::{
 pub(crate) use scheduler::prefill_chunk;
 
 use crate::{
-    Adapter, LoadError, Tokenizer, memory,
+    Adapter, LoadError, ModelFiles, Tokenizer, memory,
     model::{Loaded, WeakAdapter},
 };
 use request::{Entry, Order};
@@ -127,7 +127,15 @@ impl Engine {
     /// # Errors
     /// See [`LoadError`].
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
-        let model = Arc::new(Loaded::load(path, options)?);
+        Self::load_files(&ModelFiles::open(path)?, options)
+    }
+
+    /// Loads a model whose files somebody has opened, as [`Engine::load`] does.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load_files(files: &ModelFiles, options: &LoadOptions) -> Result<Self, LoadError> {
+        let model = Arc::new(Loaded::load(files, options)?);
         let longest = model.context_length();
         let wanted = options.context_length.filter(|_| model.writes_text());
         let context_length = wanted.map_or(longest, |n| n.clamp(1, longest));

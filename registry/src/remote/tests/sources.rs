@@ -307,8 +307,8 @@ async fn a_file_on_the_web_becomes_a_model_and_is_fetched_again_when_it_changes(
     );
     let url = site.url("/d/m-Q4_0.gguf?sig=secret");
     let network = || Network {
-        make_config: Some(Arc::new(|path| {
-            assert!(path.is_file());
+        make_config: Some(Arc::new(|path: &[std::path::PathBuf]| {
+            assert!(path.iter().all(|part| part.is_file()));
             Ok(br#"{"model_family":"f"}"#.to_vec())
         })),
         ..Network::default()
@@ -346,7 +346,9 @@ async fn what_is_no_model_on_the_web() {
     assert!(matches!(error, Error::NotGguf { .. }), "{error}");
     site.put("/m.gguf", Page::of(gguf(74, 100)));
     let network = Network {
-        make_config: Some(Arc::new(|_| Err("no tensors".to_owned()))),
+        make_config: Some(Arc::new(|_: &[std::path::PathBuf]| {
+            Err("no tensors".to_owned())
+        })),
         ..Network::default()
     };
     let error = place.pull(&site.url("/m.gguf"), network).await.unwrap_err();
