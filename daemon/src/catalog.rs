@@ -190,8 +190,10 @@ impl Catalog {
     /// A model that cannot be read.
     pub(crate) fn record(&self, entry: &ModelEntry) -> Result<Arc<Record>, ApiError> {
         let known = self.records().get(&entry.digest).cloned();
-        // files move to the archive and back
-        let known = known.filter(|record| record.weights_paths.iter().all(|path| path.is_file()));
+        let known = match known {
+            Some(record) if self.has_moved(&record)? => None,
+            known => known,
+        };
         if let Some(record) = known {
             if record.name == entry.name {
                 return Ok(record);
@@ -209,6 +211,13 @@ impl Catalog {
         }
         records.insert(entry.digest, Arc::clone(&record));
         Ok(record)
+    }
+
+    /// Whether files of its weights moved, to the archive or back; one of another program that changed is an error.
+    fn has_moved(&self, record: &Record) -> Result<bool, ApiError> {
+        let paths = weights_paths(&self.store, &record.manifest.layers)?;
+        let known = &record.weights_paths;
+        Ok(known.iter().any(|path| !paths.contains(path)))
     }
 
     fn records(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<Record>>> {

@@ -639,8 +639,10 @@ fn a_model_in_several_files_is_one_model() {
         .slm(&["import", &text(&home.path().join("copy.tar"))])
         .ok();
     assert_eq!(answer(&other, "copy"), expected);
-    there.slmd(&["pull", &text(&paths[1])]).ok();
-    answer(&other, "localhost/files/m");
+    let mut third = Home::new();
+    third.slmd(&["pull", &text(&paths[1])]).ok();
+    let other = Daemon::start(&mut third);
+    assert_eq!(answer(&other, "localhost/files/m"), expected);
 
     fs::remove_file(&paths[2]).unwrap();
     let modelfile = text(&home.write("half", format!("FROM {}\n", text(&paths[0]))));

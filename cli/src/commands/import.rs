@@ -68,7 +68,7 @@ fn open(path: &Path) -> anyhow::Result<Source> {
     let file = std::fs::File::open(path).with_context(fail)?;
     let metadata = file.metadata().with_context(fail)?;
     // a pipe has no length
-    let n_bytes = metadata.is_file().then(|| metadata.len());
+    let n_bytes = metadata.is_file().then_some(metadata.len());
     Ok((Box::new(file), n_bytes))
 }
 

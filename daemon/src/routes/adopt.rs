@@ -156,3 +156,59 @@ fn adopt_one(
     reports.line(line(format!("adopted {name} {adopted}")));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{TestDaemon, tiny_model};
+    use axum::{body::Body, extract::ConnectInfo};
+    use http::{Request, StatusCode};
+    use serde_json::json;
+    use std::net::SocketAddr;
+
+    #[tokio::test]
+    async fn files_of_this_machine_are_for_its_own_clients() {
+        let daemon = TestDaemon::new();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("m.gguf"), tiny_model()).unwrap();
+        let body = json!({"source": folder.path()}).to_string();
+        for path in ["/api/adopt/find", "/api/adopt"] {
+            let request = |peer: [u8; 4], header: (&str, &str)| {
+                let peer: SocketAddr = (peer, 50_000).into();
+                let request = Request::post(path).header("host", "localhost");
+                let request = request
+                    .header(header.0, header.1)
+                    .extension(ConnectInfo(peer));
+                request.body(Body::from(body.clone())).unwrap()
+            };
+            let far = daemon.send(request([10, 0, 0, 7], ("x", "y"))).await;
+            assert_eq!(far.status, StatusCode::FORBIDDEN, "{far:?}");
+            let proxied = request([127, 0, 0, 1], ("x-forwarded-for", "1.2.3.4"));
+            let proxied = daemon.send(proxied).await;
+            assert_eq!(proxied.status, StatusCode::FORBIDDEN, "{proxied:?}");
+            let near = daemon.send(request([127, 0, 0, 1], ("x", "y"))).await;
+            assert_eq!(near.status, StatusCode::OK, "{near:?}");
+        }
+        let shown = daemon.post("/api/show", r#"{"model":"m"}"#).await;
+        assert_eq!(shown.status, StatusCode::OK, "{shown:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_said() {
+        let daemon = TestDaemon::new();
+        let local = |source: &str| {
+            let body = json!({"source": source}).to_string();
+            let request = Request::post("/api/adopt/find").header("host", "localhost");
+            request.body(Body::from(body)).unwrap()
+        };
+        let unknown = daemon.send(local("gpt4all")).await;
+        assert!(
+            unknown.error().contains("no store of `gpt4all`"),
+            "{unknown:?}"
+        );
+        let missing = daemon.send(local("/none/at/all")).await;
+        assert!(
+            missing.error().contains("cannot read `/none/at/all`"),
+            "{missing:?}"
+        );
+    }
+}

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! At every moment one whole copy is visible, so that a kill anywhere loses nothing; at worst the blob is in both places,
-//! and the next move removes the original. Manifests and small parts stay where they are, so that listing models does not
-//! wake a sleeping disk.
+//! and the next move removes the original. Manifests and small parts stay where they are, so that listing models reads
+//! nothing from there.
 use super::{Place, Store, ingest, locations::BlobFile, temporary};
 use crate::{Digest, Error, MediaType, ModelName, digest::Hasher, remote};
 use std::{
