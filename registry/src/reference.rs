@@ -7,7 +7,7 @@
 //! https://host/path/file.gguf                                 a file on the web
 //! ./file.gguf   /path/file.gguf   file:///path/file.gguf      a file
 //! ```
-use crate::{Digest, ModelName, NameError};
+use crate::{Digest, ModelName, NameError, modelfile::parts};
 use std::{fmt, path::PathBuf, str::FromStr};
 
 /// Hosts that mean Hugging Face; the first is how it is stored.
@@ -272,7 +272,9 @@ fn named_after_file(host: &str, path: &str) -> Option<ModelName> {
         .rsplit(['/', '\\'])
         .next()
         .filter(|file| is_gguf(file))?;
-    let model = as_model(&file[..file.len() - ".gguf".len()]);
+    let stem = &file[..file.len() - ".gguf".len()];
+    // the parts of a model are one model
+    let model = as_model(parts::split_stem(stem).map_or(stem, |(name, _)| name));
     ModelName::from_parts([host, FILES_NAMESPACE, &model, "latest"])
 }
 
@@ -392,6 +394,11 @@ mod tests {
             "./a b/m.GGUF",
             "localhost/files/m:latest",
             Source::File("./a b/m.GGUF".into()),
+        );
+        check(
+            "/d/m-00002-of-00003.gguf",
+            "localhost/files/m:latest",
+            Source::File("/d/m-00002-of-00003.gguf".into()),
         );
         check(
             "file:///d/m.gguf",
