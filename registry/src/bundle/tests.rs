@@ -278,6 +278,47 @@ fn what_is_hostile_or_damaged_changes_nothing() {
 }
 
 #[test]
+fn whatever_happens_to_the_bytes_all_is_whole_or_nothing_changes() {
+    let here = Home::new();
+    here.model("a", &[b"weights", &[7; 3000]]);
+    here.model("b", &[b"others"]);
+    let whole = here.export(&["a", "b"], &HashSet::new());
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut n_refused = 0;
+    for _ in 0..300 {
+        let mut bytes = whole.clone();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..bytes.len());
+            match random.u8(..4) {
+                0 => bytes.truncate(at.max(1)),
+                1 => bytes[at] = random.u8(..),
+                2 => {
+                    let block = at / tar::BLOCK_BYTES * tar::BLOCK_BYTES;
+                    let end = (block + tar::BLOCK_BYTES).min(bytes.len());
+                    bytes.copy_within(block..end, 0);
+                }
+                _ => bytes[at] ^= 1 << random.u8(..8),
+            }
+        }
+        let there = Home::new();
+        match there.import(&bytes) {
+            Ok(_) => {
+                // names are no part of what digests protect
+                assert_eq!(there.names().len(), 2);
+                for blob in there.store.blobs().unwrap() {
+                    there.store.verify_blob(&blob.digest).unwrap();
+                }
+            }
+            Err(error) => {
+                n_refused += 1;
+                assert_eq!((there.names().len(), there.n_files()), (0, 0), "{error}");
+            }
+        }
+    }
+    assert!(n_refused > 200, "{n_refused}");
+}
+
+#[test]
 fn a_damaged_blob_is_not_carried_on() {
     use std::os::unix::fs::PermissionsExt;
     let home = Home::new();
