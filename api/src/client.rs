@@ -256,7 +256,7 @@ impl Client {
         self.send(request).await.map(drop)
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url))
     }
 
@@ -273,17 +273,21 @@ impl Client {
             .body(body))
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let response = self.send(self.request(Method::GET, path)).await?;
         self.decode(response).await
     }
 
-    async fn post(&self, path: &str, body: &impl Serialize) -> Result<Response, ClientError> {
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Response, ClientError> {
         let request = self.with_json(Method::POST, path, body)?;
         self.send(request).await
     }
 
-    async fn stream<T: Chunk>(
+    pub(crate) async fn stream<T: Chunk>(
         &self,
         path: &str,
         body: &impl Serialize,
@@ -299,7 +303,7 @@ impl Client {
     }
 
     /// Sends, and turns every status but 2xx into an error with the daemon's words.
-    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let response = request.send().await.map_err(|source| self.failed(source))?;
         let status = response.status();
         if status.is_success() {
@@ -321,7 +325,10 @@ impl Client {
         })
     }
 
-    async fn decode<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
+    pub(crate) async fn decode<T: DeserializeOwned>(
+        &self,
+        response: Response,
+    ) -> Result<T, ClientError> {
         let body = self.read(response, MAX_BODY_BYTES).await?;
         serde_json::from_slice(&body).map_err(|source| self.undecodable(source))
     }
@@ -348,7 +355,7 @@ impl Client {
         self.broken(source)
     }
 
-    fn broken(&self, source: reqwest::Error) -> ClientError {
+    pub(crate) fn broken(&self, source: reqwest::Error) -> ClientError {
         ClientError::Broken {
             url: self.url.clone(),
             source,

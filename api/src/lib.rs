@@ -1,17 +1,20 @@
 //! The words on the wire, shared by daemon, command line and tests, and the client that speaks them.
 //!
-//! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`ndjson`] the
-//! framing of streams, [`host`] where the daemon is to be found, [`client`] the calls, [`size`] and
-//! [`rate`] the spelling of bytes and of bytes per second.
+//! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] and [`store`] hold the bodies, [`ndjson`] the
+//! framing of streams, [`host`] where the daemon is to be found, [`client`] the calls, [`size`] and [`rate`] the spelling of
+//! bytes and of bytes per second.
 
 pub mod client;
 mod client_error;
+mod client_store;
 pub mod host;
 pub mod ndjson;
 pub mod ollama;
 pub mod rate;
 pub mod size;
+pub mod store;
 
 pub use client::Client;
 pub use client_error::ClientError;
+pub use client_store::Bundle;
 pub use host::Host;

@@ -325,6 +325,9 @@ pub struct TagsModel {
     pub details: Details,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Vec<String>>,
+    /// slm's own: `hot`, `shared`, `archive` or `reference`, where there is more than one location.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
 }
 
 /// `GET /api/tags`.

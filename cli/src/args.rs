@@ -2,7 +2,10 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{cp, create, list, login, ps, pull, push, rm, run, serve, show, stop, swap};
+use crate::commands::{
+    adopt, archive, cp, create, export, import, list, login, path, ps, pull, push, rm, run, serve,
+    show, stop, swap,
+};
 
 /// Run language models on this machine
 #[derive(Debug, Parser)]
@@ -41,6 +44,18 @@ pub(crate) enum Command {
     Cp(cp::Args),
     /// Remove models
     Rm(rm::Args),
+    /// Print the path of a model's GGUF file
+    Path(path::Args),
+    /// Write models into one file, to be carried where no network is
+    Export(export::Args),
+    /// Store the models of a file that `export` wrote
+    Import(import::Args),
+    /// Use models of Ollama, Hugging Face or LM Studio in place
+    Adopt(adopt::Args),
+    /// Move models to the archive, a larger and slower disk
+    Archive(archive::Args),
+    /// Move models back from the archive
+    Unarchive(archive::Args),
     /// Unload a model
     Stop(stop::Args),
     /// Make a model ready, then let the others go

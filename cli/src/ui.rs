@@ -20,6 +20,16 @@ const MAX_STDIN_BYTES: u64 = 64 * 1024 * 1024;
 /// Columns when the terminal does not say.
 const DEFAULT_WIDTH: usize = 80;
 
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
 /// What is known about the three standard streams.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ui {
@@ -169,6 +179,27 @@ pub(crate) fn read_stdin() -> anyhow::Result<String> {
     );
     String::from_utf8(bytes)
         .map_err(|error| anyhow::Error::new(error).context("the text on stdin is not UTF-8"))
+}
+
+/// A file as text.
+///
+/// # Errors
+/// When it cannot be read, is no UTF-8 or has more than `limit` bytes.
+pub(crate) fn read_text(path: &std::path::Path, limit: u64) -> anyhow::Result<String> {
+    let fail =
+        |error| anyhow::Error::new(error).context(format!("cannot read `{}`", path.display()));
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(fail)?;
+    let n_bytes = file
+        .take(limit + 1)
+        .read_to_string(&mut text)
+        .map_err(fail)?;
+    anyhow::ensure!(
+        n_bytes as u64 <= limit,
+        "`{}` is longer than {limit} bytes",
+        path.display()
+    );
+    Ok(text)
 }
 
 fn grey() -> Style {

@@ -131,7 +131,8 @@ pub(crate) struct Record {
     pub(crate) manifest: Manifest,
     pub(crate) config: Value,
     pub(crate) weights: Descriptor,
-    pub(crate) weights_path: PathBuf,
+    /// The file of the weights, or the parts of the model in order.
+    pub(crate) weights_paths: Vec<PathBuf>,
     pub(crate) gguf: GgufFacts,
     /// What it runs with where a request names no others.
     pub(crate) adapters: Vec<Descriptor>,
@@ -189,6 +190,10 @@ impl Catalog {
     /// A model that cannot be read.
     pub(crate) fn record(&self, entry: &ModelEntry) -> Result<Arc<Record>, ApiError> {
         let known = self.records().get(&entry.digest).cloned();
+        let known = match known {
+            Some(record) if self.has_moved(&record)? => None,
+            known => known,
+        };
         if let Some(record) = known {
             if record.name == entry.name {
                 return Ok(record);
@@ -206,6 +211,13 @@ impl Catalog {
         }
         records.insert(entry.digest, Arc::clone(&record));
         Ok(record)
+    }
+
+    /// Whether files of its weights moved, to the archive or back; one of another program that changed is an error.
+    fn has_moved(&self, record: &Record) -> Result<bool, ApiError> {
+        let paths = weights_paths(&self.store, &record.manifest.layers)?;
+        let known = &record.weights_paths;
+        Ok(known.iter().any(|path| !paths.contains(path)))
     }
 
     fn records(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<Record>>> {
@@ -232,8 +244,8 @@ impl Catalog {
                 entry.name
             )));
         };
-        let weights_path = self.store.blob_path(&weights.digest);
-        let gguf = GgufFacts::read(&weights_path)?;
+        let weights_paths = details::in_order(weights_paths(&self.store, &manifest.layers)?)?;
+        let gguf = GgufFacts::of_model(&weights_paths)?;
         let text = |kind: MediaType| self.text_layer(&manifest, &kind);
         let template = choose_template(text(MediaType::Template)?, gguf.chat_template.as_deref());
         let capabilities = capabilities(&gguf, &template);
@@ -250,7 +262,7 @@ impl Catalog {
             adapters: adapters.cloned().collect(),
             config: Value::Object(config),
             weights,
-            weights_path,
+            weights_paths,
             params: self.json_layer(&manifest, &MediaType::Params)?,
             system: text(MediaType::System)?.filter(|text| !text.is_empty()),
             messages: self.json_layer(&manifest, &MediaType::Messages)?,
@@ -290,6 +302,24 @@ impl Catalog {
             ))
         })
     }
+}
+
+/// The files of the weights among `layers`, in their order.
+///
+/// # Errors
+/// One that is a file of another program, which changed or vanished.
+pub(crate) fn weights_paths(
+    store: &Store,
+    layers: &[Descriptor],
+) -> Result<Vec<PathBuf>, ApiError> {
+    let weights = layers
+        .iter()
+        .filter(|layer| layer.media_type == MediaType::Model);
+    let paths = weights.map(|layer| match store.locate(&layer.digest)? {
+        Some(blob) => Ok(blob.path),
+        None => Ok(store.blob_path(&layer.digest)),
+    });
+    paths.collect()
 }
 
 /// The template layer, else the file's own template, else none. A layer in Jinja is somebody's decision for this very

@@ -7,7 +7,10 @@ use crate::models::KeepFor;
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use slm_api::host::Host;
 use slm_kernels::Isa;
-use slm_registry::remote::{Discover, Keyring, Network, parse_mirrors, parse_neighbors};
+use slm_registry::{
+    ForeignSource, Locations, Program,
+    remote::{Discover, Keyring, Network, parse_mirrors, parse_neighbors},
+};
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc};
 
 /// One thing that can be set.
@@ -64,6 +67,10 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
         "Address to listen on, or of the daemon to talk to";
     "models" ["SLM_MODELS", "OLLAMA_MODELS"], "DIR" = "":
         "Models directory [default: `models` in the user's data directory for slm]";
+    "models-shared" ["SLM_MODELS_SHARED"], "DIRS" = "":
+        "Further models directories, which are only read; separated as in PATH";
+    "models-archive" ["SLM_MODELS_ARCHIVE"], "DIR" = "":
+        "Folder on a larger, slower disk, where `slm archive` moves models to";
     "keep-alive" ["SLM_KEEP_ALIVE", "OLLAMA_KEEP_ALIVE"], "DURATION" = "5m":
         "How long an idle model stays loaded; negative is forever";
     "context-length" ["SLM_CONTEXT_LENGTH", "OLLAMA_CONTEXT_LENGTH"], "TOKENS" = "0":
@@ -143,7 +150,7 @@ pub(crate) enum ConfigError {
 pub(crate) struct PlaceFlags(pub(crate) Flags);
 
 impl PlaceFlags {
-    const NAMES: &[&str] = &["host", "models"];
+    const NAMES: &[&str] = &["host", "models", "models-shared", "models-archive"];
 
     fn settings() -> impl Iterator<Item = &'static Setting> {
         let is_place = |setting: &&Setting| Self::NAMES.contains(&setting.flag);
@@ -209,6 +216,10 @@ impl clap::Args for Flags {
 pub(crate) struct Config {
     pub(crate) host: Host,
     pub(crate) models_dir: PathBuf,
+    /// The models directory and the folders beside it.
+    pub(crate) locations: Locations,
+    /// Where other programs may have models.
+    pub(crate) foreign: Vec<ForeignSource>,
     pub(crate) keep_alive: KeepFor,
     /// Window where nobody says one.
     pub(crate) context_length: Option<usize>,
@@ -264,9 +275,19 @@ impl Config {
             })?;
         let network = Arc::new(network(&values, &variable)?);
         let origins = values.text("origins").split(',').map(str::trim);
+        let given = |flag| Some(values.text(flag)).filter(|text| !text.is_empty());
+        let shared = given("models-shared").map(std::env::split_paths);
+        let shared = shared.into_iter().flatten();
+        let locations = Locations {
+            hot: models_dir.clone(),
+            shared: shared.filter(|dir| !dir.as_os_str().is_empty()).collect(),
+            archive: given("models-archive").map(PathBuf::from),
+        };
         Ok(Self {
             host: Host::parse(values.text("host")),
             models_dir,
+            locations,
+            foreign: foreign(&variable),
             keep_alive: values.parse_with(
                 "keep-alive",
                 "a duration such as 5m, or seconds",
@@ -305,6 +326,34 @@ impl Config {
             set: values.set(),
         })
     }
+}
+
+/// Where other programs keep models, as far as there is something.
+fn foreign(variable: &impl Fn(&str) -> Option<String>) -> Vec<ForeignSource> {
+    let given = |name: &str| variable(name).filter(|text| !text.trim().is_empty());
+    let home = given("HOME").or_else(|| given("USERPROFILE"));
+    let at_home = |path: &str| Some(PathBuf::from(home.as_ref()?).join(path));
+    let hub = given("HF_HUB_CACHE").map(PathBuf::from);
+    let hub = hub.or_else(|| given("HF_HOME").map(|home| PathBuf::from(home).join("hub")));
+    let sources = [
+        (Program::Ollama, given("OLLAMA_MODELS").map(PathBuf::from)),
+        (Program::Ollama, at_home(".ollama/models")),
+        (
+            Program::Ollama,
+            Some("/usr/share/ollama/.ollama/models".into()),
+        ),
+        (
+            Program::HuggingFace,
+            hub.or_else(|| at_home(".cache/huggingface/hub")),
+        ),
+        (Program::LmStudio, at_home(".lmstudio/models")),
+        (Program::LmStudio, at_home(".cache/lm-studio/models")),
+    ];
+    let sources = sources.into_iter().filter_map(|(program, path)| {
+        let path = path.filter(|path| path.is_dir())?;
+        Some(ForeignSource { program, path })
+    });
+    sources.collect()
 }
 
 /// How downloads reach others. Secrets come from variables and files of their own, which no log shows.

@@ -4,13 +4,18 @@
 //! before the manifest is written.
 
 use crate::{
-    catalog, details::GgufFacts, error::ApiError, inference::RunOptions, pulls::Wish,
-    routes::model_name, state::App,
+    catalog,
+    details::{self, GgufFacts},
+    error::ApiError,
+    inference::RunOptions,
+    pulls::Wish,
+    routes::model_name,
+    state::App,
 };
 use serde_json::{Map, Value, json};
 use slm_api::ollama::{CreateRequest, Message, Progress};
 use slm_registry::{Descriptor, Digest, Manifest, MediaType, ModelName, Store};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tokio::sync::mpsc;
 
 /// Where progress goes.
@@ -36,8 +41,8 @@ pub(crate) struct Recipe {
 enum Base {
     /// An existing model, pulled when it is missing.
     Model(ModelName),
-    /// An uploaded GGUF.
-    Gguf(Digest),
+    /// An uploaded GGUF, or the parts of one model.
+    Gguf(Vec<Digest>),
 }
 
 /// What the new model starts from.
@@ -73,7 +78,7 @@ impl Recipe {
                     "neither 'from' or 'files' was specified",
                 ));
             }
-            None => Base::Gguf(only_file(&files)?),
+            None => Base::Gguf(gguf_files(&files)?),
         };
         let template = given(request.template);
         if let Some(source) = &template {
@@ -117,7 +122,7 @@ impl Recipe {
     async fn run(self, app: &Arc<App>, reports: &Reports) -> Result<(), ApiError> {
         let draft = match &self.base {
             Base::Model(name) => from_model(app, name, reports).await?,
-            Base::Gguf(digest) => from_gguf(app, *digest, reports).await?,
+            Base::Gguf(digests) => from_gguf(app, digests.clone(), reports).await?,
         };
         let reports = reports.clone();
         app.blocking(move |app| self.write(&app.store, draft, &reports))
@@ -168,12 +173,9 @@ impl Recipe {
             "rootfs".into(),
             json!({"type": "layers", "diff_ids": diff_ids}),
         );
-        let weights = layers
-            .layers
-            .iter()
-            .find(|l| l.media_type == MediaType::Model);
-        if let Some(weights) = weights {
-            let facts = GgufFacts::read(&store.blob_path(&weights.digest))?;
+        let weights = details::in_order(catalog::weights_paths(store, &layers.layers)?)?;
+        if !weights.is_empty() {
+            let facts = GgufFacts::of_model(&weights)?;
             let template = layers.text(&MediaType::Template)?;
             config = catalog::new_config(config, &facts, template.as_deref());
         }
@@ -249,57 +251,98 @@ async fn pull(app: &Arc<App>, name: &ModelName, reports: &Reports) -> Result<(),
     Ok(())
 }
 
-async fn from_gguf(app: &Arc<App>, digest: Digest, reports: &Reports) -> Result<Draft, ApiError> {
+async fn from_gguf(
+    app: &Arc<App>,
+    digests: Vec<Digest>,
+    reports: &Reports,
+) -> Result<Draft, ApiError> {
     let sent = reports.send(Ok(status("parsing GGUF"))).await;
     sent.map_err(|_| ApiError::canceled())?;
     app.blocking(move |app| {
-        let (layer, facts) = uploaded(&app.store, MediaType::Model, digest)?;
-        if facts.is_adapter {
+        let parts = digests.iter().map(|digest| uploaded_part(&app.store, *digest));
+        let layers = in_order(parts.collect::<Result<_, _>>()?)?;
+        let facts = GgufFacts::of_model(&catalog::weights_paths(&app.store, &layers)?);
+        if facts.map_err(unusable)?.is_adapter {
             return Err(ApiError::bad_request(
                 "the file is an adapter and no model; give it in `adapters` (ADAPTER in a Modelfile), and the model that it changes in `from` or `files` (FROM)",
             ));
         }
         Ok(Draft {
-            layers: vec![layer],
+            layers,
             ..Draft::default()
         })
     })
     .await
 }
 
-/// An uploaded GGUF as a layer, and what it says about itself.
-fn uploaded(
+/// Which part of a model a file is, and its layer.
+type Part = (Option<(u32, u32)>, Descriptor);
+
+/// The parts of one model in order; a file alone is a model.
+fn in_order(mut parts: Vec<Part>) -> Result<Vec<Descriptor>, ApiError> {
+    parts.sort_by_key(|(part, _)| *part);
+    let n_files = parts.len() as u32;
+    let is_one_model = match parts.as_slice() {
+        [(None, _)] => true,
+        [(Some((_, count)), _)] => {
+            return Err(ApiError::bad_request(format!(
+                "the file is one of {count} parts of a model; give all of them"
+            )));
+        }
+        parts => {
+            let expected = (0..n_files).map(|index| Some((index, n_files)));
+            parts.iter().map(|(part, _)| *part).eq(expected)
+        }
+    };
+    if !is_one_model {
+        return Err(ApiError::bad_request(format!(
+            "the {n_files} files are not the parts of one model; give all parts of one, each once, or merge them into one GGUF first"
+        )));
+    }
+    Ok(parts.into_iter().map(|(_, layer)| layer).collect())
+}
+
+fn unusable(error: ApiError) -> ApiError {
+    ApiError::bad_request(format!(
+        "supplied file was not in GGUF format that can be used: {}",
+        error.message()
+    ))
+}
+
+/// An uploaded GGUF of weights: its part, if it says one, and its layer.
+fn uploaded_part(store: &Store, digest: Digest) -> Result<Part, ApiError> {
+    let (path, layer) = uploaded_file(store, MediaType::Model, digest)?;
+    Ok((details::part(&path).map_err(unusable)?, layer))
+}
+
+/// An uploaded file as a layer, and where it is.
+fn uploaded_file(
     store: &Store,
     media_type: MediaType,
     digest: Digest,
-) -> Result<(Descriptor, GgufFacts), ApiError> {
-    if !store.has_blob(&digest) {
+) -> Result<(PathBuf, Descriptor), ApiError> {
+    let Some(blob) = store.locate(&digest)? else {
         return Err(ApiError::bad_request(format!(
             "blob {digest} is not in the store; upload it with POST /api/blobs/{digest}"
         )));
-    }
-    let path = store.blob_path(&digest);
-    let size = std::fs::metadata(&path)
-        .map_err(|source| slm_registry::Error::Read {
-            path: path.clone(),
-            source,
-        })?
-        .len();
-    let facts = GgufFacts::read(&path).map_err(|error| {
-        let what = match media_type {
-            MediaType::Adapter => "the file in `adapters` (ADAPTER in a Modelfile)",
-            _ => "supplied file",
-        };
-        ApiError::bad_request(format!(
-            "{what} was not in GGUF format that can be used: {}",
-            error.message()
-        ))
-    })?;
+    };
     let layer = Descriptor {
         media_type,
         digest,
-        size,
+        size: blob.size,
     };
+    Ok((blob.path, layer))
+}
+
+/// An uploaded adapter as a layer, and what it says about itself.
+fn uploaded_adapter(store: &Store, digest: Digest) -> Result<(Descriptor, GgufFacts), ApiError> {
+    let (path, layer) = uploaded_file(store, MediaType::Adapter, digest)?;
+    let facts = GgufFacts::read(&path).map_err(|error| {
+        ApiError::bad_request(format!(
+            "the file in `adapters` (ADAPTER in a Modelfile) was not in GGUF format that can be used: {}",
+            error.message()
+        ))
+    })?;
     Ok((layer, facts))
 }
 
@@ -318,7 +361,7 @@ impl Layers<'_> {
 
     /// Puts an uploaded adapter in place of the base's, behind the weights that it is for.
     fn set_adapter(&mut self, digest: Digest) -> Result<(), ApiError> {
-        let (layer, facts) = uploaded(self.store, MediaType::Adapter, digest)?;
+        let (layer, facts) = uploaded_adapter(self.store, digest)?;
         if !facts.is_adapter {
             return Err(ApiError::bad_request(
                 "the file in `adapters` (ADAPTER in a Modelfile) is no adapter: its `general.type` is not `adapter`",
@@ -339,7 +382,7 @@ impl Layers<'_> {
             status(format!("using existing layer {digest}")),
         )?;
         self.layers.retain(|l| l.media_type != MediaType::Adapter);
-        let at = self.layers.iter().position(is_weights);
+        let at = self.layers.iter().rposition(is_weights);
         self.layers.insert(at.map_or(0, |at| at + 1), layer);
         Ok(())
     }
@@ -411,21 +454,16 @@ fn only_adapter(files: &Map<String, Value>) -> Result<Digest, ApiError> {
     }
 }
 
-/// The digest of the one GGUF among the files.
-fn only_file(files: &Map<String, Value>) -> Result<Digest, ApiError> {
-    match digests(files)?.as_slice() {
-        [(_, digest)] => Ok(*digest),
-        several => {
-            let is_safetensors = several
-                .iter()
-                .any(|(path, _)| path.ends_with(".safetensors"));
-            Err(ApiError::bad_request(if is_safetensors {
-                "safetensors models are not supported yet; convert the model to GGUF first"
-            } else {
-                "models in several files are not supported yet; merge them into one GGUF first"
-            }))
-        }
+/// The digests of the GGUF files: one, or the parts of one model.
+fn gguf_files(files: &Map<String, Value>) -> Result<Vec<Digest>, ApiError> {
+    let files = digests(files)?;
+    let is_safetensors = files.iter().any(|(path, _)| path.ends_with(".safetensors"));
+    if files.len() > 1 && is_safetensors {
+        return Err(ApiError::bad_request(
+            "safetensors models are not supported yet; convert the model to GGUF first",
+        ));
     }
+    Ok(files.into_iter().map(|(_, digest)| digest).collect())
 }
 
 /// Each file's name and digest.

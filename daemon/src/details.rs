@@ -6,9 +6,12 @@
 use crate::error::ApiError;
 use serde_json::{Map, Value, json};
 use slm_api::ollama::{Details, ShowTensor};
-use slm_engine::MappedFile;
+use slm_engine::{MappedFile, ModelFiles};
 use slm_gguf::{Gguf, Value as GgufValue};
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 /// Longer arrays are left out of `model_info` unless all is asked for.
 const MAX_LISTED: usize = 1024;
@@ -81,6 +84,14 @@ impl GgufFacts {
         with_gguf(path, Self::of)
     }
 
+    /// Reads them from the files of a model, which are its parts in order.
+    ///
+    /// # Errors
+    /// Files that cannot be opened, are no GGUF or do not belong together.
+    pub(crate) fn of_model(paths: &[PathBuf]) -> Result<Self, ApiError> {
+        with_model(paths, Self::of)
+    }
+
     fn of(gguf: &Gguf<'_>) -> Result<Self, slm_gguf::Error> {
         let metadata = gguf.metadata();
         let architecture = metadata.string("general.architecture")?.to_owned();
@@ -150,10 +161,10 @@ pub(crate) fn of_config(config: &Value) -> Details {
 /// # Errors
 /// A file that cannot be opened or is no GGUF.
 pub(crate) fn model_info(
-    path: &Path,
+    paths: &[PathBuf],
     verbose: bool,
 ) -> Result<(Map<String, Value>, Vec<ShowTensor>), ApiError> {
-    with_gguf(path, |gguf| {
+    with_model(paths, |gguf| {
         let hidden = ["general.name", "tokenizer.chat_template"];
         let mut info: Map<String, Value> = gguf
             .metadata()
@@ -170,6 +181,47 @@ pub(crate) fn model_info(
         });
         Ok((info, tensors.collect()))
     })
+}
+
+/// Which part of a model in several files the file at `path` is, from 0, and how many there are.
+///
+/// # Errors
+/// A file that cannot be opened or is no GGUF.
+pub(crate) fn part(path: &Path) -> Result<Option<(u32, u32)>, ApiError> {
+    let shard = with_gguf(path, |gguf| gguf.shard())?;
+    Ok(shard.map(|shard| (shard.index, shard.count)))
+}
+
+/// The files of a model in the order of its parts, whatever the order in `paths`; more files than one that are no parts
+/// stay as they are.
+///
+/// # Errors
+/// A file that cannot be opened or is no GGUF.
+pub(crate) fn in_order(mut paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, ApiError> {
+    if paths.len() < 2 {
+        return Ok(paths);
+    }
+    let mut places = HashMap::new();
+    for path in &paths {
+        places.insert(path.clone(), part(path)?);
+    }
+    if places[&paths[0]].is_none() {
+        paths.truncate(1);
+    }
+    paths.sort_by_key(|path| places[path]);
+    Ok(paths)
+}
+
+fn with_model<T>(
+    paths: &[PathBuf],
+    read: impl FnOnce(&Gguf<'_>) -> Result<T, slm_gguf::Error>,
+) -> Result<T, ApiError> {
+    if let [path] = paths {
+        return with_gguf(path, read);
+    }
+    let files = ModelFiles::open_parts(paths)?;
+    let gguf = files.gguf()?;
+    read(&gguf).map_err(|error| ApiError::from(slm_engine::LoadError::from(error)))
 }
 
 fn with_gguf<T>(

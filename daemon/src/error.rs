@@ -136,6 +136,8 @@ impl From<slm_registry::Error> for ApiError {
             // so do those that upload blobs
             E::DigestMismatch { .. } => return Self::bad_request(error.to_string()),
             E::RemoteNotFound { .. } | E::NoFile { .. } => StatusCode::NOT_FOUND,
+            E::Bundle { .. } | E::BundleIncomplete { .. } | E::NoArchive => StatusCode::BAD_REQUEST,
+            E::SharedModel { .. } => StatusCode::FORBIDDEN,
             E::Insecure { .. } => StatusCode::BAD_REQUEST,
             E::Unreachable { .. } => StatusCode::BAD_GATEWAY,
             _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -16,8 +16,10 @@ mod inference;
 mod middleware;
 mod models;
 mod ndjson;
+mod paths;
 mod pulls;
 mod pushes;
+mod reports;
 mod routes;
 mod server;
 mod share;
@@ -25,6 +27,7 @@ mod shutdown;
 mod state;
 #[cfg(test)]
 mod testing;
+mod upload;
 
 use std::process::ExitCode;
 

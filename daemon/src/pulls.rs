@@ -3,7 +3,12 @@
 //! The first client starts the download, later ones join it and hear of every part that there is. Each takes the
 //! progress at its own pace. When the last client leaves, the download is cancelled; finished bytes stay for the next.
 
-use crate::{catalog, config::Config, details::GgufFacts, error::ApiError};
+use crate::{
+    catalog,
+    config::Config,
+    details::{self, GgufFacts},
+    error::ApiError,
+};
 use serde_json::Map;
 use slm_api::ollama::Progress;
 use slm_registry::{
@@ -115,8 +120,15 @@ pub(crate) struct Pulls {
 }
 
 /// What the config of a bare GGUF file says: the same as that of a model that is created of it.
-pub(crate) fn config_of(path: &std::path::Path) -> Result<Vec<u8>, String> {
-    let facts = GgufFacts::read(path).map_err(|error| error.message().to_owned())?;
+pub(crate) fn config_of(paths: &[std::path::PathBuf]) -> Result<Vec<u8>, String> {
+    if let [path] = paths
+        && let Some((_, count)) = details::part(path).map_err(|error| error.message().to_owned())?
+    {
+        return Err(format!(
+            "it is one of {count} parts of a model, and the others are not known"
+        ));
+    }
+    let facts = GgufFacts::of_model(paths).map_err(|error| error.message().to_owned())?;
     let config = catalog::new_config(Map::new(), &facts, None);
     serde_json::to_vec(&config).map_err(|error| error.to_string())
 }

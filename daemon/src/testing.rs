@@ -101,7 +101,7 @@ impl TestDaemon {
         .expect("defaults resolve");
         config.n_threads = Some(1);
         change(&mut config);
-        let store = Store::open(&config.models_dir).expect("a fresh store opens");
+        let store = Store::open(config.locations.clone()).expect("a fresh store opens");
         let app = App::new(config, store, true);
         app.models.start_expiry();
         Self {

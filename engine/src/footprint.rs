@@ -36,11 +36,15 @@ impl Footprint {
     /// # Errors
     /// Whatever makes the file unusable, as far as its head shows; see [`LoadError`].
     pub fn read(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
-        let files = ModelFiles::open(path)?;
-        Self::of(&files.gguf()?, options)
+        Self::of(&ModelFiles::open(path)?, options)
     }
 
-    pub(crate) fn of(gguf: &Gguf<'_>, options: &LoadOptions) -> Result<Self, LoadError> {
+    /// The same of files that somebody has opened.
+    ///
+    /// # Errors
+    /// As [`Footprint::read`].
+    pub fn of(files: &ModelFiles, options: &LoadOptions) -> Result<Self, LoadError> {
+        let gguf = &files.gguf()?;
         let weights_bytes = packed_bytes(gguf);
         let shape = Shape::read(gguf)?;
         let vocab_size = shape.vocab_size() as u64;

@@ -5,6 +5,7 @@
 mod lexer;
 mod parameter;
 mod parser;
+pub mod parts;
 mod print;
 #[cfg(test)]
 mod tests;

@@ -58,6 +58,53 @@ pub enum Error {
         /// Its size by the manifest.
         size: u64,
     },
+    /// A blob is a file of another program, and that is not what it was.
+    #[error("`{}`, which a model uses by reference, {reason}", path.display())]
+    ReferenceLost {
+        /// Which blob.
+        digest: Digest,
+        /// The file.
+        path: PathBuf,
+        /// What happened to it.
+        reason: &'static str,
+    },
+    /// A model of a store that is only read cannot be changed.
+    #[error("model '{name}' is in a store that is only read: `{}`", path.display())]
+    SharedModel {
+        /// Which.
+        name: ModelName,
+        /// Its manifest.
+        path: PathBuf,
+    },
+    /// There is nowhere to move blobs to.
+    #[error("there is no archive")]
+    NoArchive,
+    /// The archive has the blobs of another store.
+    #[error("the archive `{}` belongs to the store `{owner}`", path.display())]
+    ForeignArchive {
+        /// The archive.
+        path: PathBuf,
+        /// The models directory of the other store.
+        owner: String,
+    },
+    /// What is to be imported is no bundle of models, or a damaged one.
+    #[error("what is imported is no whole bundle of models: {reason}")]
+    Bundle {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A bundle leaves out blobs that the store lacks.
+    #[error("the bundle leaves out what is not here either: {missing}")]
+    BundleIncomplete {
+        /// Their digests, the first few.
+        missing: String,
+    },
+    /// A bundle cannot be written to where it goes.
+    #[error("cannot write the bundle")]
+    BundleWrite {
+        /// Why.
+        source: io::Error,
+    },
     /// A blob that should be small is not.
     #[error("blob {digest} has {size} bytes, at most {limit} are read into memory")]
     BlobTooLarge {
@@ -264,6 +311,28 @@ impl Error {
                 "check that the name means a model, and pull or create it again".into()
             }
             Self::MissingBlob { .. } => "pull or create the model again".into(),
+            Self::ReferenceLost { .. } => {
+                "put the file back as it was, adopt it again with `slm adopt`, or pull the model"
+                    .into()
+            }
+            Self::SharedModel { .. } => {
+                "ask who keeps that store, or give the model a name of your own with `slm cp`".into()
+            }
+            Self::NoArchive => {
+                "set `SLM_MODELS_ARCHIVE` to a folder on the other disk, for the daemon".into()
+            }
+            Self::ForeignArchive { path, .. } => format!(
+                "choose another folder with `SLM_MODELS_ARCHIVE`; if that store has moved, correct `{}`",
+                path.join("slm-archive").display()
+            ),
+            Self::Bundle { .. } => {
+                "check that it is a file that `slm export` wrote, and copy it again".into()
+            }
+            Self::BundleIncomplete { .. } => {
+                "export again without `--without`, or with the list that `slm list --digests` prints here".into()
+            }
+            Self::BundleWrite { source } if is_disk_full(source) => "free disk space".into(),
+            Self::BundleWrite { .. } => "check the disk, and try again".into(),
             Self::BlobTooLarge { .. } => {
                 "check the model: templates, parameters, licences and configs are small".into()
             }

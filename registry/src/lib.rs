@@ -4,8 +4,11 @@
 //! a view of them that can be rebuilt. This crate alone writes under the models directory. A blob visible under its
 //! digest is complete, verified, synced and read-only.
 
+mod bundle;
 mod digest;
 mod error;
+mod foreign;
+mod from_files;
 mod index;
 mod manifest;
 mod name;
@@ -13,12 +16,18 @@ pub mod paths;
 mod reference;
 pub mod remote;
 mod store;
+mod tar;
 
+pub use bundle::{Export, Imported};
 pub use digest::{Digest, DigestError, Hasher};
 pub use error::Error;
+pub use foreign::{Candidate, Found, Program, Source as ForeignSource};
 pub use manifest::{Descriptor, Manifest, MediaType};
 pub use name::{ModelName, NameError};
 pub use reference::{Reference, ReferenceError};
 pub use slm_modelfile as modelfile;
 pub use slm_modelfile::{Modelfile, ModelfileError};
-pub use store::{ModelEntry, Pin, Store, repository};
+pub use store::{
+    AdoptBy, Adopted, BlobFile, Locations, ModelEntry, MoveProgress, Moved, Pin, Place, Store,
+    repository,
+};

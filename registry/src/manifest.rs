@@ -176,6 +176,13 @@ impl Manifest {
     }
 }
 
+/// The media type that a manifest says it has.
+pub(crate) fn stated_media_type(json: &[u8]) -> Option<String> {
+    serde_json::from_slice::<WireManifest>(json)
+        .ok()?
+        .media_type
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireManifest {

@@ -8,7 +8,7 @@
 //! https://host/path/file.gguf                                 a file on the web
 //! ./file.gguf   /path/file.gguf   file:///path/file.gguf      a file
 //! ```
-use crate::{Digest, ModelName, NameError};
+use crate::{Digest, ModelName, NameError, modelfile::parts};
 use std::{fmt, path::PathBuf, str::FromStr};
 
 /// Hosts that mean Hugging Face; the first is how it is stored.
@@ -314,6 +314,13 @@ fn named_after_file(host: &str, path: &str) -> Option<ModelName> {
         .next()
         .filter(|file| is_gguf(file))?;
     let stem = &file[..file.len() - ".gguf".len()];
+    // the parts of a model are one model
+    let model = as_model(parts::split_stem(stem).map_or(stem, |(name, _)| name));
+    ModelName::from_parts([host, FILES_NAMESPACE, &model, "latest"])
+}
+
+/// A file's name as that of a model: letters that one cannot have are replaced.
+pub(crate) fn as_model(stem: &str) -> String {
     let allowed = |c: char| {
         if c.is_ascii_alphanumeric() || "._-".contains(c) {
             c
@@ -322,8 +329,7 @@ fn named_after_file(host: &str, path: &str) -> Option<ModelName> {
         }
     };
     let model: String = stem.chars().map(allowed).take(80).collect();
-    let model = model.trim_start_matches(['.', '-']);
-    ModelName::from_parts([host, FILES_NAMESPACE, model, "latest"])
+    model.trim_start_matches(['.', '-']).to_owned()
 }
 
 /// A path of an OCI repository in one part of a name.
@@ -448,6 +454,11 @@ mod tests {
             "./a b/m.GGUF",
             "localhost/files/m:latest",
             Source::File("./a b/m.GGUF".into()),
+        );
+        check(
+            "/d/m-00002-of-00003.gguf",
+            "localhost/files/m:latest",
+            Source::File("/d/m-00002-of-00003.gguf".into()),
         );
         check(
             "file:///d/m.gguf",

@@ -4,6 +4,7 @@
     reason = "figures and seeds, which the test runner shows when a test fails"
 )]
 
+mod airgap;
 mod bench;
 mod cli;
 mod crash;

@@ -22,6 +22,7 @@ use tempfile::TempDir;
 pub struct Home {
     folder: TempDir,
     address: SocketAddr,
+    variables: Vec<(String, String)>,
 }
 
 impl Home {
@@ -38,6 +39,7 @@ impl Home {
         Self {
             folder,
             address: free_address(),
+            variables: Vec::new(),
         }
     }
 
@@ -54,6 +56,11 @@ impl Home {
     /// The models directory.
     pub fn models(&self) -> PathBuf {
         self.path().join("models")
+    }
+
+    /// Sets a variable for every program of this home.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.variables.push((name.to_owned(), value.into()));
     }
 
     /// Where the daemon listens or will.
@@ -83,6 +90,7 @@ impl Home {
             .env("LANG", "C.UTF-8")
             .env("SLM_MODELS", self.models())
             .env("SLM_HOST", self.address.to_string())
+            .envs(self.variables.iter().cloned())
             .current_dir(home);
         command
     }

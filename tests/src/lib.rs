@@ -16,6 +16,7 @@ mod http;
 mod program;
 mod proxy;
 mod registry;
+mod split;
 mod store;
 
 pub use crane::{CraneRegistry, crane, run_crane};
@@ -26,4 +27,5 @@ pub use http::{Answer, AnswerStream, Http, Request};
 pub use program::{Finished, Running};
 pub use proxy::FlakyProxy;
 pub use registry::{Registry, TestModel};
+pub use split::split_gguf;
 pub use store::{sha256_hex, store_problems};

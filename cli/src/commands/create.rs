@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use slm_api::Client;
 use slm_api::ollama::{CreateRequest, Message};
-use slm_modelfile::Modelfile;
+use slm_modelfile::{Modelfile, parts};
 
 use crate::failure::{Advice, Exit};
 use crate::progress::{self, FileBar};
@@ -157,7 +157,7 @@ impl Plan {
             if path.is_dir() {
                 plan.files.extend(ggufs_in(&path, line())?);
             } else if path.exists() {
-                plan.files.push(path);
+                plan.add_parts(&path, line())?;
             } else if looks_like_path(from) {
                 return Err(missing_file("FROM", &path, line()).into());
             } else if plan.base.replace(from.clone()).is_some() {
@@ -182,6 +182,32 @@ impl Plan {
             plan.adapters.push(path);
         }
         Ok(plan)
+    }
+}
+
+impl Plan {
+    /// Adds a file, or all parts of the model that it is a part of.
+    fn add_parts(&mut self, path: &Path, line: usize) -> anyhow::Result<()> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(names) = name.and_then(parts::all_of) else {
+            self.files.push(path.to_owned());
+            return Ok(());
+        };
+        for name in names {
+            let part = path.with_file_name(name);
+            if !part.is_file() {
+                let text = format!(
+                    "(line {line}): FROM names a part of a model, and `{}` is missing",
+                    part.display()
+                );
+                return Err(Advice::new(text, "put all parts into one folder").into());
+            }
+            // each part may have its own FROM
+            if !self.files.contains(&part) {
+                self.files.push(part);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -399,6 +425,30 @@ mod tests {
         let model = plan(folder.path(), "FROM smollm2:135m").expect("plan");
         assert_eq!(model.base.as_deref(), Some("smollm2:135m"));
         assert!(model.files.is_empty());
+    }
+
+    #[test]
+    fn one_part_of_a_model_means_all() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let names = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"];
+        let both = names.map(|name| folder.path().join(name));
+        std::fs::write(&both[0], "").expect("write");
+        let error = plan(folder.path(), "FROM m-00001-of-00002.gguf").expect_err("half");
+        let text = error.to_string();
+        assert!(text.contains("00002-of-00002.gguf` is missing"), "{text}");
+        std::fs::write(&both[1], "").expect("write");
+        for text in [
+            "FROM m-00001-of-00002.gguf",
+            "FROM ./m-00001-of-00002.gguf\nFROM ./m-00002-of-00002.gguf",
+        ] {
+            let files = plan(folder.path(), text).expect("plan").files;
+            let files = files.iter().map(|path| path.canonicalize().expect("there"));
+            let files: Vec<PathBuf> = files.collect();
+            assert_eq!(
+                files,
+                both.clone().map(|path| path.canonicalize().expect("there"))
+            );
+        }
     }
 
     #[track_caller]

@@ -13,6 +13,9 @@ use crate::ui::Ui;
 pub(crate) struct Args {
     /// Only names that start with this
     pub prefix: Option<String>,
+    /// Digests of everything that is here, for `slm export --without` elsewhere
+    #[arg(long, conflicts_with = "prefix")]
+    pub digests: bool,
 }
 
 /// Prints the table.
@@ -20,6 +23,12 @@ pub(crate) struct Args {
 /// # Errors
 /// As the client says.
 pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<Exit> {
+    if args.digests {
+        let blobs = client.blobs().await?.blobs;
+        let lines = blobs.iter().map(|blob| format!("{}\n", blob.digest));
+        ui.data(&lines.collect::<String>())?;
+        return Ok(Exit::Done);
+    }
     let tags = client.tags().await?;
     let prefix = args.prefix.unwrap_or_default();
     ui.data(&render(&tags.models, &prefix, Timestamp::now()))?;
@@ -28,17 +37,26 @@ pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
 
 /// The table of the models whose name starts with `prefix`.
 pub(crate) fn render(models: &[TagsModel], prefix: &str, now: Timestamp) -> String {
-    let mut rows = vec![table::row(["NAME", "ID", "SIZE", "MODIFIED"])];
+    let mut head = table::row(["NAME", "ID", "SIZE", "MODIFIED"]);
+    let has_locations = models.iter().any(|model| model.location.is_some());
+    if has_locations {
+        head.push("LOCATION".to_owned());
+    }
+    let mut rows = vec![head];
     let models = models
         .iter()
         .filter(|model| has_prefix(&model.name, prefix));
     rows.extend(models.map(|model| {
-        vec![
+        let mut row = vec![
             model.name.clone(),
             short_id(&model.digest),
             size::bytes(model.size),
             time::relative(&model.modified_at, now),
-        ]
+        ];
+        if has_locations {
+            row.push(model.location.clone().unwrap_or("hot".to_owned()));
+        }
+        row
     }));
     table::render(&rows, 0)
 }
@@ -87,5 +105,12 @@ mod tests {
              smollm2:135m    0123456789ab    98 MB    About a minute ago\n"
         );
         assert_eq!(render(&[], "", now), "NAME    ID    SIZE    MODIFIED\n");
+        let [mut far, _] = models;
+        far.location = Some("archive".into());
+        assert_eq!(
+            render(&[far], "", now),
+            "NAME            ID              SIZE     MODIFIED              LOCATION\n\
+             smollm2:135m    0123456789ab    98 MB    About a minute ago    archive\n"
+        );
     }
 }

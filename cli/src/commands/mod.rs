@@ -1,9 +1,14 @@
 //! One file per command: its `Args`, whose comments are the help, and `run`.
 
+pub(crate) mod adopt;
+pub(crate) mod archive;
 pub(crate) mod cp;
 pub(crate) mod create;
+pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod login;
+pub(crate) mod path;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod push;
@@ -42,6 +47,12 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Create(args) => create::run(args, &client, settings, ui).await,
         Command::Cp(args) => cp::run(args, &client, ui).await,
         Command::Rm(args) => rm::run(args, &client, ui).await,
+        Command::Path(args) => path::run(args, &client, settings, ui).await,
+        Command::Export(args) => export::run(args, &client, ui).await,
+        Command::Import(args) => import::run(args, &client, ui).await,
+        Command::Adopt(args) => adopt::run(args, &client, ui).await,
+        Command::Archive(args) => archive::run(args, false, &client, ui).await,
+        Command::Unarchive(args) => archive::run(args, true, &client, ui).await,
         Command::Stop(args) => stop::run(args, &client, ui).await,
         Command::Swap(args) => swap::run(args, &client, ui).await,
         Command::Serve(args) => serve::run(args),

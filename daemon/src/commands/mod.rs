@@ -1,6 +1,7 @@
 //! What `slmd` can do: one file per command.
 
 mod bench;
+mod bundle;
 #[expect(
     unreachable_pub,
     reason = "the module of a program, written as if for a library"
@@ -10,6 +11,7 @@ mod eval;
 mod login;
 mod model_file;
 mod occupant;
+mod path;
 mod progress;
 mod pull;
 mod serve;
@@ -36,6 +38,12 @@ enum Command {
     },
     /// Download a model: through the running daemon, or into the store where none runs
     Pull(pull::PullArgs),
+    /// Print the path of a stored model's GGUF file
+    Path(path::PathArgs),
+    /// Write stored models into one file, to be carried where no network is
+    Export(bundle::ExportArgs),
+    /// Store the models of a file that `export` wrote
+    Import(bundle::ImportArgs),
     /// Keep a user and a password for a registry
     Login(login::LoginArgs),
     /// Forget what `login` kept for a registry
@@ -68,6 +76,9 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Serve { flags } => serve::run(resolve(&flags)?),
         Command::Pull(args) => pull::run(args),
+        Command::Path(args) => path::run(&args),
+        Command::Export(args) => bundle::export(&args),
+        Command::Import(args) => bundle::import(&args),
         Command::Login(args) => login::login(args, &resolve(&Flags::default())?),
         Command::Logout(args) => login::logout(&args, &resolve(&Flags::default())?),
         Command::Bench(args) => bench::run(&args),
@@ -92,6 +103,12 @@ fn report(error: &anyhow::Error) {
 /// Names of files and texts in them may hold control characters, which a terminal would obey.
 fn printable(text: &str) -> String {
     text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "�")
+}
+
+/// The store, for a command that works on it while a daemon may run.
+fn open_store(place: &crate::config::PlaceFlags) -> anyhow::Result<slm_registry::Store> {
+    let locations = resolve(&place.0)?.locations;
+    slm_registry::Store::open_without_index(locations).map_err(with_hint)
 }
 
 /// An error of the store, with what to do about it.

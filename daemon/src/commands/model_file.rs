@@ -20,16 +20,21 @@ pub(super) fn find(model: &str) -> anyhow::Result<PathBuf> {
     let missing =
         || anyhow!("`{model}` is neither a file nor a stored model; `slm list` shows these");
     let name = model_name(model).map_err(|_| missing())?;
-    let root = super::resolve(&Flags::default())?.models_dir;
-    if !root.is_dir() {
+    let locations = super::resolve(&Flags::default())?.locations;
+    if !locations.hot.is_dir() && !locations.are_several() {
         return Err(missing());
     }
-    let store = Store::open_without_index(&root).map_err(super::with_hint)?;
+    let store = Store::open_without_index(locations).map_err(super::with_hint)?;
     match Catalog::new(store).find(&name) {
         Ok(record) if !record.adapters.is_empty() => bail!(
             "`{model}` runs with an adapter, which this command would leave out; name the file of the weights to measure these alone"
         ),
-        Ok(record) => Ok(record.weights_path.clone()),
+        Ok(record) => match record.weights_paths.as_slice() {
+            [path] => Ok(path.clone()),
+            _ => bail!(
+                "`{model}` is stored in several files, and this command takes a stored model in one; name the first file of the original"
+            ),
+        },
         Err(error) if error.status() == http::StatusCode::NOT_FOUND => Err(missing()),
         Err(error) => Err(anyhow!("{}", error.message())),
     }

@@ -59,8 +59,8 @@ pub(super) fn run(args: PullArgs) -> anyhow::Result<()> {
             through_daemon(&client, &args.name, &wish).await
         } else {
             super::start_log("warn");
-            let root = config.models_dir.clone();
-            let store = tokio::task::spawn_blocking(move || Store::open_without_index(&root))
+            let locations = config.locations.clone();
+            let store = tokio::task::spawn_blocking(move || Store::open_without_index(locations))
                 .await?
                 .map_err(super::with_hint)?;
             directly(store, &config, wish).await

@@ -29,8 +29,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let address = listener
         .local_addr()
         .context("cannot read the own address")?;
-    let root = config.models_dir.clone();
-    let store = tokio::task::spawn_blocking(move || Store::open(&root))
+    let locations = config.locations.clone();
+    let store = tokio::task::spawn_blocking(move || Store::open(locations))
         .await?
         .map_err(super::with_hint)
         .context("cannot open the models directory")?;

@@ -21,7 +21,9 @@ pub(crate) use keep_alive::KeepFor;
 pub(crate) use window::Window;
 
 use crate::{catalog::Record, config::Config, error::ApiError};
-use slm_engine::{Adapters, Business, Engine, Footprint, LoadError, LoadOptions, MemoryUse};
+use slm_engine::{
+    Adapters, Business, Engine, Footprint, LoadError, LoadOptions, MemoryUse, ModelFiles,
+};
 use slm_registry::Digest;
 use std::{
     collections::HashMap,
@@ -473,9 +475,10 @@ impl Shared {
         demand: &Demand,
         options: &LoadOptions,
     ) -> Result<Engine, LoadFailure> {
-        let path = demand.record.weights_path.clone();
+        let paths = demand.record.weights_paths.clone();
         let options = options.clone();
-        let loaded = tokio::task::spawn_blocking(move || Engine::load(&path, &options)).await;
+        let load = move || Engine::load_files(&ModelFiles::open_parts(&paths)?, &options);
+        let loaded = tokio::task::spawn_blocking(load).await;
         match loaded {
             Ok(Ok(engine)) => Ok(engine),
             Ok(Err(error @ LoadError::OutOfMemory { .. })) => Err(LoadFailure::OutOfMemory(error)),
@@ -691,8 +694,8 @@ enum Ready {
 }
 
 async fn footprint(demand: &Demand, options: &LoadOptions) -> Result<Footprint, ApiError> {
-    let (path, options) = (demand.record.weights_path.clone(), options.clone());
-    let read = move || Footprint::read(&path, &options);
+    let (paths, options) = (demand.record.weights_paths.clone(), options.clone());
+    let read = move || Footprint::of(&ModelFiles::open_parts(&paths)?, &options);
     Ok(tokio::task::spawn_blocking(read).await??)
 }
 

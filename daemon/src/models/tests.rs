@@ -111,7 +111,7 @@ async fn with_memory_for(daemon: &TestDaemon, windows: &[(&Arc<Record>, usize)])
     bytes = u64::MAX - bytes;
     for (record, window) in windows {
         let options = &daemon.app.models.shared.options;
-        let footprint = Footprint::read(&record.weights_path, options).unwrap();
+        let footprint = Footprint::read(&record.weights_paths[0], options).unwrap();
         bytes += footprint.fixed_bytes() + footprint.kv_bytes(*window);
     }
     bytes

@@ -3,13 +3,17 @@
 //! A route decodes wire types, checks them in the order that clients rely on, calls the rest of the daemon, and maps the
 //! result back. One file per route.
 
+mod adopt;
+mod archive;
 mod blobs;
+mod bundle;
 mod chat;
 mod copy;
 mod create;
 mod delete;
 mod embed;
 mod generate;
+mod path;
 mod ps;
 mod pull;
 mod push;
@@ -53,6 +57,14 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/api/chat", post(chat::answer))
         .route("/api/embed", post(embed::answer))
         .route("/api/embeddings", post(embed::answer_old))
+        .route("/api/path", post(path::answer))
+        .route("/api/export", post(bundle::export))
+        .route("/api/import", post(bundle::import))
+        .route("/api/adopt/find", post(adopt::find))
+        .route("/api/adopt", post(adopt::adopt))
+        .route("/api/archive", post(archive::archive))
+        .route("/api/unarchive", post(archive::unarchive))
+        .route("/api/blobs", get(blobs::list))
         .route(
             "/api/blobs/{digest}",
             head(blobs::exists).post(blobs::upload).put(blobs::link),

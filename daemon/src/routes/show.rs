@@ -26,7 +26,7 @@ pub(super) async fn answer(
         let entry = app.store.find(&name);
         let entry = entry.map_err(|error| as_asked(error.into(), &raw))?;
         let record = app.catalog.record(&entry)?;
-        let (model_info, tensors) = details::model_info(&record.weights_path, verbose)?;
+        let (model_info, tensors) = details::model_info(&record.weights_paths, verbose)?;
         let licenses = licenses(app, &record)?;
         Ok(Json(ShowResponse {
             license: licenses.join("\n"),

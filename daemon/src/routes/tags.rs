@@ -48,5 +48,6 @@ fn row(app: &App, entry: &ModelEntry) -> TagsModel {
         digest: entry.digest.hex(),
         details,
         capabilities,
+        location: app.store.location(entry),
     }
 }

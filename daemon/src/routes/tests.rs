@@ -343,7 +343,18 @@ async fn wrong_recipes_are_refused_with_a_reason() {
     .await;
     check(
         json!({"model": "x", "files": {"a.gguf": zero, "b.gguf": zero}}),
-        "several files",
+        "is not in the store",
+    )
+    .await;
+    let whole = daemon.upload(&tiny_model()).await;
+    check(
+        json!({"model": "x", "files": {"a.gguf": whole, "b.gguf": whole}}),
+        "the 2 files are not the parts of one model",
+    )
+    .await;
+    check(
+        json!({"model": "x", "files": {"a.safetensors": whole, "b.safetensors": whole}}),
+        "convert the model to GGUF first",
     )
     .await;
     check(

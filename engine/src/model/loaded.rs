@@ -1,7 +1,7 @@
 //! Any model, loaded: one that writes text, or an encoder, which makes vectors only.
 
 use super::{
-    Adapter, Decoder, Encoder, Model, VectorHead, encoder::Scratch as EncoderScratch,
+    Adapter, Decoder, Encoder, Model, ModelFiles, VectorHead, encoder::Scratch as EncoderScratch,
     pooling::Pooled,
 };
 use crate::{KvCache, LoadError, LoadOptions, TokenId, Tokenizer};
@@ -28,8 +28,8 @@ pub(crate) struct EncoderModel {
 
 impl Loaded {
     /// See [`Model::load`].
-    pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
-        super::load(path, options)
+    pub(crate) fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Self, LoadError> {
+        super::load(files, options)
     }
 
     /// See [`Model::load_adapter`].

@@ -113,7 +113,7 @@ impl Model {
     /// # Errors
     /// Whatever makes the file unusable or too large, or a model that makes vectors only; see [`LoadError`].
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
-        match Loaded::load(path, options)? {
+        match Loaded::load(&ModelFiles::open(path)?, options)? {
             Loaded::Decoder(model) if model.decoder.spec().is_causal => Ok(*model),
             _ => Err(LoadError::NoText),
         }
@@ -150,8 +150,7 @@ impl Model {
 }
 
 /// Loads a model of any kind.
-fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
-    let files = ModelFiles::open(path)?;
+fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Loaded, LoadError> {
     let gguf = files.gguf()?;
     let (hparams, spec) = read_spec(&gguf)?;
     let pooling = Pooling::read(&hparams)?;

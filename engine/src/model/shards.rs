@@ -1,7 +1,7 @@
 //! A model in several files: `NAME-00001-of-00003.gguf` and the others beside it.
 //!
 //! The first file has the metadata, each file tensors of its own. The first is what a model is loaded by; the others are
-//! found by its name.
+//! found by its name, or named by whoever keeps them under other names.
 
 use crate::{LoadError, MappedFile};
 use slm_gguf::{Gguf, Shard};
@@ -31,6 +31,19 @@ impl ModelFiles {
         Ok(Self(files))
     }
 
+    /// Maps the parts of a model at `paths`, in order; a single one as [`ModelFiles::open`] does.
+    ///
+    /// # Errors
+    /// A file that cannot be opened.
+    pub fn open_parts(paths: &[PathBuf]) -> Result<Self, LoadError> {
+        match paths {
+            [path] => Self::open(path),
+            paths => Ok(Self(
+                paths.iter().map(|p| map(p)).collect::<Result<_, _>>()?,
+            )),
+        }
+    }
+
     /// The first file's metadata and the tensors of all.
     ///
     /// # Errors
@@ -49,6 +62,16 @@ fn join(files: &[MappedFile]) -> Result<Gguf<'_>, LoadError> {
     const TENSORS_KEY: &str = "split.tensors.count";
     let (first, others) = files.split_first().expect("a model has a file");
     let mut model = Gguf::parse(first)?;
+    let says = model
+        .shard()?
+        .map(|shard| (shard.index, shard.count as usize));
+    if !others.is_empty() && says != Some((0, files.len())) {
+        return Err(LoadError::Hparam {
+            key: "split.count".into(),
+            value: says.map_or("missing".into(), |(_, count)| count.to_string()),
+            problem: format!("but the model comes in {} files", files.len()),
+        });
+    }
     for (i, file) in others.iter().enumerate() {
         let other = Gguf::parse(file)?;
         let shard = other.shard()?.map(|shard| (shard.index, shard.count));

@@ -23,7 +23,7 @@ pub use request::{
 pub(crate) use scheduler::GUESSED_TOGETHER;
 
 use crate::{
-    Adapter, Footprint, LoadError, Tokenizer, memory,
+    Adapter, Footprint, LoadError, ModelFiles, Tokenizer, memory,
     model::{Loaded, WeakAdapter},
 };
 use request::{Counters, Entry, Order};
@@ -140,9 +140,17 @@ impl Engine {
     /// # Errors
     /// See [`LoadError`].
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
-        let footprint = Footprint::read(path, options)?;
+        Self::load_files(&ModelFiles::open(path)?, options)
+    }
+
+    /// Loads a model whose files somebody has opened, as [`Engine::load`] does.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load_files(files: &ModelFiles, options: &LoadOptions) -> Result<Self, LoadError> {
+        let footprint = Footprint::of(files, options)?;
         memory::check(footprint.fixed_bytes())?;
-        let model = Arc::new(Loaded::load(path, options)?);
+        let model = Arc::new(Loaded::load(files, options)?);
         let longest = model.context_length();
         let wanted = options.context_length.filter(|_| model.writes_text());
         let context_length = wanted.map_or(longest, |n| n.clamp(1, longest));

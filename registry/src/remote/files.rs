@@ -9,16 +9,17 @@ use super::{
     client::{Failure, Origin, Remote},
     download, hugging_face, on_disk, prepare, transfer,
 };
-use crate::{Descriptor, Digest, Error, Manifest, MediaType, ModelName, Store, store::Shared};
+use crate::{
+    Descriptor, Digest, Error, MediaType, ModelName, Store,
+    from_files::{self, MAGIC},
+    store::Shared,
+};
 use reqwest::{
     Response, StatusCode, Url,
     header::{ETAG, LAST_MODIFIED},
 };
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use std::{path::Path, sync::Arc};
-
-/// How every GGUF file begins.
-const MAGIC: &[u8; 4] = b"GGUF";
 
 /// What the parts of a pull have in common.
 pub(super) struct Job<'a> {
@@ -57,28 +58,40 @@ impl Job<'_> {
         let files = hugging_face::list(&remote, endpoint, repo).await?;
         let choice = hugging_face::choose(repo, files, file)?;
         progress(PullEvent::Note(choice.why));
-        let file = choice.file;
-        let mut url = base;
-        url.path_segments_mut()
-            .map_err(|()| not_understood(endpoint, "it is no address of a host"))?
-            .pop_if_empty()
-            .extend(
-                repo.split('/')
-                    .chain(["resolve", "main"])
-                    .chain(file.path.split('/')),
-            );
-        let origin = remote.origin(url.clone(), format!("pull {}", file.path));
-        let Some(digest) = file.digest else {
+        let mut origins = Vec::new();
+        for file in &choice.files {
+            let mut url = base.clone();
+            url.path_segments_mut()
+                .map_err(|()| not_understood(endpoint, "it is no address of a host"))?
+                .pop_if_empty()
+                .extend(
+                    repo.split('/')
+                        .chain(["resolve", "main"])
+                        .chain(file.path.split('/')),
+                );
+            origins.push((
+                remote.origin(url.clone(), format!("pull {}", file.path)),
+                url,
+            ));
+        }
+        let known = choice.files.iter().map(|file| {
+            let digest = file.digest?;
+            Some(from_files::weights(digest, file.size))
+        });
+        let url = origins[0].1.clone();
+        let Some(weights) = known.collect::<Option<Vec<Descriptor>>>() else {
+            if origins.len() > 1 {
+                return Err(not_understood(
+                    "hf.co",
+                    "it does not say the digests of the parts of a model",
+                ));
+            }
+            let (origin, _) = origins.swap_remove(0);
             return self.fetch_unknown(&remote, origin, url, progress).await;
         };
-        let model = Descriptor {
-            media_type: MediaType::Model,
-            digest,
-            size: file.size,
-        };
         let pin = on_disk(self.shared(), {
-            let (store, model) = (self.store.clone(), model.clone());
-            move |shared| prepare(&store, shared, &[model])
+            let (store, weights) = (self.store.clone(), weights.clone());
+            move |shared| prepare(&store, shared, &weights)
         })
         .await?;
         let provenance = Provenance {
@@ -86,8 +99,10 @@ impl Job<'_> {
             validator: None,
         };
         let hood = self.neighborhood().await?;
-        self.bring_from(&hood, &[origin], &model, progress).await?;
-        self.write(vec![model], Some(provenance), progress).await?;
+        for (weights, (origin, _)) in weights.iter().zip(origins) {
+            self.bring_from(&hood, &[origin], weights, progress).await?;
+        }
+        self.write(weights, Some(provenance), progress).await?;
         drop(pin);
         Ok(())
     }
@@ -110,22 +125,23 @@ impl Job<'_> {
         path: &Path,
         progress: &mut (impl FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
-        let (store, source) = (self.store.clone(), path.to_owned());
-        let model = on_disk(self.shared(), move |shared| {
-            let digest = store.ingest_file_of_kind(&source, MAGIC, None)?;
-            Ok(Descriptor {
-                media_type: MediaType::Model,
-                digest,
-                size: shared.blob_size(&digest).unwrap_or_default(),
+        let mut weights = Vec::new();
+        for source in from_files::all_parts(path) {
+            let store = self.store.clone();
+            let layer = on_disk(self.shared(), move |shared| {
+                let digest = store.ingest_file_of_kind(&source, MAGIC, None)?;
+                let size = shared.blob_size(&digest).unwrap_or_default();
+                Ok(from_files::weights(digest, size))
             })
-        })
-        .await?;
-        progress(PullEvent::Blob {
-            digest: model.digest,
-            total: model.size,
-            completed: model.size,
-        });
-        self.write(vec![model], None, progress).await
+            .await?;
+            progress(PullEvent::Blob {
+                digest: layer.digest,
+                total: layer.size,
+                completed: layer.size,
+            });
+            weights.push(layer);
+        }
+        self.write(weights, None, progress).await
     }
 
     async fn remote(&self, base: Url) -> Result<Arc<Remote>, Error> {
@@ -248,7 +264,7 @@ impl Job<'_> {
         .await
     }
 
-    /// Makes the model `name` of `layers`, of which one is the weights.
+    /// Makes the model `name` of `layers`, of which at least one is weights.
     pub(super) async fn write(
         &self,
         layers: Vec<Descriptor>,
@@ -260,37 +276,10 @@ impl Job<'_> {
         progress(PullEvent::WritingManifest);
         let (store, name) = (self.store.clone(), self.name.clone());
         let make_config = self.network().make_config.clone();
-        on_disk(self.shared(), move |shared| {
-            let is_model = |layer: &&Descriptor| layer.media_type == MediaType::Model;
-            let model = layers.iter().find(is_model);
-            let config = match make_config.zip(model) {
-                Some((make_config, model)) => {
-                    let made = make_config(&shared.blob_path(&model.digest));
-                    made.map_err(|reason| Error::NotGguf {
-                        what: name.to_string(),
-                        reason,
-                    })?
-                }
-                None => br#"{"model_format":"gguf"}"#.to_vec(),
-            };
-            let mut config: Map<String, Value> =
-                serde_json::from_slice(&config).map_err(|error| Error::Manifest {
-                    reason: format!("the config that was made for it is none: {error}"),
-                })?;
-            if let Some(Provenance { url, validator }) = provenance {
-                config.insert("source".into(), json!({"url": url, "validator": validator}));
-            }
-            let json = serde_json::to_vec(&config).expect("JSON that was read always serialises");
-            let digest = store.ingest(&mut &json[..], None)?;
-            let manifest = Manifest {
-                config: Descriptor {
-                    media_type: MediaType::Config,
-                    digest,
-                    size: json.len() as u64,
-                },
-                layers,
-            };
-            store.write_manifest(&name, &manifest.to_json())
+        let source = provenance
+            .map(|Provenance { url, validator }| json!({"url": url, "validator": validator}));
+        on_disk(self.shared(), move |_| {
+            from_files::write(&store, &name, layers, make_config.as_deref(), source)
         })
         .await
     }

@@ -2,7 +2,7 @@
 //!
 //! The list of files comes from the API, with sizes and SHA-256 digests; the choice is a function of that list alone.
 use super::client::{Failure, Remote};
-use crate::{Digest, Error};
+use crate::{Digest, Error, modelfile::parts};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
@@ -81,7 +81,8 @@ fn parse(json: &[u8]) -> Result<Vec<RepoFile>, String> {
 /// What was chosen and why.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Choice {
-    pub(super) file: RepoFile,
+    /// One file, or the parts of one model in order.
+    pub(super) files: Vec<RepoFile>,
     /// One line for a person.
     pub(super) why: String,
 }
@@ -129,59 +130,70 @@ pub(super) fn choose(
     }
     meant.sort_by_key(|file| (rank(&file.path), file.path.len(), file.path.clone()));
     let whole = meant.iter().find(|file| !is_shard(&file.path));
-    let Some(file) = whole else {
-        let n_files = meant.len();
-        let what = label_or_name(&meant[0].path);
-        return Err(no_file(format!(
-            "`{what}` of `hf.co/{repo}` lies in {n_files} files, and only models in one file can be stored; there is {there}"
-        )));
+    let files = match whole {
+        Some(file) => vec![(*file).clone()],
+        None => all_parts(&models, meant[0]).map_err(|missing| {
+            no_file(format!(
+                "`{}` of `hf.co/{repo}` is a model in parts, and `{missing}` is missing; there is {there}",
+                label_or_name(&meant[0].path)
+            ))
+        })?,
     };
-    let megabytes = file.size.div_ceil(1_000_000);
-    let mut why = format!("choosing {} ({megabytes} MB)", file.path);
+    let size = files
+        .iter()
+        .fold(0, |sum: u64, file| sum.saturating_add(file.size));
+    let megabytes = size.div_ceil(1_000_000);
+    let mut why = match files.as_slice() {
+        [file] => format!("choosing {} ({megabytes} MB)", file.path),
+        several => format!(
+            "choosing {} and its other {} parts ({megabytes} MB)",
+            several[0].path,
+            several.len() - 1
+        ),
+    };
     if wanted.is_none() && n_labels > 1 {
         why.push_str(&format!(" of {there}; another is `hf.co/{repo}:FORMAT`"));
     }
-    Ok(Choice {
-        file: (*file).clone(),
-        why,
-    })
+    Ok(Choice { files, why })
+}
+
+/// All parts of the model that `part` belongs to, in order, or the name of one that is missing.
+fn all_parts(files: &[RepoFile], part: &RepoFile) -> Result<Vec<RepoFile>, String> {
+    let folder = part.path.rfind('/').map_or("", |at| &part.path[..=at]);
+    let Some(names) = parts::all_of(&part.path[folder.len()..]) else {
+        return Err(part.path.clone());
+    };
+    names
+        .map(|name| {
+            let path = format!("{folder}{name}");
+            let found = files.iter().find(|file| file.path == path);
+            found.cloned().ok_or(path)
+        })
+        .collect()
 }
 
 /// A GGUF file with a model's weights: no image encoder, no matrix of importances.
-fn is_model(path: &str) -> bool {
+pub(crate) fn is_model(path: &str) -> bool {
     let stem = stem(path).to_ascii_lowercase();
     let is_gguf = path.to_ascii_lowercase().ends_with(".gguf");
     is_gguf && !stem.contains("mmproj") && !stem.contains("imatrix")
 }
 
 /// The file's name without folders and ending.
-fn stem(path: &str) -> &str {
+pub(crate) fn stem(path: &str) -> &str {
     let name = path.rsplit('/').next().unwrap_or_default();
     let end = name.len().saturating_sub(".gguf".len());
     name.get(..end).unwrap_or_default()
 }
 
-/// Where `-00001-of-00003` begins, if the name ends so.
-fn shard_start(stem: &str) -> Option<usize> {
-    let start = stem.len().checked_sub("-00001-of-00003".len())?;
-    let suffix = stem.as_bytes().get(start..)?;
-    let is_it = suffix.iter().enumerate().all(|(idx, byte)| match idx {
-        0 | 6 | 9 => *byte == b'-',
-        7 => *byte == b'o',
-        8 => *byte == b'f',
-        _ => byte.is_ascii_digit(),
-    });
-    is_it.then_some(start)
-}
-
 fn is_shard(path: &str) -> bool {
-    shard_start(stem(path)).is_some()
+    parts::split_stem(stem(path)).is_some()
 }
 
 /// The weight format that a file's name ends with, in capitals: `Q4_K_M`, `UD-Q4_K_XL`.
 fn label(path: &str) -> Option<String> {
     let stem = stem(path);
-    let stem = &stem[..shard_start(stem).unwrap_or(stem.len())];
+    let stem = parts::split_stem(stem).map_or(stem, |(name, _)| name);
     let upper = stem.to_ascii_uppercase();
     let start = upper.rfind(['-', '.']).map_or(0, |at| at + 1);
     let last = &upper[start..];
@@ -198,7 +210,7 @@ fn label(path: &str) -> Option<String> {
     }
 }
 
-fn label_or_name(path: &str) -> String {
+pub(crate) fn label_or_name(path: &str) -> String {
     label(path).unwrap_or_else(|| stem(path).to_owned())
 }
 
@@ -224,7 +236,9 @@ mod tests {
 
     #[track_caller]
     fn chosen(paths: &[&str], wanted: Option<&str>) -> String {
-        choose("u/r", files(paths), wanted).unwrap().file.path
+        choose("u/r", files(paths), wanted).unwrap().files[0]
+            .path
+            .clone()
     }
 
     #[test]
@@ -280,7 +294,16 @@ mod tests {
             "m-Q8_0-00002-of-00002.gguf",
             "m-Q2_K.gguf",
         ];
-        assert!(error(&shards, Some("Q8_0")).contains("lies in 2 files"));
+        let choice = choose("u/r", files(&shards), Some("Q8_0")).unwrap();
+        assert_eq!(choice.files, files(&shards[..2]));
+        assert_eq!(
+            choice.why,
+            "choosing m-Q8_0-00001-of-00002.gguf and its other 1 parts (3 MB)"
+        );
+        assert!(
+            error(&shards[1..], Some("Q8_0"))
+                .contains("is a model in parts, and `m-Q8_0-00001-of-00002.gguf` is missing")
+        );
         assert_eq!(chosen(&shards, None), "m-Q2_K.gguf");
     }
 

@@ -41,6 +41,9 @@ pub use credentials::{Credentials, Keyring};
 pub(crate) use download::Downloads;
 use files::Job;
 pub use formats::{Format, FormatError};
+pub(crate) use hugging_face::{
+    is_model as is_model_file, label_or_name as file_label, stem as file_stem,
+};
 use neighbors::Neighborhood;
 pub use neighbors::parse_neighbors;
 pub use network::{Clients, Discover, MakeConfig, Network, parse_mirrors};
@@ -318,7 +321,7 @@ fn prepare(store: &Store, shared: &Shared, blobs: &[Descriptor]) -> Result<Pin, 
 }
 
 /// Checks that the disk has room for downloads of those sizes. What is there of them needs none; holes do.
-fn check_space(shared: &Shared, downloads: &[(Digest, u64)]) -> Result<(), Error> {
+pub(crate) fn check_space(shared: &Shared, downloads: &[(Digest, u64)]) -> Result<(), Error> {
     let needed = downloads
         .iter()
         .map(|(digest, size)| size.saturating_sub(partial::len(shared, digest)))
@@ -335,7 +338,7 @@ fn check_space(shared: &Shared, downloads: &[(Digest, u64)]) -> Result<(), Error
 }
 
 /// Bytes that this user may still write at `path`; `None` where that cannot be known.
-fn free_bytes(path: &Path) -> Option<u64> {
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     #[cfg(unix)]
     {
         let stat = rustix::fs::statvfs(path).ok()?;

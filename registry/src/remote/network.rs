@@ -15,8 +15,9 @@ const MAX_REDIRECTS: usize = 10;
 /// Where Hugging Face is when nobody says otherwise.
 const HUGGING_FACE: &str = "https://huggingface.co";
 
-/// Makes the config blob of a model from its GGUF file, or says why it is none that can be used.
-pub type MakeConfig = dyn Fn(&Path) -> Result<Vec<u8>, String> + Send + Sync;
+/// Makes the config blob of a model from its GGUF file, or from the parts of one in order, or says why it is none that can
+/// be used.
+pub type MakeConfig = dyn Fn(&[PathBuf]) -> Result<Vec<u8>, String> + Send + Sync;
 
 /// Gives the daemons nearby that are known at the moment, `host:port` each.
 pub type Discover = dyn Fn() -> Vec<String> + Send + Sync;

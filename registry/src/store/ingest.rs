@@ -48,7 +48,7 @@ pub(super) fn from_file(
     }
     let mut source = File::open(path).map_err(Error::read(path))?;
     check_magic(&source, path, magic)?;
-    if let Some(digest) = by_reflink(shared, &source, expected)? {
+    if let Some(digest) = by_reflink(shared, &source, expected, &mut |_| {})? {
         return Ok(digest);
     }
     if let Some(digest) = by_hard_link(shared, path, magic, expected)? {
@@ -61,10 +61,11 @@ pub(super) fn from_file(
 }
 
 /// A copy that shares the extents of `source` until one of both is written; `None` where the filesystem cannot.
-fn by_reflink(
+pub(super) fn by_reflink(
     shared: &Shared,
     source: &File,
     expected: Option<&Digest>,
+    progress: &mut dyn FnMut(u64),
 ) -> Result<Option<Digest>, Error> {
     #[cfg(target_os = "linux")]
     {
@@ -76,12 +77,12 @@ fn by_reflink(
             return Ok(None);
         }
         let (file, path) = file.into_parts();
-        let digest = hash(&file, &path)?;
+        let digest = hash(&file, &path, progress)?;
         commit(shared, &file, path, BLOB_MODE, digest, expected).map(Some)
     }
     #[cfg(not(target_os = "linux"))]
     {
-        let _ = (shared, source, expected);
+        let _ = (shared, source, expected, progress);
         Ok(None)
     }
 }
@@ -107,10 +108,10 @@ fn by_hard_link(
     };
     check_magic(&file, path, magic)?;
     let before = version(&file);
-    let digest = hash(&file, &link)?;
+    let digest = hash(&file, &link, &mut |_| {})?;
     check_expected(digest, expected)?;
     // Asked before anything is pinned: `commit` pins the blob, and twice would keep it for too long.
-    if shared.blob_size(&digest).is_some() && keep_existing(shared, digest, &file)? {
+    if shared.blob_size(&digest).is_some() && keep_existing(shared, digest, len(&file, path)?)? {
         return Ok(Some(digest));
     }
     // Both names mean one file, and a blob is read-only: writing it through the other name would change it. Who may read
@@ -128,11 +129,18 @@ fn by_hard_link(
     committed.map(Some)
 }
 
-/// The digest of the whole of `file`, read from where it stands.
-pub(crate) fn hash(mut file: &File, path: &Path) -> Result<Digest, Error> {
+/// The digest of the whole of `file`, read from where it stands; `progress` hears how many bytes that are so far.
+pub(crate) fn hash(
+    mut file: &File,
+    path: &Path,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Digest, Error> {
     let mut hasher = Hasher::default();
+    let mut n_bytes = 0;
     let read = for_each_chunk(&mut file, |chunk| {
         hasher.update(chunk);
+        n_bytes += chunk.len() as u64;
+        progress(n_bytes);
         Ok(())
     });
     read.map_err(|error| match error {
@@ -142,7 +150,8 @@ pub(crate) fn hash(mut file: &File, path: &Path) -> Result<Digest, Error> {
     Ok(hasher.digest())
 }
 
-fn for_each_chunk(
+/// Hands the bytes of `reader` on in pieces, to its end.
+pub(crate) fn for_each_chunk(
     reader: &mut dyn Read,
     mut take: impl FnMut(&[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
@@ -158,7 +167,7 @@ fn for_each_chunk(
 }
 
 /// Leaves `file` at its start.
-fn check_magic(mut file: &File, path: &Path, magic: &[u8]) -> Result<(), Error> {
+pub(super) fn check_magic(mut file: &File, path: &Path, magic: &[u8]) -> Result<(), Error> {
     let mut start = vec![0; magic.len()];
     let read = file.read_exact(&mut start).and_then(|()| file.rewind());
     if read.is_ok() && start == magic {
@@ -168,17 +177,19 @@ fn check_magic(mut file: &File, path: &Path, magic: &[u8]) -> Result<(), Error> 
     Err(Error::read(path)(error))
 }
 
-fn check_expected(actual: Digest, expected: Option<&Digest>) -> Result<(), Error> {
+pub(crate) fn check_expected(actual: Digest, expected: Option<&Digest>) -> Result<(), Error> {
     match expected {
         Some(&expected) if expected != actual => Err(Error::DigestMismatch { expected, actual }),
         _ => Ok(()),
     }
 }
 
-/// Whether the blob `digest` is there already, as long as `file`; from now on it stays, also if it comes later.
-fn keep_existing(shared: &Shared, digest: Digest, file: &File) -> Result<bool, Error> {
-    let blob = shared.blob_path(&digest);
-    let n_bytes = file.metadata().map_err(Error::read(&blob))?.len();
+fn len(file: &File, path: &Path) -> Result<u64, Error> {
+    Ok(file.metadata().map_err(Error::read(path))?.len())
+}
+
+/// Whether the blob `digest` of `n_bytes` is there already; from now on it stays, also if it comes later.
+pub(crate) fn keep_existing(shared: &Shared, digest: Digest, n_bytes: u64) -> Result<bool, Error> {
     let guard = shared.locks.lock()?;
     shared.locks.pin_fresh(&guard, digest)?;
     Ok(shared.blob_size(&digest) == Some(n_bytes))
@@ -194,7 +205,7 @@ fn commit(
     expected: Option<&Digest>,
 ) -> Result<Digest, Error> {
     check_expected(digest, expected)?;
-    if !keep_existing(shared, digest, file)? {
+    if !keep_existing(shared, digest, len(file, &path)?)? {
         reveal(shared, file, &path, mode, digest)?;
         // Its name is another now: there is nothing left to remove.
         let _ = path.keep();
@@ -210,7 +221,7 @@ pub(crate) fn reveal(
     mode: u32,
     digest: Digest,
 ) -> Result<(), Error> {
-    let blob = shared.blob_path(&digest);
+    let blob = shared.hot_blob_path(&digest);
     let synced = temporary::set_mode(file, mode).and_then(|()| file.sync_all());
     synced.map_err(Error::write(&blob))?;
     let _guard = shared.locks.lock()?;

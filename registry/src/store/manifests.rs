@@ -13,19 +13,31 @@ const MAX_MANIFESTS: usize = 100_000;
 
 /// One manifest file.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Name with the spelling of the path.
-    pub(super) name: ModelName,
+    pub(crate) name: ModelName,
     /// The file.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Which version of it.
-    pub(super) stamp: Stamp,
+    pub(crate) stamp: Stamp,
     /// When it was written.
-    pub(super) modified: SystemTime,
+    pub(crate) modified: SystemTime,
+    /// Whether it is in a store that is only read.
+    pub(crate) is_shared: bool,
+}
+
+impl Found {
+    /// The same, from a store that is only read.
+    pub(super) fn shared(self) -> Self {
+        Self {
+            is_shared: true,
+            ..self
+        }
+    }
 }
 
 /// All manifest files under `folder`; what is no valid name is passed over.
-pub(super) fn walk(folder: &Path) -> Result<Vec<Found>, Error> {
+pub(crate) fn walk(folder: &Path) -> Result<Vec<Found>, Error> {
     walk_matching(folder, |_, _| true)
 }
 
@@ -62,6 +74,7 @@ fn walk_matching(
                 path,
                 stamp: Stamp::of(&metadata),
                 modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                is_shared: false,
             });
             if found.len() >= MAX_MANIFESTS {
                 tracing::warn!(MAX_MANIFESTS, "too many models: not all are seen");
@@ -94,7 +107,7 @@ fn is_no_folder(error: &io::Error) -> bool {
 }
 
 /// The bytes of a manifest file.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let file = File::open(path).map_err(Error::read(path))?;
     let mut bytes = Vec::new();
     // One more than allowed, so that the parser sees that it is too much.

@@ -6,19 +6,27 @@
 //! <root>/blobs/sha256-<hex>-partial[.journal]         a download to go on with
 //! <root>/{blobs,manifests}/.slm-tmp-*                 being written
 //! <root>/.slm/{lock,pins/,index/,index.lock}          this crate's own
+//! <root>/.slm/references/sha256-<hex>                 a blob that is a file of another program
 //! ```
 //!
 //! This is the layout of Ollama's store, which may be read and filled in place. What is read-only for this process can
-//! be listed and run.
+//! be listed and run. Further folders may hold blobs and models too ([`Locations`]).
+mod adopt;
+mod archive;
 pub(crate) mod ingest;
+mod locations;
 mod lock;
-mod manifests;
+pub(crate) mod manifests;
 mod prune;
 mod published;
+mod references;
 pub(crate) mod temporary;
 #[cfg(test)]
 mod tests;
 
+pub use adopt::{AdoptBy, Adopted};
+pub use archive::{MoveProgress, Moved};
+pub use locations::{BlobFile, Locations, Place};
 pub use lock::Pin;
 pub use published::repository;
 
@@ -60,6 +68,8 @@ pub struct ModelEntry {
     pub config: serde_json::Value,
     /// When it was last used, if ever (from the index).
     pub last_used: Option<SystemTime>,
+    /// Where its first layer is: the weights, of a model that can be run. `None` when it is nowhere.
+    pub place: Option<Place>,
 }
 
 /// A models directory. Clones share it. All methods block on the disk: call them on a blocking thread.
@@ -70,12 +80,14 @@ pub struct Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Store").field(&self.shared.root).finish()
+        f.debug_tuple("Store")
+            .field(&self.shared.locations)
+            .finish()
     }
 }
 
 pub(crate) struct Shared {
-    root: PathBuf,
+    locations: Locations,
     locks: Arc<Locks>,
     index: Mutex<Index>,
     pub(crate) downloads: Downloads,
@@ -84,13 +96,15 @@ pub(crate) struct Shared {
 }
 
 impl Store {
-    /// Opens or creates the store under `root` for this process alone to keep its index (the daemon).
+    /// Opens or creates the store at `locations` for this process alone to keep its index (the daemon).
     /// A missing, stale or damaged index is rebuilt from the files.
     ///
     /// # Errors
     /// When the directory cannot be created or another process holds the index.
-    pub fn open(root: &Path) -> Result<Self, Error> {
-        let own = prepare(root)?;
+    pub fn open(locations: impl Into<Locations>) -> Result<Self, Error> {
+        let locations = locations.into();
+        let root = locations.hot.clone();
+        let own = prepare(&root)?;
         let path = own.join("index.lock");
         let lock = match File::options()
             .create(true)
@@ -99,7 +113,9 @@ impl Store {
             .open(&path)
         {
             Ok(lock) => lock,
-            Err(error) if is_read_only(&error) => return Self::new(root, Index::in_memory(), None),
+            Err(error) if is_read_only(&error) => {
+                return Self::new(locations, Index::in_memory(), None);
+            }
             Err(error) => return Err(Error::write(&path)(error)),
         };
         let deadline = Instant::now() + INDEX_LOCK_TIMEOUT;
@@ -110,36 +126,36 @@ impl Store {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(TryLockError::WouldBlock) => {
-                    return Err(Error::IndexLocked {
-                        path: root.to_owned(),
-                    });
+                    return Err(Error::IndexLocked { path: root });
                 }
                 Err(TryLockError::Error(error)) => return Err(Error::write(&path)(error)),
             }
         }
-        Self::new(root, Index::open(&own.join("index")), Some(lock))
+        Self::new(locations, Index::open(&own.join("index")), Some(lock))
     }
 
     /// Opens the store without an index, for one-off commands while no daemon runs.
     ///
     /// # Errors
     /// When the directory cannot be created.
-    pub fn open_without_index(root: &Path) -> Result<Self, Error> {
-        prepare(root)?;
-        Self::new(root, Index::in_memory(), None)
+    pub fn open_without_index(locations: impl Into<Locations>) -> Result<Self, Error> {
+        let locations = locations.into();
+        prepare(&locations.hot)?;
+        Self::new(locations, Index::in_memory(), None)
     }
 
-    fn new(root: &Path, index: Index, index_lock: Option<File>) -> Result<Self, Error> {
+    fn new(locations: Locations, index: Index, index_lock: Option<File>) -> Result<Self, Error> {
+        locations.check_archive()?;
         let shared = Shared {
-            root: root.to_owned(),
-            locks: Arc::new(Locks::new(&root.join(".slm"))),
+            locks: Arc::new(Locks::new(&locations.hot.join(".slm"))),
+            locations,
             index: Mutex::new(index),
             downloads: Downloads::default(),
             _index_lock: index_lock,
         };
         // Housekeeping may fail (a store of another user): what is stale then stays.
         if let Ok(_guard) = shared.locks.lock() {
-            for folder in [shared.blobs(), shared.manifests()] {
+            for folder in shared.own_folders().into_iter().chain([shared.manifests()]) {
                 if let Err(error) = temporary::remove_stale(&folder) {
                     tracing::debug!(%error, "cannot remove unfinished files");
                 }
@@ -151,7 +167,12 @@ impl Store {
 
     /// The models directory.
     pub fn root(&self) -> &Path {
-        &self.shared.root
+        &self.shared.locations.hot
+    }
+
+    /// The models directory and the folders beside it.
+    pub fn locations(&self) -> &Locations {
+        &self.shared.locations
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -163,7 +184,7 @@ impl Store {
     /// # Errors
     /// When the manifests cannot be listed.
     pub fn list(&self) -> Result<Vec<ModelEntry>, Error> {
-        let all = manifests::walk(&self.shared.manifests())?;
+        let all = self.shared.all_manifests()?;
         let names: HashSet<&ModelName> = all.iter().map(|found| &found.name).collect();
         let mut index = self.shared.index();
         index.retain(|name| names.contains(name));
@@ -211,7 +232,32 @@ impl Store {
         manifests::read(&found.path)
     }
 
-    /// Where the blob is or would be.
+    /// The file of the blob, wherever it is; `None` where it is in no location.
+    ///
+    /// # Errors
+    /// [`Error::ReferenceLost`]: it is a file of another program that changed or vanished.
+    pub fn locate(&self, digest: &Digest) -> Result<Option<BlobFile>, Error> {
+        self.shared.locate(digest)
+    }
+
+    /// Where the weights of `entry` are, in a word, for those who have more than one location.
+    pub fn location(&self, entry: &ModelEntry) -> Option<String> {
+        let is_elsewhere = entry.place.is_some_and(|place| place != Place::Hot);
+        let place = entry
+            .place
+            .filter(|_| is_elsewhere || self.locations().are_several());
+        place.map(|place| place.to_string())
+    }
+
+    /// Every blob of every location, by digest. One whose file of another program changed or vanished is left out.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn blobs(&self) -> Result<Vec<BlobFile>, Error> {
+        self.shared.all_blobs()
+    }
+
+    /// Where the blob is, whatever the location, or where it would be.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.shared.blob_path(digest)
     }
@@ -235,9 +281,12 @@ impl Store {
     /// # Errors
     /// [`Error::DigestMismatch`], or the disk.
     pub fn verify_blob(&self, digest: &Digest) -> Result<(), Error> {
-        let path = self.blob_path(digest);
+        let path = match self.locate(digest)? {
+            Some(blob) => blob.path,
+            None => self.blob_path(digest),
+        };
         let file = File::open(&path).map_err(Error::read(&path))?;
-        let actual = ingest::hash(&file, &path)?;
+        let actual = ingest::hash(&file, &path, &mut |_| {})?;
         if actual == *digest {
             return Ok(());
         }
@@ -328,6 +377,12 @@ impl Store {
     pub fn remove(&self, name: &ModelName) -> Result<(), Error> {
         let guard = self.shared.locks.lock()?;
         let found = self.shared.resolve(name)?;
+        if found.is_shared {
+            return Err(Error::SharedModel {
+                name: found.name,
+                path: found.path,
+            });
+        }
         let blobs = self.shared.blobs_of(&found);
         manifests::remove(&self.shared.manifests(), &found.path)?;
         let mut index = self.shared.index();
@@ -368,30 +423,73 @@ impl Shared {
         self.locks.lock()
     }
     pub(crate) fn blobs(&self) -> PathBuf {
-        self.root.join("blobs")
+        self.locations.hot.join("blobs")
     }
     fn manifests(&self) -> PathBuf {
-        self.root.join("manifests")
+        self.locations.hot.join("manifests")
+    }
+    fn references(&self) -> PathBuf {
+        self.locations.hot.join(".slm").join("references")
     }
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.blobs().join(digest.file_name())
+        match self.locate(digest) {
+            Ok(Some(blob)) => blob.path,
+            Err(Error::ReferenceLost { path, .. }) => path,
+            Ok(None) | Err(_) => self.hot_blob_path(digest),
+        }
     }
     /// The length of the blob, if it is there.
     pub(crate) fn blob_size(&self, digest: &Digest) -> Option<u64> {
-        let metadata = fs::metadata(self.blob_path(digest)).ok()?;
-        metadata.is_file().then_some(metadata.len())
+        Some(self.locate(digest).ok()??.size)
+    }
+    /// Keeps an ingested blob until its manifest comes.
+    fn pin_fresh(&self, guard: &Guard<'_>, digest: Digest) -> Result<(), Error> {
+        self.locks.pin_fresh(guard, digest)
+    }
+    /// What was kept for a manifest that is there now, or will not come.
+    pub(crate) fn unpin(&self, guard: &Guard<'_>, digests: &HashSet<Digest>) -> Result<(), Error> {
+        self.locks.unpin_fresh(guard, digests)
     }
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn resolve(&self, name: &ModelName) -> Result<Found, Error> {
-        manifests::resolve(&self.manifests(), name)?
-            .ok_or_else(|| Error::NotFound { name: name.clone() })
+        if let Some(found) = manifests::resolve(&self.manifests(), name)? {
+            return Ok(found);
+        }
+        for root in &self.locations.shared {
+            match manifests::resolve(&root.join("manifests"), name) {
+                Ok(Some(found)) => return Ok(found.shared()),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "passing over a shared store"),
+            }
+        }
+        Err(Error::NotFound { name: name.clone() })
+    }
+
+    /// The manifests of every location, each name once: the models directory's own come first.
+    fn all_manifests(&self) -> Result<Vec<Found>, Error> {
+        let mut all = manifests::walk(&self.manifests())?;
+        let mut names: HashSet<ModelName> = all.iter().map(|found| found.name.clone()).collect();
+        for root in &self.locations.shared {
+            let walked = manifests::walk(&root.join("manifests")).unwrap_or_else(|error| {
+                tracing::warn!(%error, "passing over a shared store");
+                Vec::new()
+            });
+            let fresh = walked
+                .into_iter()
+                .filter(|found| names.insert(found.name.clone()));
+            all.extend(fresh.map(Found::shared));
+        }
+        Ok(all)
     }
 
     fn read_small_blob(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
-        let path = self.blob_path(digest);
+        let path = match self.locate(digest)? {
+            Some(blob) => blob.path,
+            None => self.hot_blob_path(digest),
+        };
         let file = File::open(&path).map_err(Error::read(&path))?;
         let size = file.metadata().map_err(Error::read(&path))?.len();
         if size > MAX_SMALL_BLOB_BYTES {
@@ -427,6 +525,10 @@ impl Shared {
             modified: found.modified,
             config: row.config,
             last_used: row.last_used,
+            place: row
+                .blobs
+                .first()
+                .and_then(|weights| Some(self.locate(weights).ok()??.place)),
         })
     }
 

@@ -4,6 +4,7 @@ use crate::{Digest, Error, Manifest};
 use std::{
     collections::HashSet,
     fs, io,
+    path::Path,
     time::{Duration, SystemTime},
 };
 use tracing::{debug, warn};
@@ -35,12 +36,15 @@ pub(super) fn remove_unused(
     shared.locks.defer(pinned);
     let mut n_removed = 0;
     for digest in unused {
-        let path = shared.blob_path(&digest);
-        match fs::remove_file(&path) {
-            Ok(()) => n_removed += 1,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::write(&path)(error)),
+        let mut was_there = false;
+        for path in shared.own_files(&digest) {
+            match fs::remove_file(&path) {
+                Ok(()) => was_there = true,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::write(&path)(error)),
+            }
         }
+        n_removed += usize::from(was_there);
         debug!(%digest, "removed an unused blob");
     }
     Ok(n_removed)
@@ -52,10 +56,21 @@ pub(super) fn remove_all_unused(
     guard: &Guard<'_>,
     min_age: Duration,
 ) -> Result<usize, Error> {
-    let folder = shared.blobs();
     let mut candidates = Vec::new();
-    for entry in fs::read_dir(&folder).map_err(Error::read(&folder))? {
-        let entry = entry.map_err(Error::read(&folder))?;
+    for folder in shared.own_folders() {
+        collect_unused(&folder, min_age, &mut candidates)?;
+    }
+    remove_unused(shared, guard, candidates)
+}
+
+/// Adds the blobs in `folder` that are old enough, and removes downloads that were given up.
+fn collect_unused(
+    folder: &Path,
+    min_age: Duration,
+    candidates: &mut Vec<Digest>,
+) -> Result<(), Error> {
+    for entry in fs::read_dir(folder).map_err(Error::read(folder))? {
+        let entry = entry.map_err(Error::read(folder))?;
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
@@ -74,7 +89,7 @@ pub(super) fn remove_all_unused(
             let _ = fs::remove_file(entry.path());
         }
     }
-    remove_unused(shared, guard, candidates)
+    Ok(())
 }
 
 /// Every blob that a manifest refers to; `None` when a manifest cannot be understood, and so nothing may be removed.

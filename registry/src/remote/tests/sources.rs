@@ -255,6 +255,44 @@ async fn a_file_of_hugging_face_is_chosen_explained_and_fetched() {
 }
 
 #[tokio::test]
+async fn all_parts_of_a_model_are_fetched_in_order() {
+    let (site, place) = (Site::start().await, Place::new());
+    let parts: Vec<Vec<u8>> = (0..3_u8)
+        .map(|i| gguf(90 + u64::from(i), 200_000 + usize::from(i)))
+        .collect();
+    let name = |i: usize| format!("q8/m-Q8_0-{:05}-of-00003.gguf", i + 1);
+    let mut list: Vec<String> = Vec::new();
+    for (i, bytes) in parts.iter().enumerate() {
+        let (oid, size) = (Digest::of(bytes).hex(), bytes.len());
+        list.push(format!(
+            r#"{{"type":"file","path":"{}","size":{size},"lfs":{{"oid":"{oid}","size":{size}}}}}"#,
+            name(i)
+        ));
+        site.put(
+            &format!("/u/r/resolve/main/{}", name(i)),
+            Page::of(bytes.clone()),
+        );
+    }
+    list.reverse();
+    let list = format!("[{}]", list.join(","));
+    site.put("/api/models/u/r/tree/main", Page::of(list));
+    let network = Network {
+        hugging_face_endpoint: Some(site.url("")),
+        make_config: Some(Arc::new(|paths: &[std::path::PathBuf]| {
+            assert_eq!(paths.len(), 3);
+            Ok(b"{}".to_vec())
+        })),
+        ..Network::default()
+    };
+    let notes = place.pull("hf.co/u/r", network).await.unwrap();
+    assert!(notes[0].contains("and its other 2 parts"), "{notes:?}");
+    let manifest = place.store.manifest(&"hf.co/u/r".parse().unwrap()).unwrap();
+    let digests: Vec<Digest> = manifest.layers.iter().map(|layer| layer.digest).collect();
+    let expected: Vec<Digest> = parts.iter().map(|bytes| Digest::of(bytes)).collect();
+    assert_eq!(digests, expected);
+}
+
+#[tokio::test]
 async fn the_token_of_hugging_face_stays_there() {
     let (site, elsewhere, place) = (Site::start().await, Site::start().await, Place::new());
     let (network, weights) = hugging_face(&site);
@@ -307,8 +345,8 @@ async fn a_file_on_the_web_becomes_a_model_and_is_fetched_again_when_it_changes(
     );
     let url = site.url("/d/m-Q4_0.gguf?sig=secret");
     let network = || Network {
-        make_config: Some(Arc::new(|path| {
-            assert!(path.is_file());
+        make_config: Some(Arc::new(|path: &[std::path::PathBuf]| {
+            assert!(path.iter().all(|part| part.is_file()));
             Ok(br#"{"model_family":"f"}"#.to_vec())
         })),
         ..Network::default()
@@ -346,7 +384,9 @@ async fn what_is_no_model_on_the_web() {
     assert!(matches!(error, Error::NotGguf { .. }), "{error}");
     site.put("/m.gguf", Page::of(gguf(74, 100)));
     let network = Network {
-        make_config: Some(Arc::new(|_| Err("no tensors".to_owned()))),
+        make_config: Some(Arc::new(|_: &[std::path::PathBuf]| {
+            Err("no tensors".to_owned())
+        })),
         ..Network::default()
     };
     let error = place.pull(&site.url("/m.gguf"), network).await.unwrap_err();

@@ -1,0 +1,142 @@
+//! Moving a model's weights to the archive's disk and back.
+//!
+//! ```text
+//! pin → room? → copy to a temporary file, hashing → compare → sync → rename → sync the folder → remove the original
+//! ```
+//!
+//! At every moment one whole copy is visible, so that a kill anywhere loses nothing; at worst the blob is in both places,
+//! and the next move removes the original. Manifests and small parts stay where they are, so that listing models reads
+//! nothing from there.
+use super::{Place, Store, ingest, locations::BlobFile, temporary};
+use crate::{Digest, Error, MediaType, ModelName, digest::Hasher, remote};
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+/// What was moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Blobs.
+    pub n_blobs: usize,
+    /// Their bytes.
+    pub n_bytes: u64,
+}
+
+/// How far a move is: which blob, bytes copied, bytes in all.
+pub type MoveProgress<'a> = &'a mut dyn FnMut(&Digest, u64, u64);
+
+impl Store {
+    /// Moves the weights of `name` to the archive, from where the model runs on. Other models that use the same blobs
+    /// go on with it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NoArchive`], too little room, or the disk.
+    pub fn archive(&self, name: &ModelName, progress: MoveProgress<'_>) -> Result<Moved, Error> {
+        let to = self.shared().locations.claim_archive()?;
+        self.move_weights(name, Place::Hot, to, progress)
+    }
+
+    /// Moves the weights of `name` back from the archive.
+    ///
+    /// # Errors
+    /// As [`Store::archive`].
+    pub fn unarchive(&self, name: &ModelName, progress: MoveProgress<'_>) -> Result<Moved, Error> {
+        self.shared().locations.claim_archive()?;
+        let to = self.shared().blobs();
+        self.move_weights(name, Place::Archive, to, progress)
+    }
+
+    fn move_weights(
+        &self,
+        name: &ModelName,
+        from: Place,
+        to: PathBuf,
+        progress: MoveProgress<'_>,
+    ) -> Result<Moved, Error> {
+        let manifest = self.manifest(name)?;
+        let digests: Vec<Digest> = manifest
+            .layers
+            .iter()
+            .filter(|layer| is_weights(&layer.media_type))
+            .map(|layer| layer.digest)
+            .collect();
+        let _pin = self.pin(&digests)?;
+        let mut moved = Moved::default();
+        for digest in &digests {
+            let there = self.shared().locate(digest)?;
+            let Some(blob) = there.filter(|blob| blob.place == from) else {
+                continue;
+            };
+            self.move_blob(&blob, &to, progress)?;
+            moved.n_blobs += 1;
+            moved.n_bytes += blob.size;
+        }
+        Ok(moved)
+    }
+
+    fn move_blob(
+        &self,
+        blob: &BlobFile,
+        to: &Path,
+        progress: MoveProgress<'_>,
+    ) -> Result<(), Error> {
+        let target = to.join(blob.digest.file_name());
+        // A copy of this length that is visible is whole: an earlier move ended between its last two steps.
+        if super::locations::file_size(&target) != Some(blob.size) {
+            self.copy_blob(blob, to, &target, progress)?;
+        }
+        let _guard = self.shared().lock()?;
+        fs::remove_file(&blob.path).map_err(Error::write(&blob.path))?;
+        temporary::sync_folder(blob.path.parent().expect("a blob is in a folder"))
+    }
+
+    fn copy_blob(
+        &self,
+        blob: &BlobFile,
+        to: &Path,
+        target: &Path,
+        progress: MoveProgress<'_>,
+    ) -> Result<(), Error> {
+        if let Some(available) = remote::free_bytes(to)
+            && blob.size > available
+        {
+            return Err(Error::NoSpace {
+                needed: blob.size,
+                available,
+                path: to.to_owned(),
+            });
+        }
+        let mut source = File::open(&blob.path).map_err(Error::read(&blob.path))?;
+        let mut copy = {
+            let _guard = self.shared().lock()?;
+            temporary::create(to)?
+        };
+        let mut hasher = Hasher::default();
+        let mut n_bytes = 0;
+        ingest::for_each_chunk(&mut source, |chunk| {
+            hasher.update(chunk);
+            copy.write_all(chunk).map_err(Error::write(target))?;
+            n_bytes += chunk.len() as u64;
+            progress(&blob.digest, n_bytes, blob.size);
+            Ok(())
+        })?;
+        ingest::check_expected(hasher.digest(), Some(&blob.digest))?;
+        let file = copy.as_file();
+        let synced = temporary::set_mode(file, ingest::BLOB_MODE).and_then(|()| file.sync_all());
+        synced.map_err(Error::write(target))?;
+        let _guard = self.shared().lock()?;
+        copy.persist(target)
+            .map_err(|error| Error::write(target)(error.error))?;
+        temporary::sync_folder(to)
+    }
+}
+
+/// Whether layers of that kind are large.
+fn is_weights(kind: &MediaType) -> bool {
+    matches!(
+        kind,
+        MediaType::Model | MediaType::Projector | MediaType::Adapter | MediaType::Other(_)
+    )
+}
