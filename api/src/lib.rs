@@ -1,8 +1,10 @@
 //! The words on the wire, shared by daemon, command line and tests, and the client that speaks them.
 //!
-//! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`ndjson`] the
+//! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`care`] those
+//! that only slm has, [`ndjson`] the
 //! framing of streams, [`host`] where the daemon is to be found, [`client`] the calls, [`rate`] the spelling of bytes per second.
 
+pub mod care;
 pub mod client;
 mod client_error;
 pub mod host;

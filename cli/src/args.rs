@@ -2,7 +2,10 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{cp, create, list, login, ps, pull, rm, run, serve, show, stop};
+use crate::commands::{
+    cp, create, df, gc, list, login, outdated, ps, pull, rm, rollback, run, serve, show, stop,
+    update, verify,
+};
 
 /// Run language models on this machine
 #[derive(Debug, Parser)]
@@ -39,6 +42,18 @@ pub(crate) enum Command {
     Cp(cp::Args),
     /// Remove models
     Rm(rm::Args),
+    /// Read every model again and compare it with its digests
+    Verify(verify::Args),
+    /// Show what nobody needs, and remove it
+    Gc(gc::Args),
+    /// Show what takes how much of the disk
+    Df(df::Args),
+    /// List the models that their sources have newer
+    Outdated(outdated::Args),
+    /// Fetch models again from where they came
+    Update(update::Args),
+    /// Go back to the version of a model before its last update
+    Rollback(rollback::Args),
     /// Unload a model
     Stop(stop::Args),
     /// Keep a user and a password for a registry

@@ -120,7 +120,7 @@ impl From<slm_registry::Error> for ApiError {
             // so do those that upload blobs
             E::DigestMismatch { .. } => return Self::bad_request(error.to_string()),
             E::RemoteNotFound { .. } | E::NoFile { .. } => StatusCode::NOT_FOUND,
-            E::Insecure { .. } => StatusCode::BAD_REQUEST,
+            E::Insecure { .. } | E::NoEarlierVersion { .. } => StatusCode::BAD_REQUEST,
             E::Unreachable { .. } => StatusCode::BAD_GATEWAY,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

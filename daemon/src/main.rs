@@ -4,6 +4,7 @@
 //! errors into status codes. See `commands` for what the program can do and `routes` for what it answers.
 
 mod body;
+mod care;
 mod catalog;
 mod commands;
 mod config;

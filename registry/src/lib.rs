@@ -10,6 +10,7 @@ mod index;
 mod manifest;
 mod name;
 pub mod paths;
+mod provenance;
 mod reference;
 pub mod remote;
 mod store;
@@ -18,7 +19,11 @@ pub use digest::{Digest, DigestError, Hasher};
 pub use error::Error;
 pub use manifest::{Descriptor, Manifest, MediaType};
 pub use name::{ModelName, NameError};
+pub use provenance::{Original, Parent, Provenance, Via};
 pub use reference::{Reference, ReferenceError};
 pub use slm_modelfile as modelfile;
 pub use slm_modelfile::{Modelfile, ModelfileError};
-pub use store::{ModelEntry, Pin, Store};
+pub use store::{
+    Garbage, GcLimits, ModelEntry, ModelUsage, PartialFile, Pin, Problem, Store, Trouble, Usage,
+    Verified, VerifyEvent,
+};

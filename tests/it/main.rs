@@ -5,12 +5,15 @@
 )]
 
 mod bench;
+mod care;
 mod cli;
 mod crash;
 mod embed;
 mod eval;
+mod full_disk;
 mod hostile;
 mod larger_models;
+mod modelfile;
 mod parity;
 mod pull;
 mod python;

@@ -2,15 +2,21 @@
 
 pub(crate) mod cp;
 pub(crate) mod create;
+pub(crate) mod df;
+pub(crate) mod gc;
 pub(crate) mod list;
 pub(crate) mod login;
+pub(crate) mod outdated;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod rm;
+pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod stop;
+pub(crate) mod update;
+pub(crate) mod verify;
 
 use crate::args::Command;
 use crate::daemon;
@@ -39,6 +45,12 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Create(args) => create::run(args, &client, settings, ui).await,
         Command::Cp(args) => cp::run(args, &client, ui).await,
         Command::Rm(args) => rm::run(args, &client, ui).await,
+        Command::Verify(args) => verify::run(args, &client, ui).await,
+        Command::Gc(args) => gc::run(args, &client, ui).await,
+        Command::Df(args) => df::run(args, &client, ui).await,
+        Command::Outdated(args) => outdated::run(args, &client, ui).await,
+        Command::Update(args) => update::run(args, &client, ui).await,
+        Command::Rollback(args) => rollback::run(args, &client, ui).await,
         Command::Stop(args) => stop::run(args, &client, ui).await,
         Command::Serve(args) => serve::run(args),
         Command::Login(args) => login::run("login", args),

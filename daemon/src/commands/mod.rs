@@ -1,6 +1,7 @@
 //! What `slmd` can do: one file per command.
 
 mod bench;
+mod care;
 #[expect(
     unreachable_pub,
     reason = "the module of a program, written as if for a library"
@@ -36,6 +37,10 @@ enum Command {
     },
     /// Download a model: through the running daemon, or into the store where none runs
     Pull(pull::PullArgs),
+    /// Read every model again and compare it with its digests
+    Verify(care::VerifyArgs),
+    /// Show what nobody needs, and remove it
+    Gc(care::GcArgs),
     /// Keep a user and a password for a registry
     Login(login::LoginArgs),
     /// Forget what `login` kept for a registry
@@ -68,6 +73,8 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Serve { flags } => serve::run(resolve(&flags)?),
         Command::Pull(args) => pull::run(args),
+        Command::Verify(args) => care::verify(args),
+        Command::Gc(args) => care::gc(args),
         Command::Login(args) => login::login(args, &resolve(&Flags::default())?),
         Command::Logout(args) => login::logout(&args, &resolve(&Flags::default())?),
         Command::Bench(args) => bench::run(&args),

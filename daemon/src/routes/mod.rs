@@ -4,6 +4,7 @@
 //! result back. One file per route.
 
 mod blobs;
+mod care;
 mod chat;
 mod copy;
 mod create;
@@ -18,6 +19,8 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod version;
+
+pub(crate) use show::flat;
 
 use crate::{
     error::ApiError,
@@ -45,6 +48,12 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/api/copy", post(copy::answer))
         .route("/api/delete", delete(delete::answer))
         .route("/api/pull", post(pull::answer))
+        .route("/api/verify", post(care::verify))
+        .route("/api/gc", post(care::gc))
+        .route("/api/df", get(care::df))
+        .route("/api/outdated", get(care::outdated))
+        .route("/api/update", post(care::update))
+        .route("/api/rollback", post(care::rollback))
         .route("/api/generate", post(generate::answer))
         .route("/api/chat", post(chat::answer))
         .route("/api/embed", post(embed::answer))

@@ -9,7 +9,9 @@ use super::{
     client::{Failure, Origin, Remote},
     download, hugging_face, on_disk, prepare, transfer,
 };
-use crate::{Descriptor, Digest, Error, Manifest, MediaType, ModelName, Store, store::Shared};
+use crate::{
+    Descriptor, Digest, Error, Manifest, MediaType, ModelName, Original, Store, store::Shared,
+};
 use reqwest::{
     Response, StatusCode, Url,
     header::{ETAG, LAST_MODIFIED},
@@ -24,6 +26,8 @@ const MAGIC: &[u8; 4] = b"GGUF";
 pub(super) struct Job<'a> {
     pub(super) store: &'a Store,
     pub(super) name: &'a ModelName,
+    /// What is pulled, as it is noted.
+    pub(super) source: String,
     pub(super) options: &'a PullOptions,
     pub(super) patience: Patience,
 }
@@ -56,6 +60,7 @@ impl Job<'_> {
         let remote = self.remote(base.clone()).await?;
         let files = hugging_face::list(&remote, endpoint, repo).await?;
         let choice = hugging_face::choose(repo, files, file)?;
+        let commit = hugging_face::commit(&remote, endpoint, repo).await;
         progress(PullEvent::Note(choice.why));
         let file = choice.file;
         let mut url = base;
@@ -94,7 +99,8 @@ impl Job<'_> {
             progress,
         )
         .await?;
-        self.write(model, Some(provenance), progress).await?;
+        self.write(model, Some(provenance), commit, progress)
+            .await?;
         drop(pin);
         Ok(())
     }
@@ -132,10 +138,10 @@ impl Job<'_> {
             total: model.size,
             completed: model.size,
         });
-        self.write(model, None, progress).await
+        self.write(model, None, None, progress).await
     }
 
-    async fn remote(&self, base: Url) -> Result<Arc<Remote>, Error> {
+    pub(super) async fn remote(&self, base: Url) -> Result<Arc<Remote>, Error> {
         let is_plain = base.scheme() == "http";
         let host = base.host_str().unwrap_or_default();
         if is_plain && !self.options.insecure && !super::client::is_loopback(host) {
@@ -226,7 +232,7 @@ impl Job<'_> {
             digest,
             size: wanted.size,
         };
-        self.write(model, Some(provenance), progress).await?;
+        self.write(model, Some(provenance), None, progress).await?;
         drop(pin);
         Ok(())
     }
@@ -260,6 +266,7 @@ impl Job<'_> {
         &self,
         model: Descriptor,
         provenance: Option<Provenance>,
+        revision: Option<String>,
         progress: &mut (impl FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         progress(PullEvent::Verifying);
@@ -267,7 +274,17 @@ impl Job<'_> {
         progress(PullEvent::WritingManifest);
         let (store, name) = (self.store.clone(), self.name.clone());
         let make_config = self.network().make_config.clone();
+        let license_of = self.network().license_of.clone();
+        let mut noted = self.provenance(None);
+        noted.originals.push(Original {
+            name: provenance
+                .as_ref()
+                .map_or_else(|| self.source.clone(), |provenance| provenance.url.clone()),
+            digest: model.digest,
+        });
+        noted.revision = revision.or_else(|| provenance.as_ref()?.validator.clone());
         on_disk(self.shared(), move |shared| {
+            noted.license = license_of.and_then(|it| it(&shared.blob_path(&model.digest)));
             let config = match make_config {
                 Some(make_config) => {
                     let made = make_config(&shared.blob_path(&model.digest));
@@ -295,20 +312,20 @@ impl Job<'_> {
                 },
                 layers: vec![model],
             };
-            store.write_manifest(&name, &manifest.to_json())
+            store.write_manifest_from(&name, &manifest.to_json(), Some(&noted))
         })
         .await
     }
 }
 
 /// What the first request for a file tells.
-struct Probe {
+pub(super) struct Probe {
     start: Vec<u8>,
     size: u64,
-    validator: Option<String>,
+    pub(super) validator: Option<String>,
 }
 
-async fn probe(origin: &Origin) -> Result<Probe, Failure> {
+pub(super) async fn probe(origin: &Origin) -> Result<Probe, Failure> {
     let n_bytes = MAGIC.len() as u64;
     let mut response = origin.open(Some(&(0..n_bytes))).await?;
     let size = if response.status() == StatusCode::PARTIAL_CONTENT {
@@ -344,7 +361,7 @@ pub(super) fn validator(response: &Response) -> Option<String> {
     Some(found.to_owned()).filter(|found| !found.is_empty())
 }
 
-fn address(text: &str, host: &str) -> Result<Url, Error> {
+pub(super) fn address(text: &str, host: &str) -> Result<Url, Error> {
     let url = Url::parse(text).map_err(|error| not_understood(host, &error.to_string()))?;
     if url.host_str().is_none() {
         return Err(not_understood(host, "it is no address of a host"));

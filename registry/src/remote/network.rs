@@ -18,6 +18,9 @@ const HUGGING_FACE: &str = "https://huggingface.co";
 /// Makes the config blob of a model from its GGUF file, or says why it is none that can be used.
 pub type MakeConfig = dyn Fn(&Path) -> Result<Vec<u8>, String> + Send + Sync;
 
+/// The licence that a GGUF file states, as an SPDX identifier.
+pub type ReadLicense = dyn Fn(&Path) -> Option<String> + Send + Sync;
+
 /// How to reach others, and as whom.
 #[derive(Default)]
 pub struct Network {
@@ -33,6 +36,8 @@ pub struct Network {
     pub hugging_face_token: Option<String>,
     /// For files that come without a config.
     pub make_config: Option<Arc<MakeConfig>>,
+    /// For what is noted of pulled models.
+    pub license_of: Option<Arc<ReadLicense>>,
     /// To begin with, none.
     pub clients: Clients,
 }
