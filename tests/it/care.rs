@@ -27,12 +27,12 @@ fn blob(home: &Home, bytes: &[u8]) -> PathBuf {
 }
 
 fn flip_a_bit(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
+    let mut bytes = fs::read(path).expect("the blob is there");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     // in a new file: the old one may be linked
-    fs::remove_file(path).unwrap();
-    fs::write(path, bytes).unwrap();
+    fs::remove_file(path).expect("a temporary home is writable");
+    fs::write(path, bytes).expect("a temporary home is writable");
 }
 
 #[track_caller]
@@ -47,7 +47,7 @@ fn digest_of(home: &Home, name: &str) -> String {
     let model = models.iter().find(|model| model["name"] == name);
     model.expect("it is listed")["digest"]
         .as_str()
-        .unwrap()
+        .expect("a text")
         .to_owned()
 }
 
@@ -147,10 +147,7 @@ fn garbage_is_shown_then_removed_and_space_adds_up() {
     let df = home.slm(&["df", "--format", "json"]).ok().stdout;
     let df: Value = serde_json::from_str(&df).expect("JSON");
     assert_eq!(df["unreferenced"], 6);
-    assert_eq!(
-        df["models"][1]["shared"].as_u64() > Some(model.size()),
-        true
-    );
+    assert!(df["models"][1]["shared"].as_u64() > Some(model.size()));
     assert_eq!(df["models"][1]["own"], 0);
     let df = home.slm(&["df"]).ok().stdout;
     assert!(

@@ -209,7 +209,7 @@ fn kill_during_care(n_kills: u32) {
         let client = thread::spawn(move || wear(&http, &name, seed));
         thread::sleep(Duration::from_millis(random.u64(1..250)));
         daemon.kill();
-        client.join().unwrap();
+        client.join().expect("the client only asks");
         is_whole(&home, &when);
         home.slmd(&["verify"]).ok();
         n_models += fs::read_dir(home.models().join("manifests/registry.ollama.ai/library"))

@@ -47,10 +47,11 @@ fn a_daemon_on_a_full_disk() {
 
 /// Fills the disk up to `room` bytes.
 fn fill(filler: &Path, room: usize) {
-    let mut file = File::create(filler).unwrap();
+    let mut file = File::create(filler).expect("a name needs no room");
     while file.write_all(&[0; PAGE]).is_ok() {}
-    let len = file.metadata().unwrap().len();
-    file.set_len(len.saturating_sub(room as u64)).unwrap();
+    let len = file.metadata().expect("it is open").len();
+    file.set_len(len.saturating_sub(room as u64))
+        .expect("less is always possible");
 }
 
 /// Whether it went well; if not, it says what to do about the disk.

@@ -132,7 +132,7 @@ fn child_that_creates() {
         let config = format!(r#"{{"model_family":"f{}"}}"#, random.u8(..4));
         let config = add(MediaType::Config, config.as_bytes(), false);
         let layers = (0..random.usize(1..3)).map(|_| {
-            let (seed, len) = (random.u64(..6), random.usize(1..3_000_000));
+            let (seed, len) = (random.u64(..6), random.usize(1..1_000_000));
             add(MediaType::Model, &bytes(seed, len), random.bool())
         });
         let manifest = Manifest {
@@ -179,7 +179,7 @@ fn kill_changes(n_kills: usize) {
     let mut n_models = 0;
     for n_kill in 0..n_kills {
         let child = spawn("child_that_creates", folder.path(), "", n_kill as u64);
-        kill_after(child, Duration::from_millis(random.u64(5..150)));
+        kill_after(child, Duration::from_millis(random.u64(5..300)));
         let store = Store::open(folder.path()).unwrap();
         check_whole(&store);
         n_models += store.list().unwrap().len();
