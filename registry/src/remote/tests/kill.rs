@@ -232,8 +232,8 @@ async fn kill_a_pull() {
     let layers: Vec<Vec<u8>> = (0..6).map(|seed| bytes(100 + seed, 1 << 20)).collect();
     let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
     let (name, manifest) = registry.offer("m", &layers);
-    // 96 chunks: about two seconds in all.
-    registry.content().pause = Duration::from_millis(20);
+    // 96 chunks: about four seconds in all.
+    registry.content().pause = Duration::from_millis(40);
     let mut random = fastrand::Rng::new();
     let mut finished: Vec<Finished> = Vec::new();
     let mut n_early = 0;
@@ -244,7 +244,7 @@ async fn kill_a_pull() {
             &name.full(),
             n_kill as u64,
         );
-        let time = Duration::from_millis(random.u64(1..120));
+        let time = Duration::from_millis(random.u64(1..240));
         tokio::task::spawn_blocking(move || kill_after(child, time))
             .await
             .unwrap();

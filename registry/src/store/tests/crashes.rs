@@ -199,6 +199,6 @@ fn a_crash_between_any_two_steps_leaves_the_store_as_before_or_as_after() {
 #[test]
 #[ignore = "needs `cargo xtask test --full`"]
 fn a_crash_between_any_two_steps_of_long_lives() {
-    let n_looked: usize = (100..160).map(|seed| live(seed, 60)).sum();
+    let n_looked: usize = (100..120).map(|seed| live(seed, 50)).sum();
     println!("looked at {n_looked} moments");
 }
