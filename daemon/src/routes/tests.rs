@@ -946,9 +946,8 @@ async fn a_model_is_built_on_whatever_can_be_pulled() {
         );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    drop(tokio::spawn(async move {
-        axum::serve(listener, hub).await.unwrap();
-    }));
+    let shutdown = crate::shutdown::Shutdown::default();
+    drop(tokio::spawn(crate::server::run(listener, hub, shutdown)));
     let daemon = TestDaemon::with(|config| {
         config.network = std::sync::Arc::new(Network {
             hugging_face_endpoint: Some(endpoint),
