@@ -17,6 +17,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncReadExt;
 
+use crate::care::{
+    DfResponse, GcRequest, GcResponse, OutdatedResponse, RollbackRequest, RollbackResponse,
+    UpdateRequest, VerifyLine, VerifyRequest,
+};
 use crate::client_error::ClientError;
 use crate::host::Host;
 use crate::ndjson::LineDecoder;
@@ -164,6 +168,59 @@ impl Client {
     /// As [`ClientError`] says; also from the stream.
     pub async fn push(&self, request: &PushRequest) -> Result<Chunks<Progress>, ClientError> {
         self.stream("/api/push", request).await
+    }
+
+    /// `POST /api/update`.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says; also from the stream.
+    pub async fn update(&self, request: &UpdateRequest) -> Result<Chunks<Progress>, ClientError> {
+        self.stream("/api/update", request).await
+    }
+
+    /// `POST /api/verify`.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says; also from the stream.
+    pub async fn verify(&self, request: &VerifyRequest) -> Result<Chunks<VerifyLine>, ClientError> {
+        self.stream("/api/verify", request).await
+    }
+
+    /// `POST /api/gc`.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn gc(&self, request: &GcRequest) -> Result<GcResponse, ClientError> {
+        let response = self.post("/api/gc", request).await?;
+        self.decode(response).await
+    }
+
+    /// `GET /api/df`: what takes how much of the disk.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn df(&self) -> Result<DfResponse, ClientError> {
+        self.get("/api/df").await
+    }
+
+    /// `GET /api/outdated`: how the models compare with where they came from.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn outdated(&self) -> Result<OutdatedResponse, ClientError> {
+        self.get("/api/outdated").await
+    }
+
+    /// `POST /api/rollback`.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn rollback(
+        &self,
+        request: &RollbackRequest,
+    ) -> Result<RollbackResponse, ClientError> {
+        let response = self.post("/api/rollback", request).await?;
+        self.decode(response).await
     }
 
     /// `POST /api/create`.
@@ -387,6 +444,12 @@ pub trait Chunk: DeserializeOwned {
 impl Chunk for Progress {
     fn is_last(&self) -> bool {
         self.status == "success"
+    }
+}
+
+impl Chunk for VerifyLine {
+    fn is_last(&self) -> bool {
+        self.summary.is_some()
     }
 }
 

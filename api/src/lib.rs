@@ -1,9 +1,10 @@
 //! The words on the wire, shared by daemon, command line and tests, and the client that speaks them.
 //!
-//! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] and [`store`] hold the bodies, [`ndjson`] the
-//! framing of streams, [`host`] where the daemon is to be found, [`client`] the calls, [`size`] and [`rate`] the spelling of
-//! bytes and of bytes per second.
+//! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`care`] and [`store`]
+//! those that only slm has, [`ndjson`] the framing of streams, [`host`] where the daemon is to be found, [`client`] the
+//! calls, [`size`] and [`rate`] the spelling of bytes and of bytes per second.
 
+pub mod care;
 pub mod client;
 mod client_error;
 mod client_store;

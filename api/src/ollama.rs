@@ -436,6 +436,9 @@ pub struct ShowRequest {
     /// Long arrays too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verbose: Option<bool>,
+    /// Where the model came from too; Ollama has no such field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<bool>,
 }
 
 /// A tensor in `ShowResponse`.
@@ -486,6 +489,9 @@ pub struct ShowResponse {
     /// LoRA adapters that the model runs with; Ollama has no such field.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub adapters: Vec<ShowAdapter>,
+    /// Where the model came from, if the request asks and it was noted; Ollama has no such field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<crate::care::ShowProvenance>,
     pub capabilities: Vec<String>,
     pub modified_at: String,
 }

@@ -250,6 +250,7 @@ mod tests {
             prompt_eval_duration: Some(100_000_000),
             eval_count: Some(298),
             eval_duration: Some(4_200_000_000),
+            ..Metrics::default()
         };
         let expected = "\
 total duration:       1.2345s

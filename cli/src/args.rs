@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    adopt, archive, cp, create, export, import, list, login, path, ps, pull, push, rm, run, serve,
-    show, stop, swap,
+    adopt, archive, cp, create, df, export, gc, import, list, login, outdated, path, ps, pull,
+    push, rm, rollback, run, serve, show, stop, swap, update, verify,
 };
 
 /// Run language models on this machine
@@ -56,6 +56,18 @@ pub(crate) enum Command {
     Archive(archive::Args),
     /// Move models back from the archive
     Unarchive(archive::Args),
+    /// Read every model again and compare it with its digests
+    Verify(verify::Args),
+    /// Show what nobody needs, and remove it
+    Gc(gc::Args),
+    /// Show what takes how much of the disk
+    Df(df::Args),
+    /// List the models that their sources have newer
+    Outdated(outdated::Args),
+    /// Fetch models again from where they came
+    Update(update::Args),
+    /// Go back to the version of a model before its last update
+    Rollback(rollback::Args),
     /// Unload a model
     Stop(stop::Args),
     /// Make a model ready, then let the others go

@@ -8,6 +8,7 @@ mod args;
 mod commands;
 mod daemon;
 mod failure;
+mod format;
 mod models;
 mod progress;
 mod repl;

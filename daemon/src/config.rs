@@ -393,6 +393,9 @@ fn network(
         hugging_face_endpoint: Some(values.text("hf-endpoint").to_owned()),
         hugging_face_token: token.filter(|token| !token.is_empty()),
         make_config: Some(Arc::new(crate::pulls::config_of)),
+        license_of: Some(Arc::new(|path| {
+            crate::details::GgufFacts::read(path).ok()?.license
+        })),
         ..Network::default()
     })
 }

@@ -9,12 +9,15 @@ use crate::{
     error::ApiError,
     inference::RunOptions,
     pulls::Wish,
-    routes::model_name,
+    routes::{flat, model_name, reference},
     state::App,
 };
 use serde_json::{Map, Value, json};
 use slm_api::ollama::{CreateRequest, Message, Progress};
-use slm_registry::{Descriptor, Digest, Manifest, MediaType, ModelName, Store};
+use slm_registry::{
+    Descriptor, Digest, Manifest, MediaType, ModelName, Modelfile, Original, Parent, Provenance,
+    Reference, Store, Via,
+};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tokio::sync::mpsc;
 
@@ -39,8 +42,8 @@ pub(crate) struct Recipe {
 
 #[derive(Debug)]
 enum Base {
-    /// An existing model, pulled when it is missing.
-    Model(ModelName),
+    /// An existing model, pulled when it is missing: from wherever the text says, as `slm pull` reads it.
+    Model(Reference),
     /// An uploaded GGUF, or the parts of one model.
     Gguf(Vec<Digest>),
 }
@@ -51,6 +54,7 @@ struct Draft {
     config: Map<String, Value>,
     layers: Vec<Descriptor>,
     params: Map<String, Value>,
+    provenance: Provenance,
 }
 
 impl Recipe {
@@ -72,7 +76,7 @@ impl Recipe {
         }
         let files = request.files.unwrap_or_default();
         let base = match given(request.from) {
-            Some(from) => Base::Model(model_name(&from)?),
+            Some(from) => Base::Model(base(&from)?),
             None if files.is_empty() => {
                 return Err(ApiError::bad_request(
                     "neither 'from' or 'files' was specified",
@@ -151,19 +155,32 @@ impl Recipe {
         if let Some(system) = &self.system {
             layers.replace(MediaType::System, system.as_bytes())?;
         }
-        // by name, so that the order in a request or Modelfile makes no other model
-        let params = draft.params.into_iter().chain(self.parameters.clone());
-        let params: BTreeMap<String, Value> = params.collect();
-        if !self.parameters.is_empty() {
-            layers.replace(MediaType::Params, &to_bytes(&params)?)?;
+        let params = in_words_of_modelfiles(draft.params, &self.parameters);
+        layers
+            .layers
+            .retain(|layer| layer.media_type != MediaType::Params);
+        if !params.is_empty() {
+            layers.add(MediaType::Params, &to_bytes(&params)?)?;
         }
-        if let Some(messages) = &self.messages {
-            layers.replace(MediaType::Messages, &to_bytes(messages)?)?;
+        let messages = match &self.messages {
+            Some(messages) => Some(messages.clone()),
+            None => plain_messages(&layers)?,
+        };
+        if let Some(messages) = messages.filter(|messages| !messages.is_empty()) {
+            layers.replace(MediaType::Messages, &to_bytes(&messages)?)?;
         }
         for license in &self.licenses {
             layers.add(MediaType::License, license.as_bytes())?;
         }
-        let mut config = draft.config;
+        // Stable: licences and what else there are several of keep their order.
+        layers
+            .layers
+            .sort_by_key(|layer| place_of(&layer.media_type));
+        let mut provenance = draft.provenance;
+        provenance
+            .originals
+            .extend(given(&layers.layers, &provenance));
+        let mut config = layers.inherited(draft.config);
         let own = self.config.iter();
         config.extend(own.map(|(key, value)| ((*key).to_owned(), json!(value))));
         let diff_ids: Vec<String> = layers.layers.iter().map(|l| l.digest.to_string()).collect();
@@ -176,40 +193,134 @@ impl Recipe {
         let weights = details::in_order(catalog::weights_paths(store, &layers.layers)?)?;
         if !weights.is_empty() {
             let facts = GgufFacts::of_model(&weights)?;
+            provenance.license.clone_from(&facts.license);
             let template = layers.text(&MediaType::Template)?;
             config = catalog::new_config(config, &facts, template.as_deref());
         }
+        // By name, so that what was inherited and what was given make the same model.
+        let config: BTreeMap<String, Value> = config.into_iter().collect();
         let config = layers.store_blob(MediaType::Config, &to_bytes(&config)?)?;
         let manifest = Manifest {
             config,
             layers: layers.layers,
         };
         tell(reports, status("writing manifest"))?;
-        store.write_manifest(&self.name, &manifest.to_json())?;
+        store.write_manifest_from(&self.name, &manifest.to_json(), Some(&provenance))?;
         Ok(())
     }
 }
 
+/// Options as the params layer has them, by name: those that a Modelfile can say, as it would say them. (Others have no
+/// effect.) So what `slm show --modelfile` prints makes the same model.
+fn in_words_of_modelfiles(
+    inherited: Map<String, Value>,
+    own: &Map<String, Value>,
+) -> BTreeMap<String, Value> {
+    let mut params = inherited;
+    params.extend(own.clone());
+    params.retain(|_, value| !value.is_null());
+    let modelfile = Modelfile {
+        parameters: flat(&params),
+        ..Modelfile::default()
+    };
+    modelfile.params_json().into_iter().collect()
+}
+
+/// The messages that the layers have already, if a Modelfile can say them: texts in known roles.
+fn plain_messages(layers: &Layers<'_>) -> Result<Option<Vec<Message>>, ApiError> {
+    let Some(json) = layers.text(&MediaType::Messages)? else {
+        return Ok(None);
+    };
+    let messages: Option<Vec<Message>> = serde_json::from_str(&json).ok();
+    Ok(messages.filter(|messages| {
+        messages.iter().all(|message| {
+            let plain = Message {
+                role: message.role.clone(),
+                content: message.content.clone(),
+                ..Message::default()
+            };
+            *message == plain && ["system", "user", "assistant"].contains(&&*message.role)
+        })
+    }))
+}
+
+/// In which order the layers of a model stand that is made here.
+fn place_of(kind: &MediaType) -> u32 {
+    match kind {
+        MediaType::Model => 0,
+        MediaType::Projector => 1,
+        MediaType::Adapter => 2,
+        MediaType::Template => 3,
+        MediaType::System => 4,
+        MediaType::Params => 5,
+        MediaType::Messages => 6,
+        MediaType::License => 7,
+        MediaType::Config | MediaType::Other(_) => 8,
+    }
+}
+
+/// The weights and adapters that were given as files, and not by the model that this one is made of.
+fn given(layers: &[Descriptor], provenance: &Provenance) -> Vec<Original> {
+    let is_given = |layer: &&Descriptor| match layer.media_type {
+        MediaType::Adapter => true,
+        MediaType::Model | MediaType::Projector => provenance.parent.is_none(),
+        _ => false,
+    };
+    let originals = layers.iter().filter(is_given).map(|layer| Original {
+        name: match layer.media_type {
+            MediaType::Adapter => "adapter",
+            _ => "model",
+        }
+        .to_owned(),
+        digest: layer.digest,
+    });
+    originals.collect()
+}
+
+/// What a request's `from` means.
+fn base(from: &str) -> Result<Reference, ApiError> {
+    let reference = reference(from)?;
+    if reference.file().is_some() {
+        return Err(ApiError::bad_request(
+            "the daemon takes no file by its path alone; upload it with POST /api/blobs and name it in `files`",
+        ));
+    }
+    Ok(reference)
+}
+
 async fn from_model(
     app: &Arc<App>,
-    name: &ModelName,
+    reference: &Reference,
     reports: &Reports,
 ) -> Result<Draft, ApiError> {
+    let name = reference.name();
     let wanted = name.clone();
+    let pin = reference.pin();
     let there = app
         .blocking(move |app| match app.store.find(&wanted) {
-            Ok(_) => Ok(true),
+            Ok(entry) => Ok(pin.is_none_or(|pin| pin == entry.digest)),
             Err(slm_registry::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         })
         .await?;
     if !there {
-        pull(app, name, reports).await?;
+        pull(app, reference, reports).await?;
     }
     let name = name.clone();
     app.blocking(move |app| {
         let entry = app.store.find(&name)?;
         let manifest = app.catalog.manifest(&entry)?;
+        let provenance = Provenance {
+            source: app
+                .store
+                .provenance(&entry.name)?
+                .and_then(|parent| parent.source),
+            parent: Some(Parent {
+                name: entry.name.to_string(),
+                digest: entry.digest,
+            }),
+            ..Provenance::now(Via::Create)
+        };
         let params = match manifest.layer(&MediaType::Params) {
             Some(layer) => serde_json::from_slice(&app.store.read_small_blob(&layer.digest)?)
                 .unwrap_or_default(),
@@ -223,24 +334,25 @@ async fn from_model(
             config,
             layers: manifest.layers,
             params,
+            provenance,
         })
     })
     .await
 }
 
-async fn pull(app: &Arc<App>, name: &ModelName, reports: &Reports) -> Result<(), ApiError> {
-    if name.is_http() {
+async fn pull(app: &Arc<App>, reference: &Reference, reports: &Reports) -> Result<(), ApiError> {
+    if reference.is_http() {
         return Err(ApiError::bad_request("insecure protocol http"));
     }
     let mut watcher = app.pulls.join(Wish {
-        reference: name.into(),
+        reference: reference.clone(),
         insecure: false,
         max_bandwidth: None,
     });
     while let Some(lines) = watcher.next().await {
         let lines = lines.map_err(|error| {
             let why = error.message();
-            let text = format!("`{name}` is not in the store and cannot be pulled: {why}");
+            let text = format!("`{reference}` is not in the store and cannot be pulled: {why}");
             ApiError::new(error.status(), text)
         })?;
         for line in lines.into_iter().filter(|line| line.status != "success") {
@@ -269,6 +381,7 @@ async fn from_gguf(
         }
         Ok(Draft {
             layers,
+            provenance: Provenance::now(Via::Create),
             ..Draft::default()
         })
     })
@@ -409,6 +522,17 @@ impl Layers<'_> {
             digest,
             size: bytes.len() as u64,
         })
+    }
+
+    /// What of a config belongs to a model that is made of its model. What the weights say is read from them anew, as it
+    /// would be for the same weights in a file; of models with an image encoder nothing else is known.
+    fn inherited(&self, mut config: Map<String, Value>) -> Map<String, Value> {
+        config.remove("source");
+        let is_projector = |layer: &Descriptor| layer.media_type == MediaType::Projector;
+        if !self.layers.iter().any(is_projector) {
+            config.retain(|key, _| ["renderer", "parser", "requires"].contains(&key.as_str()));
+        }
+        config
     }
 
     fn text(&self, kind: &MediaType) -> Result<Option<String>, ApiError> {

@@ -15,6 +15,8 @@ use std::{
 
 /// Longer arrays are left out of `model_info` unless all is asked for.
 const MAX_LISTED: usize = 1024;
+/// No SPDX expression is longer.
+const MAX_LICENSE_CHARS: usize = 200;
 /// Context of a file that does not say.
 const DEFAULT_CONTEXT: usize = 2048;
 
@@ -67,6 +69,8 @@ pub(crate) struct GgufFacts {
     /// The context that the model was trained for.
     pub(crate) context_length: usize,
     pub(crate) embedding_length: Option<u64>,
+    /// SPDX identifier of the licence.
+    pub(crate) license: Option<String>,
     /// The Jinja template in the file.
     pub(crate) chat_template: Option<String>,
     /// Whether it makes vectors instead of text.
@@ -107,6 +111,10 @@ impl GgufFacts {
                 .map_or(DEFAULT_CONTEXT, |n| n as usize)
                 .max(1),
             embedding_length: metadata.opt_u32(&key("embedding_length"))?.map(u64::from),
+            license: metadata
+                .opt_string("general.license")?
+                .filter(|license| !license.is_empty() && license.len() <= MAX_LICENSE_CHARS)
+                .map(str::to_owned),
             chat_template: metadata
                 .opt_string("tokenizer.chat_template")?
                 .map(str::to_owned),

@@ -138,7 +138,7 @@ impl From<slm_registry::Error> for ApiError {
             E::RemoteNotFound { .. } | E::NoFile { .. } => StatusCode::NOT_FOUND,
             E::Bundle { .. } | E::BundleIncomplete { .. } | E::NoArchive => StatusCode::BAD_REQUEST,
             E::SharedModel { .. } => StatusCode::FORBIDDEN,
-            E::Insecure { .. } => StatusCode::BAD_REQUEST,
+            E::Insecure { .. } | E::NoEarlierVersion { .. } => StatusCode::BAD_REQUEST,
             E::Unreachable { .. } => StatusCode::BAD_GATEWAY,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

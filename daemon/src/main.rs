@@ -5,6 +5,7 @@
 
 mod body;
 mod caller;
+mod care;
 mod catalog;
 mod commands;
 mod config;

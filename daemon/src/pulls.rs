@@ -163,15 +163,21 @@ impl Pulls {
         Watcher::new(download)
     }
 
+    /// How to reach others apart from pulls, within the same bound on the bandwidth.
+    pub(crate) fn options(&self, insecure: bool) -> PullOptions {
+        PullOptions {
+            insecure,
+            throttles: self.throttle.iter().cloned().collect(),
+            network: Arc::clone(&self.network),
+        }
+    }
+
     fn start(&self, wish: Wish) -> Download {
         let (sender, state) = watch::channel(State::default());
         let store = self.store.clone();
         let own = wish.max_bandwidth.map(|rate| Arc::new(Throttle::new(rate)));
-        let options = PullOptions {
-            insecure: wish.insecure,
-            throttles: self.throttle.iter().cloned().chain(own).collect(),
-            network: Arc::clone(&self.network),
-        };
+        let mut options = self.options(wish.insecure);
+        options.throttles.extend(own);
         let task = tokio::spawn(async move {
             let report = |event| sender.send_modify(|state| state.apply(event));
             let ended = remote::pull(&store, &wish.reference, &options, report).await;

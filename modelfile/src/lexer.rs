@@ -1,5 +1,5 @@
 //! From bytes to instructions: encodings, comments, quotes, line numbers. What a word means is the parser's matter.
-use super::ModelfileError;
+use super::{ModelfileError, Place};
 
 /// No Modelfile that a person or a tool writes is larger.
 const MAX_BYTES: usize = 16 << 20;
@@ -7,8 +7,10 @@ const MAX_BYTES: usize = 16 << 20;
 /// One instruction as it stands in the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Instruction {
-    /// Line of the keyword, 1-based.
-    pub(super) line: usize,
+    /// Where the keyword, the key and the value begin.
+    pub(super) at: Place,
+    pub(super) key_at: Place,
+    pub(super) value_at: Place,
     /// The keyword in lower case.
     pub(super) keyword: String,
     /// For `PARAMETER` and `MESSAGE`: the word before the value.
@@ -22,7 +24,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<String, ModelfileError> {
     if bytes.len() > MAX_BYTES {
         let n_bytes = bytes.len();
         let problem = format!("the Modelfile has {n_bytes} bytes, at most {MAX_BYTES} are read");
-        return Err(ModelfileError { line: 0, problem });
+        return Err(ModelfileError {
+            place: None,
+            problem,
+        });
     }
     match bytes {
         [0xff, 0xfe, rest @ ..] => decode_utf16(rest, u16::from_le_bytes),
@@ -36,12 +41,10 @@ fn decode_utf8(bytes: &[u8]) -> Result<String, ModelfileError> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text.to_owned()),
         Err(error) => {
-            let before = &bytes[..error.valid_up_to()];
-            let n_newlines = before.iter().filter(|byte| **byte == b'\n').count();
-            let problem = "not UTF-8 text: save the Modelfile as UTF-8".to_owned();
+            let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             Err(ModelfileError {
-                line: 1 + n_newlines,
-                problem,
+                place: Some(end_of(&before)),
+                problem: "not UTF-8 text: save the Modelfile as UTF-8".to_owned(),
             })
         }
     }
@@ -61,13 +64,27 @@ fn decode_utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, Modelf
 
 fn not_utf16(before: &str) -> ModelfileError {
     ModelfileError {
-        line: 1 + before.matches('\n').count(),
+        place: Some(end_of(before)),
         problem: "not UTF-16 text: save the Modelfile as UTF-8".to_owned(),
     }
 }
 
+/// The place behind `text`, which begins the file.
+fn end_of(text: &str) -> Place {
+    Place {
+        line: 1 + text.matches('\n').count(),
+        column: column_behind(text),
+    }
+}
+
+fn column_behind(text: &str) -> usize {
+    let line = text.rsplit('\n').next().unwrap_or_default();
+    1 + line.chars().count()
+}
+
 /// Cuts `text` into instructions, one at a time.
 pub(super) struct Lexer<'a> {
+    text: &'a str,
     rest: &'a str,
     line: usize,
 }
@@ -75,14 +92,19 @@ pub(super) struct Lexer<'a> {
 impl<'a> Lexer<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         Self {
+            text,
             rest: text,
             line: 1,
         }
     }
 
-    fn error<T>(&self, problem: impl Into<String>) -> Result<T, ModelfileError> {
-        let (line, problem) = (self.line, problem.into());
-        Err(ModelfileError { line, problem })
+    /// Where `rest` begins.
+    fn place(&self) -> Place {
+        let before = &self.text[..self.text.len() - self.rest.len()];
+        Place {
+            line: self.line,
+            column: column_behind(before),
+        }
     }
 
     /// The next instruction, or `None` at the end. `check` judges the keyword (in lower case) before its value is read,
@@ -100,10 +122,11 @@ impl<'a> Lexer<'a> {
                 Some(_) => break,
             }
         }
-        let line = self.line;
+        let at = self.place();
         let keyword = self.word().to_ascii_lowercase();
-        let has_key = check(&keyword).or_else(|problem| self.error(problem))?;
+        let has_key = check(&keyword).or_else(|problem| error(at, problem))?;
         self.skip_blanks();
+        let key_at = self.place();
         let key = if has_key { self.word() } else { "" }.to_owned();
         self.skip_blanks();
         if self.rest.is_empty() || self.rest.starts_with('\n') {
@@ -113,11 +136,15 @@ impl<'a> Lexer<'a> {
                 "a value"
             };
             let keyword = keyword.to_uppercase();
-            return self.error(format!("{keyword} needs {example} on the same line"));
+            let problem = format!("{keyword} needs {example} on the same line");
+            return error(self.place(), problem);
         }
+        let value_at = self.place();
         let value = self.value()?;
         Ok(Some(Instruction {
-            line,
+            at,
+            key_at,
+            value_at,
             keyword,
             key,
             value,
@@ -156,7 +183,10 @@ impl<'a> Lexer<'a> {
     fn value(&mut self) -> Result<String, ModelfileError> {
         if let Some(text) = self.rest.strip_prefix("\"\"\"") {
             let Some(len) = find_closing_triple(text) else {
-                return self.error("unexpected EOF: the text after \"\"\" has no closing \"\"\"");
+                return error(
+                    self.place(),
+                    "unexpected EOF: the text after \"\"\" has no closing \"\"\"",
+                );
             };
             self.advance(3 + len + 3);
             self.skip_line();
@@ -164,11 +194,16 @@ impl<'a> Lexer<'a> {
         }
         if let Some(text) = self.rest.strip_prefix('"') {
             let Some(len) = text.find('"') else {
-                return self.error("unexpected EOF: the text after \" has no closing \"");
+                return error(
+                    self.place(),
+                    "unexpected EOF: the text after \" has no closing \"",
+                );
             };
             self.advance(1 + len + 1);
             if !rest_of_line(self.rest).trim().is_empty() {
-                return self.error(
+                self.skip_blanks();
+                return error(
+                    self.place(),
                     "text after the closing quote: put text that contains \" between \"\"\" and \"\"\"",
                 );
             }
@@ -177,6 +212,13 @@ impl<'a> Lexer<'a> {
         }
         Ok(self.take_line().trim().to_owned())
     }
+}
+
+fn error<T>(place: Place, problem: impl Into<String>) -> Result<T, ModelfileError> {
+    Err(ModelfileError {
+        place: Some(place),
+        problem: problem.into(),
+    })
 }
 
 /// Blanks within a line.

@@ -1,4 +1,4 @@
-//! Modelfiles: text in, [`Modelfile`] out, errors with their line.
+//! Modelfiles: text in, [`Modelfile`] out, errors with their line and column.
 //!
 //! The lexer cuts the text into instructions, the parser gives them meaning, [`parameter`] knows the type of each
 //! `PARAMETER`. Printing a Modelfile gives text that parses back to the same value.
@@ -39,20 +39,35 @@ pub struct Modelfile {
     pub draft: Option<String>,
 }
 
+/// A place in a Modelfile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// 1-based.
+    pub line: usize,
+    /// In characters, 1-based.
+    pub column: usize,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
 /// Where and why a Modelfile is wrong.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ModelfileError {
-    /// 1-based; 0 when it is no single line.
-    pub line: usize,
+    /// `None` when it is no single place.
+    pub place: Option<Place>,
     /// What is wrong and what would be right.
     pub problem: String,
 }
 
 impl std::fmt::Display for ModelfileError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.line {
-            0 => f.write_str(&self.problem),
-            line => write!(f, "(line {line}): {}", self.problem),
+        match self.place {
+            None => f.write_str(&self.problem),
+            Some(place) => write!(f, "({place}): {}", self.problem),
         }
     }
 }
@@ -62,16 +77,31 @@ impl std::error::Error for ModelfileError {}
 /// Something that was skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelfileWarning {
-    /// 1-based.
-    pub line: usize,
+    /// Where.
+    pub place: Place,
     /// What was skipped and why.
     pub message: String,
 }
 
 impl std::fmt::Display for ModelfileWarning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "(line {}): {}", self.line, self.message)
+        write!(f, "({}): {}", self.place, self.message)
     }
+}
+
+/// A Modelfile, with what a person may want to be told about it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parsed {
+    /// What it says.
+    pub modelfile: Modelfile,
+    /// What was skipped.
+    pub warnings: Vec<ModelfileWarning>,
+    /// Where the value of each of [`Modelfile::from`] is.
+    pub from_places: Vec<Place>,
+    /// Where the value of [`Modelfile::adapter`] is.
+    pub adapter_place: Option<Place>,
+    /// Where the value of [`Modelfile::draft`] is.
+    pub draft_place: Option<Place>,
 }
 
 impl Modelfile {
@@ -80,19 +110,17 @@ impl Modelfile {
     /// # Errors
     /// The first wrong line.
     pub fn parse(text: &[u8]) -> Result<Self, ModelfileError> {
-        let (modelfile, warnings) = Self::parse_with_warnings(text)?;
-        for warning in warnings {
+        let parsed = Self::parse_in_detail(text)?;
+        for warning in parsed.warnings {
             tracing::warn!(%warning, "Modelfile");
         }
-        Ok(modelfile)
+        Ok(parsed.modelfile)
     }
-    /// As [`Modelfile::parse`], for callers who show the warnings to a person.
+    /// As [`Modelfile::parse`], for callers who talk with a person about it.
     ///
     /// # Errors
-    /// The first wrong line.
-    pub fn parse_with_warnings(
-        text: &[u8],
-    ) -> Result<(Self, Vec<ModelfileWarning>), ModelfileError> {
+    /// The first wrong place.
+    pub fn parse_in_detail(text: &[u8]) -> Result<Parsed, ModelfileError> {
         parser::parse(&lexer::decode(text)?)
     }
     /// The parameters as the typed JSON object that the params layer holds (`stop` always a list). Parameters that are

@@ -65,6 +65,11 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     PARAMETERS.iter().map(|(name, _)| *name)
 }
 
+fn list_of_names() -> String {
+    let names = PARAMETERS.iter().map(|(name, _)| *name);
+    names.collect::<Vec<_>>().join(", ")
+}
+
 /// Whether `name` was an option once.
 pub(super) fn is_retired(name: &str) -> bool {
     RETIRED.contains(&name)
@@ -74,13 +79,15 @@ pub(super) fn is_retired(name: &str) -> bool {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParameterError {
     /// No such option.
-    #[error("unknown parameter '{0}'")]
+    #[error("unknown parameter '{0}'; there is {list}", list = list_of_names())]
     Unknown(String),
     /// The value does not fit the type.
-    #[error("invalid {kind} value [{value}] for parameter '{name}'")]
+    #[error("invalid {kind} value [{value}] for parameter '{name}'; expected {expected}")]
     Invalid {
         /// `int`, `float` or `bool`.
         kind: &'static str,
+        /// What it could be.
+        expected: &'static str,
         /// The option.
         name: String,
         /// What was written.
@@ -91,14 +98,19 @@ pub enum ParameterError {
 /// The value of one option in the params layer; of a list, one element.
 pub(super) fn typed(name: &str, text: &str) -> Result<Value, ParameterError> {
     let kind = parameter_kind(name).ok_or_else(|| ParameterError::Unknown(name.to_owned()))?;
-    let (kind, value) = match kind {
-        Int => ("int", text.parse::<i64>().ok().map(Value::from)),
-        Float => ("float", float(text)),
-        Bool => ("bool", boolean(text).map(Value::from)),
+    let (kind, expected, value) = match kind {
+        Int => (
+            "int",
+            "a whole number",
+            text.parse::<i64>().ok().map(Value::from),
+        ),
+        Float => ("float", "a number such as 0.7", float(text)),
+        Bool => ("bool", "true or false", boolean(text).map(Value::from)),
         Strings => return Ok(Value::from(text)),
     };
     value.ok_or_else(|| ParameterError::Invalid {
         kind,
+        expected,
         name: name.to_owned(),
         value: text.to_owned(),
     })

@@ -1,8 +1,8 @@
 //! From instructions to a [`Modelfile`]: which words there are and what each accepts.
 use super::{
-    Modelfile, ModelfileError, ModelfileWarning,
+    Modelfile, ModelfileError, ModelfileWarning, Parsed, Place,
     lexer::{Instruction, Lexer},
-    parameter,
+    parameter::{self, ParameterError},
 };
 
 const COMMANDS: [&str; 11] = [
@@ -21,22 +21,34 @@ const COMMANDS: [&str; 11] = [
 const ROLES: [&str; 3] = ["system", "user", "assistant"];
 
 /// Parses decoded text.
-pub(super) fn parse(text: &str) -> Result<(Modelfile, Vec<ModelfileWarning>), ModelfileError> {
+pub(super) fn parse(text: &str) -> Result<Parsed, ModelfileError> {
     let mut lexer = Lexer::new(text);
-    let mut modelfile = Modelfile::default();
-    let mut warnings = Vec::new();
+    let mut parsed = Parsed::default();
     while let Some(instruction) = lexer.next(check_keyword)? {
-        let line = instruction.line;
-        let warning = modelfile
-            .apply(instruction)
-            .map_err(|problem| ModelfileError { line, problem })?;
-        warnings.extend(warning.map(|message| ModelfileWarning { line, message }));
+        let (at, value_at) = (instruction.at, instruction.value_at);
+        match instruction.keyword.as_str() {
+            "from" => parsed.from_places.push(value_at),
+            "adapter" => parsed.adapter_place = Some(value_at),
+            "draft" => parsed.draft_place = Some(value_at),
+            _ => {}
+        }
+        let warning = parsed.modelfile.apply(instruction);
+        let warning = warning.map_err(|(place, problem)| ModelfileError {
+            place: Some(place),
+            problem,
+        })?;
+        parsed
+            .warnings
+            .extend(warning.map(|message| ModelfileWarning { place: at, message }));
     }
-    if modelfile.from.is_empty() {
+    if parsed.modelfile.from.is_empty() {
         let problem = "no FROM line".to_owned();
-        return Err(ModelfileError { line: 0, problem });
+        return Err(ModelfileError {
+            place: None,
+            problem,
+        });
     }
-    Ok((modelfile, warnings))
+    Ok(parsed)
 }
 
 /// Whether `keyword` has a key before its value; an unknown one is a problem.
@@ -57,41 +69,57 @@ fn one_of(words: &[&str]) -> String {
 }
 
 impl Modelfile {
-    /// Takes one instruction in; gives a warning, or the problem with it.
-    fn apply(&mut self, instruction: Instruction) -> Result<Option<String>, String> {
+    /// Takes one instruction in; gives a warning, or the problem with it and where that is.
+    fn apply(&mut self, instruction: Instruction) -> Result<Option<String>, (Place, String)> {
         let Instruction {
+            at,
+            key_at,
+            value_at,
             keyword,
             key,
             value,
-            ..
         } = instruction;
+        let wrong = |problem: String| (value_at, problem);
         match keyword.as_str() {
-            "from" => self.from.push(not_empty("FROM", value)?),
+            "from" => self.from.push(not_empty("FROM", value).map_err(wrong)?),
             "template" => self.template = Some(value),
             "system" => self.system = Some(value),
-            "adapter" => self.adapter = Some(not_empty("ADAPTER", value)?),
+            "adapter" => self.adapter = Some(not_empty("ADAPTER", value).map_err(wrong)?),
             "license" => self.licenses.push(value),
             "renderer" => self.renderer = Some(value),
             "parser" => self.parser = Some(value),
-            "requires" => self.requires = Some(version(value)?),
-            "draft" if self.draft.is_some() => return Err("DRAFT may stand only once".into()),
-            "draft" => self.draft = Some(not_empty("DRAFT", value)?),
+            "requires" => self.requires = Some(version(value).map_err(wrong)?),
+            "draft" if self.draft.is_some() => {
+                return Err((at, "DRAFT may stand only once".to_owned()));
+            }
+            "draft" => self.draft = Some(not_empty("DRAFT", value).map_err(wrong)?),
             "message" if !ROLES.contains(&key.as_str()) => {
-                return Err(format!("message role must be {}", one_of(&ROLES)));
+                let problem = format!("message role must be {}", one_of(&ROLES));
+                return Err((key_at, problem));
             }
             "message" => self.messages.push((key, value)),
-            "parameter" => return self.set_parameter(key.to_ascii_lowercase(), value),
+            "parameter" => {
+                let key = key.to_ascii_lowercase();
+                return self.set_parameter(key, value).map_err(|error| match error {
+                    ParameterError::Unknown(_) => (key_at, error.to_string()),
+                    ParameterError::Invalid { .. } => (value_at, error.to_string()),
+                });
+            }
             _ => unreachable!("the lexer asked `check_keyword`"),
         }
         Ok(None)
     }
 
-    fn set_parameter(&mut self, name: String, value: String) -> Result<Option<String>, String> {
+    fn set_parameter(
+        &mut self,
+        name: String,
+        value: String,
+    ) -> Result<Option<String>, ParameterError> {
         if parameter::is_retired(&name) {
             let warning = format!("parameter '{name}' has no effect any more and is skipped");
             return Ok(Some(warning));
         }
-        parameter::typed(&name, &value).map_err(|error| error.to_string())?;
+        parameter::typed(&name, &value)?;
         self.parameters.push((name, value));
         Ok(None)
     }

@@ -65,82 +65,114 @@ fn parameters_are_typed() {
 #[test]
 fn retired_parameters_are_skipped_with_a_warning() {
     let text = "FROM m\nPARAMETER mirostat 2\nPARAMETER top_k 1\n";
-    let (modelfile, warnings) = Modelfile::parse_with_warnings(text.as_bytes()).unwrap();
+    let Parsed {
+        modelfile,
+        warnings,
+        ..
+    } = Modelfile::parse_in_detail(text.as_bytes()).unwrap();
     assert_eq!(modelfile.parameters, [("top_k".into(), "1".into())]);
     assert_eq!(warnings.len(), 1);
     assert!(
         warnings[0]
             .to_string()
-            .starts_with("(line 2): parameter 'mirostat'")
+            .starts_with("(line 2, column 1): parameter 'mirostat'")
     );
 }
 
 #[test]
-fn errors_name_the_line_and_what_would_be_right() {
+fn errors_name_the_place_and_what_would_be_right() {
     let commands = "command must be one of \"from\", \"license\", \"template\", \"system\", \"adapter\", \"draft\", \
         \"renderer\", \"parser\", \"parameter\", \"message\", or \"requires\"";
-    check_error("FROM m\n\nFORM x", &format!("(line 3): {commands}"));
+    let parameters: Vec<&str> = parameter::names().collect();
+    let parameters = parameters.join(", ");
+    check_error(
+        "FROM m\n\nFORM x",
+        &format!("(line 3, column 1): {commands}"),
+    );
     check_error(
         "FROM m\nSYSTEM \"\"\"a\nb\n\"\"\"\nhello \"",
-        &format!("(line 5): {commands}"),
+        &format!("(line 5, column 1): {commands}"),
     );
     check_error("", "no FROM line");
     check_error("# FROM m\nSYSTEM x", "no FROM line");
-    check_error("FROM", "(line 1): FROM needs a value on the same line");
-    check_error("FROM  \nm", "(line 1): FROM needs a value on the same line");
-    check_error("FROM \"\"", "(line 1): FROM needs a path or a model name");
+    check_error(
+        "FROM",
+        "(line 1, column 5): FROM needs a value on the same line",
+    );
+    check_error(
+        "FROM  \nm",
+        "(line 1, column 7): FROM needs a value on the same line",
+    );
+    check_error(
+        "FROM \"\"",
+        "(line 1, column 6): FROM needs a path or a model name",
+    );
     check_error(
         "FROM m\nPARAMETER seed",
-        "(line 2): PARAMETER needs a name and a value on the same line",
+        "(line 2, column 15): PARAMETER needs a name and a value on the same line",
     );
     check_error(
         "FROM m\nPARAMETER numa 1",
-        "(line 2): unknown parameter 'numa'",
+        &format!("(line 2, column 11): unknown parameter 'numa'; there is {parameters}"),
     );
     check_error(
         "FROM m\nPARAMETER tfs_z 1",
-        "(line 2): unknown parameter 'tfs_z'",
+        &format!("(line 2, column 11): unknown parameter 'tfs_z'; there is {parameters}"),
     );
     check_error(
         "FROM m\nPARAMETER seed x",
-        "(line 2): invalid int value [x] for parameter 'seed'",
+        "(line 2, column 16): invalid int value [x] for parameter 'seed'; expected a whole number",
     );
     check_error(
         "FROM m\nPARAMETER top_p NaN",
-        "(line 2): invalid float value [NaN] for parameter 'top_p'",
+        "(line 2, column 17): invalid float value [NaN] for parameter 'top_p'; expected a number such as 0.7",
     );
     check_error(
         "FROM m\nPARAMETER top_p 1e39",
-        "(line 2): invalid float value [1e39] for parameter 'top_p'",
+        "(line 2, column 17): invalid float value [1e39] for parameter 'top_p'; expected a number such as 0.7",
     );
     check_error(
         "FROM m\nPARAMETER use_mmap yes",
-        "(line 2): invalid bool value [yes] for parameter 'use_mmap'",
+        "(line 2, column 20): invalid bool value [yes] for parameter 'use_mmap'; expected true or false",
     );
     check_error(
         "FROM m\nMESSAGE tool x",
-        "(line 2): message role must be one of \"system\", \"user\", or \"assistant\"",
+        "(line 2, column 9): message role must be one of \"system\", \"user\", or \"assistant\"",
     );
     check_error(
         "FROM m\nREQUIRES new",
-        "(line 2): requires must be a version such as 0.14.0, not 'new'",
+        "(line 2, column 10): requires must be a version such as 0.14.0, not 'new'",
     );
     check_error(
         "FROM m\nDRAFT a\nDRAFT b",
-        "(line 3): DRAFT may stand only once",
+        "(line 3, column 1): DRAFT may stand only once",
     );
     check_error(
         "FROM m\nSYSTEM \"abc\n",
-        "(line 2): unexpected EOF: the text after \" has no closing \"",
+        "(line 2, column 8): unexpected EOF: the text after \" has no closing \"",
     );
     check_error(
         "FROM m\nSYSTEM \"\"\"abc\"\n",
-        "(line 2): unexpected EOF: the text after \"\"\" has no closing \"\"\"",
+        "(line 2, column 8): unexpected EOF: the text after \"\"\" has no closing \"\"\"",
     );
     check_error(
         "FROM m\nSYSTEM \"a\" b",
-        "(line 2): text after the closing quote: put text that contains \" between \"\"\" and \"\"\"",
+        "(line 2, column 12): text after the closing quote: put text that contains \" between \"\"\" and \"\"\"",
     );
+}
+
+#[test]
+fn a_column_counts_characters_and_a_value_has_its_place() {
+    check_error(
+        "FROM m\n  MESSAGE  füchse x",
+        "(line 2, column 12): message role must be one of \"system\", \"user\", or \"assistant\"",
+    );
+    let text = "from \"é\"\nSYSTEM \"\"\"a\nb\"\"\"\n  FROM   x\nADAPTER a\nADAPTER\tb\nDRAFT d\n";
+    let parsed = Modelfile::parse_in_detail(text.as_bytes()).unwrap();
+    let at = |line, column| Place { line, column };
+    assert_eq!(parsed.from_places, [at(1, 6), at(4, 10)]);
+    assert_eq!(parsed.adapter_place, Some(at(6, 9)));
+    assert_eq!(parsed.draft_place, Some(at(7, 7)));
 }
 
 #[test]
@@ -156,10 +188,21 @@ fn other_encodings() {
     for bytes in [&little, &big, &format!("\u{feff}{text}").into_bytes()] {
         assert_eq!(Modelfile::parse(bytes).unwrap(), expected);
     }
-    let line = |bytes: &[u8]| Modelfile::parse(bytes).unwrap_err().line;
-    assert_eq!(line(&little[..little.len() - 1]), 2);
-    assert_eq!(line(b"FROM m\n\nSYSTEM \xff"), 3);
-    assert_eq!(line(&[0xff, 0xfe, 0x00, 0xd8, b'a', 0]), 1);
+    let place = |bytes: &[u8]| {
+        let place = Modelfile::parse(bytes).unwrap_err().place.unwrap();
+        (place.line, place.column)
+    };
+    assert_eq!(place(&little[..little.len() - 1]), (2, 11));
+    assert_eq!(
+        place(
+            "FROM m\n\nSYSTEM é"
+                .as_bytes()
+                .strip_suffix(b"\xa9")
+                .unwrap()
+        ),
+        (3, 8)
+    );
+    assert_eq!(place(&[0xff, 0xfe, 0x00, 0xd8, b'a', 0]), (1, 1));
 }
 
 /// Print ∘ parse is the identity on values, over random awkward ones.
@@ -246,7 +289,11 @@ fn garbage_is_an_error_and_never_a_panic() {
 #[test]
 fn the_example_uses_every_instruction() {
     let text = include_str!("../../Modelfile.example");
-    let (modelfile, warnings) = Modelfile::parse_with_warnings(text.as_bytes()).unwrap();
+    let Parsed {
+        modelfile,
+        warnings,
+        ..
+    } = Modelfile::parse_in_detail(text.as_bytes()).unwrap();
     assert_eq!(warnings, []);
     let Modelfile {
         from,

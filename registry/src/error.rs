@@ -14,6 +14,12 @@ pub enum Error {
         /// Short form.
         name: ModelName,
     },
+    /// The model was never replaced, or what was before has been let go.
+    #[error("no earlier version of '{name}' is kept")]
+    NoEarlierVersion {
+        /// Short form.
+        name: ModelName,
+    },
     /// Bytes and digest disagree.
     #[error("digest mismatch, expected \"{expected}\", got \"{actual}\"")]
     DigestMismatch {
@@ -116,10 +122,12 @@ pub enum Error {
         limit: u64,
     },
     /// Another process keeps the index.
-    #[error("the models directory `{}` is in use by another process", path.display())]
+    #[error("the models directory `{}` is in use by another process{}", path.display(), number(*holder))]
     IndexLocked {
         /// The models directory.
         path: PathBuf,
+        /// Its process id, if it said so.
+        holder: Option<u32>,
     },
     /// The disk has less room than the model needs.
     #[error("the model needs {needed} more bytes and `{}` has {available} left", path.display())]
@@ -130,6 +138,12 @@ pub enum Error {
         available: u64,
         /// The models directory.
         path: PathBuf,
+    },
+    /// Nothing says where a damaged blob could be had again.
+    #[error("nothing was noted of where {} came from", list(models))]
+    NoSource {
+        /// The models that have the blob.
+        models: Vec<ModelName>,
     },
     /// The registry has no such model.
     #[error("pull model manifest: file does not exist")]
@@ -255,6 +269,21 @@ pub enum Error {
     },
 }
 
+fn number(process: Option<u32>) -> String {
+    process.map_or_else(String::new, |id| format!(" with the id {id}"))
+}
+
+/// The names, for a sentence.
+fn list(models: &[ModelName]) -> String {
+    match models {
+        [] => "it".to_owned(),
+        models => {
+            let names: Vec<String> = models.iter().map(|name| format!("`{name}`")).collect();
+            names.join(", ")
+        }
+    }
+}
+
 /// Foreign text, fit for an error: one line of at most 500 characters that can be printed.
 pub(crate) fn one_line(text: &str) -> String {
     const MAX_CHARS: usize = 500;
@@ -281,12 +310,15 @@ impl Error {
 
     /// What the user can do now, as one imperative sentence.
     pub fn hint(&self) -> Option<String> {
-        const FREE_SPACE: &str = "free disk space, remove a model with `slm rm`, or choose \
-                                  another models directory with `SLM_MODELS`";
+        const FREE_SPACE: &str = "free disk space, remove a model with `slm rm` or what nobody needs with \
+                                  `slm gc`, or choose another models directory with `SLM_MODELS`";
         let hint = match self {
             Self::NotFound { name } => {
                 format!("pull it with `slm pull {name}`, or see what is there with `slm list`")
             }
+            Self::NoEarlierVersion { name } => format!(
+                "pull the version that you want by its digest, `slm pull {name}@sha256:…`, or create it again"
+            ),
             Self::DigestMismatch { .. } => {
                 "send the bytes again, and check that the source is what it should be".into()
             }
@@ -342,6 +374,12 @@ impl Error {
                     .into()
             }
             Self::NoSpace { .. } => FREE_SPACE.into(),
+            Self::NoSource { models } if models.is_empty() => {
+                "remove what no model uses with `slm gc --older-than 0`".into()
+            }
+            Self::NoSource { .. } => {
+                "pull the model again, or create it again from its files".into()
+            }
             Self::RemoteNotFound { name } => format!(
                 "check the spelling of name and tag: `{}` has no `{}/{}:{}`",
                 name.host(),

@@ -1,6 +1,6 @@
 //! Models made of bare GGUF files: the files are the weights, and the config says what can be read out of them.
 use crate::{
-    Descriptor, Digest, Error, Manifest, MediaType, ModelName, Store, modelfile::parts,
+    Descriptor, Digest, Error, Manifest, MediaType, ModelName, Provenance, Store, modelfile::parts,
     remote::MakeConfig,
 };
 use serde_json::{Map, Value};
@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 pub(crate) const MAGIC: &[u8; 4] = b"GGUF";
 
 /// Writes the model `name`, which consists of `layers`, blobs that are here: among them the weights, one file or the parts
-/// of one model in their order. `source` goes into the config: where they came from.
+/// of one model in their order. `source` goes into the config: where they came from; what else is known
+/// of that is noted beside it.
 ///
 /// # Errors
 /// [`Error::NotGguf`] when `make_config` finds them unusable, or the disk.
@@ -19,7 +20,7 @@ pub(crate) fn write(
     name: &ModelName,
     layers: Vec<Descriptor>,
     make_config: Option<&MakeConfig>,
-    source: Option<Value>,
+    (source, noted): (Option<Value>, Option<&Provenance>),
 ) -> Result<(), Error> {
     let config = match make_config {
         Some(make_config) => {
@@ -53,7 +54,7 @@ pub(crate) fn write(
         },
         layers,
     };
-    store.write_manifest(name, &manifest.to_json())
+    store.write_manifest_from(name, &manifest.to_json(), noted)
 }
 
 /// The layer of weights with that digest and size.

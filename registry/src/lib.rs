@@ -13,6 +13,7 @@ mod index;
 mod manifest;
 mod name;
 pub mod paths;
+mod provenance;
 mod reference;
 pub mod remote;
 mod store;
@@ -24,10 +25,12 @@ pub use error::Error;
 pub use foreign::{Candidate, Found, Program, Source as ForeignSource};
 pub use manifest::{Descriptor, Manifest, MediaType};
 pub use name::{ModelName, NameError};
+pub use provenance::{Original, Parent, Provenance, Via};
 pub use reference::{Reference, ReferenceError};
 pub use slm_modelfile as modelfile;
 pub use slm_modelfile::{Modelfile, ModelfileError};
 pub use store::{
-    AdoptBy, Adopted, BlobFile, Locations, ModelEntry, MoveProgress, Moved, Pin, Place, Store,
+    AdoptBy, Adopted, BlobFile, Garbage, GcLimits, Locations, ModelEntry, ModelUsage, MoveProgress,
+    Moved, PartialFile, Pin, Place, Problem, Store, Trouble, Usage, Verified, VerifyEvent,
     repository,
 };

@@ -67,6 +67,46 @@ impl Reference {
             _ => None,
         }
     }
+    /// A text that parses as the same reference, without passwords and signatures in addresses.
+    pub fn source_text(&self) -> String {
+        let name = &self.name;
+        match &self.source {
+            Source::Registry {
+                repository,
+                tag,
+                pin,
+            } => {
+                let pin = pin.map_or_else(String::new, |pin| format!("@{pin}"));
+                let scheme = if name.is_http() { "http://" } else { "" };
+                if *repository == format!("{}/{}", name.namespace(), name.model()) {
+                    format!("{scheme}{}{pin}", name.full())
+                } else {
+                    format!("oci://{}/{repository}:{tag}{pin}", name.host())
+                }
+            }
+            Source::HuggingFace { repo, file } => {
+                let file = file.as_ref().map(|file| format!(":{file}"));
+                format!(
+                    "{}/{repo}{}",
+                    HUGGING_FACE_HOSTS[0],
+                    file.unwrap_or_default()
+                )
+            }
+            Source::Neighbor { address, pin } => {
+                let pin = pin.map_or_else(String::new, |pin| format!("@{pin}"));
+                format!("slm://{address}/{name}{pin}")
+            }
+            Source::Url(url) => without_secrets(url),
+            Source::File(path) => format!("file://{}", path.display()),
+        }
+    }
+    /// The digest that the manifest must have, if the reference says one.
+    pub fn pin(&self) -> Option<Digest> {
+        match &self.source {
+            Source::Registry { pin, .. } | Source::Neighbor { pin, .. } => *pin,
+            _ => None,
+        }
+    }
     pub(crate) fn source(&self) -> &Source {
         &self.source
     }
@@ -165,6 +205,19 @@ impl FromStr for Reference {
         }
         Ok(of_registry(text)?)
     }
+}
+
+/// The address as it may be shown and stored: no user, no password, no signature.
+fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}/{path}")
 }
 
 fn is_gguf(path: &str) -> bool {
@@ -465,6 +518,29 @@ mod tests {
             "localhost/files/m:latest",
             Source::File("/d/m.gguf".into()),
         );
+    }
+
+    #[test]
+    fn what_is_noted_of_a_source_means_it_again() {
+        let digest = Digest::of(b"x");
+        for text in [
+            "qwen3:0.6b".to_owned(),
+            format!("h:5/n/m:t@{digest}"),
+            "http://h/n/m".to_owned(),
+            "hf.co/u/r-GGUF:Q4_K_M".to_owned(),
+            "hf.co/u/r".to_owned(),
+            "oci://h:5/a/b.c/m:t".to_owned(),
+            format!("oci://h/m@{digest}"),
+            "https://h.example:8/a/M%20x.Q4_0.gguf".to_owned(),
+            "/d/m.gguf".to_owned(),
+        ] {
+            let reference: Reference = text.parse().unwrap();
+            let again: Reference = reference.source_text().parse().unwrap();
+            assert_eq!(again, reference, "{text}");
+            assert_eq!(again.is_http(), reference.is_http(), "{text}");
+        }
+        let secret: Reference = "https://u:pw@h/m.gguf?token=x".parse().unwrap();
+        assert_eq!(secret.source_text(), "https://h/m.gguf");
     }
 
     #[test]

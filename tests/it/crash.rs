@@ -155,3 +155,80 @@ fn kill_during_a_create() {
         "the user's own file is untouched"
     );
 }
+
+/// What a client does to the store, at random, until the daemon is gone.
+fn wear(http: &slm_tests::Http, pulled: &str, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    loop {
+        let name = format!("m{}", random.u8(..3));
+        let other = format!("m{}", random.u8(..3));
+        let post = |path: &str, body| Request::new("POST", path).json(&body);
+        let request = match random.u8(..8) {
+            0 => post(
+                "/api/copy",
+                json!({ "source": pulled, "destination": name }),
+            ),
+            1 => post("/api/copy", json!({ "source": other, "destination": name })),
+            2 => Request::new("DELETE", "/api/delete").json(&json!({ "model": name })),
+            3 => post(
+                "/api/create",
+                json!({ "model": name, "from": pulled, "system": format!("{}", random.u8(..3)), "stream": false }),
+            ),
+            4 => post("/api/rollback", json!({ "model": name })),
+            5 => post(
+                "/api/gc",
+                json!({ "remove": true, "older_than": 0, "history": random.bool() }),
+            ),
+            6 => post("/api/update", json!({ "model": pulled })),
+            _ => post("/api/rollback", json!({ "model": pulled })),
+        };
+        // A refusal is an answer; the end of the daemon is none.
+        let answer = http.open(&request);
+        if answer.and_then(slm_tests::AnswerStream::read_all).is_err() {
+            return;
+        }
+    }
+}
+
+/// Kills during copies, removals, creates, garbage collections, updates and rollbacks, all on one store.
+fn kill_during_care(n_kills: u32) {
+    let registry = Registry::start();
+    let mut model = TestModel::tiny(MB / 4);
+    registry.push("library/tiny", "latest", &model);
+    let pulled = format!("{}/library/tiny", registry.address());
+    let mut random = seeded();
+    let mut home = Home::new();
+    home.slmd(&["pull", &pulled]).ok();
+    let mut n_models = 0;
+    for round in 0..n_kills {
+        let when = format!("round {round}");
+        model.layers[1].1 = format!("You count to {}.", round % 3).into_bytes();
+        registry.push("library/tiny", "latest", &model);
+        let daemon = Daemon::start(&mut home);
+        let (http, name, seed) = (daemon.http().clone(), pulled.clone(), random.u64(..));
+        let client = thread::spawn(move || wear(&http, &name, seed));
+        thread::sleep(Duration::from_millis(random.u64(1..250)));
+        daemon.kill();
+        client.join().expect("the client only asks");
+        is_whole(&home, &when);
+        home.slmd(&["verify"]).ok();
+        n_models += fs::read_dir(home.models().join("manifests/registry.ollama.ai/library"))
+            .map_or(0, Iterator::count);
+    }
+    println!("{n_kills} kills, {n_models} models seen");
+    assert!(n_models > 0, "nothing was ever done");
+    let _daemon = Daemon::start(&mut home);
+    home.slm(&["update", &pulled]).ok();
+    is_whole(&home, "at the end");
+}
+
+#[test]
+fn kill_during_care_of_the_store() {
+    kill_during_care(8);
+}
+
+#[test]
+#[ignore = "needs `cargo xtask test --full`"]
+fn kill_during_care_of_the_store_200_times() {
+    kill_during_care(200);
+}

@@ -6,13 +6,16 @@
 
 mod airgap;
 mod bench;
+mod care;
 mod cli;
 mod crash;
 mod embed;
 mod eval;
+mod full_disk;
 mod hostile;
 mod larger_models;
 mod many;
+mod modelfile;
 mod parity;
 mod pull;
 mod push;

@@ -125,7 +125,7 @@ fn with_the_daemon_up_and_down_and_blobs_that_are_there() {
     let tags = daemon.http().get("/api/tags").json();
     assert_eq!(tags["models"].as_array().map(Vec::len), Some(1));
 
-    // a new version brings its new layer only; the layer that nothing uses any more goes
+    // a new version brings its new layer only; the layer that only the earlier version uses goes with that
     let mut newer = model.clone();
     newer.layers[1].1 = b"You count ships.".to_vec();
     registry.push("library/tiny", "latest", &newer);
@@ -135,6 +135,11 @@ fn with_the_daemon_up_and_down_and_blobs_that_are_there() {
         home.models()
             .join(format!("blobs/sha256-{}", sha256_hex(bytes)))
     };
+    assert!(blob(b"You count ships.").exists());
+    assert!(blob(b"You count boats.").exists(), "for a rollback");
+    newer.layers[1].1 = b"You count trains.".to_vec();
+    registry.push("library/tiny", "latest", &newer);
+    home.slm(&["pull", "--insecure", &name]).ok();
     assert!(blob(b"You count ships.").exists());
     assert!(
         !blob(b"You count boats.").exists(),

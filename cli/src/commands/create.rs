@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use slm_api::Client;
 use slm_api::ollama::{CreateRequest, Message};
-use slm_modelfile::{Modelfile, parts};
+use slm_modelfile::{Modelfile, Parsed, Place, parts};
 
 use crate::failure::{Advice, Exit};
 use crate::progress::{self, FileBar};
@@ -47,12 +47,13 @@ pub(crate) async fn run(
     ui: Ui,
 ) -> anyhow::Result<Exit> {
     let source = Source::open(args.file.as_deref(), settings)?;
-    let (modelfile, warnings) = Modelfile::parse_with_warnings(&source.text)
+    let parsed = Modelfile::parse_in_detail(&source.text)
         .with_context(|| format!("{} is wrong", source.name))?;
-    for warning in warnings {
+    for warning in &parsed.warnings {
         ui.warn(&warning.to_string());
     }
-    let plan = Plan::of(&modelfile, &source)?;
+    let plan = Plan::of(&parsed, &source)?;
+    let modelfile = parsed.modelfile;
     let mut request = CreateRequest {
         quantize: args.quantize,
         ..request_of(args.model, &modelfile)
@@ -111,18 +112,6 @@ impl Source {
             _ => self.folder.join(text),
         }
     }
-
-    /// The first line with this instruction and argument, for messages.
-    fn line_of(&self, instruction: &str, argument: &str) -> usize {
-        let text = String::from_utf8_lossy(&self.text);
-        let is_it = |line: &str| {
-            let line = line.trim_start();
-            line.get(..instruction.len())
-                .is_some_and(|word| word.eq_ignore_ascii_case(instruction))
-                && line.contains(argument)
-        };
-        text.lines().position(is_it).map_or(1, |index| index + 1)
-    }
 }
 
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
@@ -145,39 +134,37 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(modelfile: &Modelfile, source: &Source) -> anyhow::Result<Self> {
+    fn of(parsed: &Parsed, source: &Source) -> anyhow::Result<Self> {
         let mut plan = Self::default();
-        if modelfile.draft.is_some() {
-            let line = source.line_of("draft", "");
-            anyhow::bail!("(line {line}): draft models are not supported");
+        if let Some(place) = parsed.draft_place {
+            anyhow::bail!(
+                "({place}): draft models are not supported; remove the DRAFT line to go on without one"
+            );
         }
-        for from in &modelfile.from {
-            let line = || source.line_of("from", from);
-            let path = source.resolve(from);
+        for (from, place) in parsed.modelfile.from.iter().zip(&parsed.from_places) {
+            let path = source.resolve(from.strip_prefix("file://").unwrap_or(from));
             if path.is_dir() {
-                plan.files.extend(ggufs_in(&path, line())?);
+                plan.files.extend(ggufs_in(&path, *place)?);
             } else if path.exists() {
-                plan.add_parts(&path, line())?;
+                plan.add_parts(&path, *place)?;
             } else if looks_like_path(from) {
-                return Err(missing_file("FROM", &path, line()).into());
+                return Err(missing_file("FROM", &path, *place).into());
             } else if plan.base.replace(from.clone()).is_some() {
-                anyhow::bail!("(line {}): FROM names a second model, `{from}`", line());
+                anyhow::bail!("({place}): FROM names a second model, `{from}`; expected a file");
             }
         }
-        if let Some(adapter) = &modelfile.adapter {
+        if let (Some(adapter), Some(place)) = (&parsed.modelfile.adapter, parsed.adapter_place) {
             let path = source.resolve(adapter);
             if path.is_dir() || has_extension(&path, "safetensors") {
-                let line = source.line_of("adapter", adapter);
                 let text = format!(
-                    "(line {line}): ADAPTER names `{}`, which is no GGUF file",
+                    "({place}): ADAPTER names `{}`, which is no GGUF file",
                     path.display()
                 );
                 let hint = "convert the adapter to GGUF first, as convert_lora_to_gguf.py of llama.cpp does, and name that file";
                 return Err(Advice::new(text, hint).into());
             }
             if !path.is_file() {
-                let line = source.line_of("adapter", adapter);
-                return Err(missing_file("ADAPTER", &path, line).into());
+                return Err(missing_file("ADAPTER", &path, place).into());
             }
             plan.adapters.push(path);
         }
@@ -187,7 +174,7 @@ impl Plan {
 
 impl Plan {
     /// Adds a file, or all parts of the model that it is a part of.
-    fn add_parts(&mut self, path: &Path, line: usize) -> anyhow::Result<()> {
+    fn add_parts(&mut self, path: &Path, place: Place) -> anyhow::Result<()> {
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(names) = name.and_then(parts::all_of) else {
             self.files.push(path.to_owned());
@@ -197,7 +184,7 @@ impl Plan {
             let part = path.with_file_name(name);
             if !part.is_file() {
                 let text = format!(
-                    "(line {line}): FROM names a part of a model, and `{}` is missing",
+                    "({place}): FROM names a part of a model, and `{}` is missing",
                     part.display()
                 );
                 return Err(Advice::new(text, "put all parts into one folder").into());
@@ -211,10 +198,10 @@ impl Plan {
     }
 }
 
-fn missing_file(instruction: &str, path: &Path, line: usize) -> Advice {
+fn missing_file(instruction: &str, path: &Path, place: Place) -> Advice {
     Advice::new(
         format!(
-            "(line {line}): {instruction} names `{}`, which is no file",
+            "({place}): {instruction} names `{}`, which is no file",
             path.display()
         ),
         "check the path: it is relative to the folder of the Modelfile",
@@ -224,6 +211,13 @@ fn missing_file(instruction: &str, path: &Path, line: usize) -> Advice {
 /// Whether text that names no existing file was meant as one all the same.
 fn looks_like_path(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
+    // Places to pull from may end as files do.
+    let hosts = ["hf.co/", "huggingface.co/", "www.huggingface.co/"];
+    let is_elsewhere = hosts.into_iter().any(|host| lower.starts_with(host))
+        || (lower.contains("://") && !lower.starts_with("file://"));
+    if is_elsewhere {
+        return false;
+    }
     let starts = ["./", "../", "/", "~/", ".\\", "..\\"];
     let ends = [".gguf", ".safetensors", ".bin"];
     matches!(text, "." | "..")
@@ -237,13 +231,8 @@ fn has_extension(path: &Path, wanted: &str) -> bool {
 }
 
 /// The GGUF files of a folder, by name.
-fn ggufs_in(folder: &Path, line: usize) -> anyhow::Result<Vec<PathBuf>> {
-    let fail = || {
-        format!(
-            "(line {line}): cannot read the folder `{}`",
-            folder.display()
-        )
-    };
+fn ggufs_in(folder: &Path, place: Place) -> anyhow::Result<Vec<PathBuf>> {
+    let fail = || format!("({place}): cannot read the folder `{}`", folder.display());
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(fail)? {
         let path = entry.with_context(fail)?.path();
@@ -253,10 +242,7 @@ fn ggufs_in(folder: &Path, line: usize) -> anyhow::Result<Vec<PathBuf>> {
     }
     if files.is_empty() {
         return Err(Advice::new(
-            format!(
-                "(line {line}): there is no GGUF file in `{}`",
-                folder.display()
-            ),
+            format!("({place}): there is no GGUF file in `{}`", folder.display()),
             "convert the model to GGUF first, or name the file",
         )
         .into());
@@ -396,8 +382,8 @@ mod tests {
     }
 
     fn plan(folder: &Path, text: &str) -> anyhow::Result<Plan> {
-        let modelfile = Modelfile::parse(text.as_bytes()).expect("Modelfile");
-        Plan::of(&modelfile, &source(folder, text))
+        let parsed = Modelfile::parse_in_detail(text.as_bytes()).expect("Modelfile");
+        Plan::of(&parsed, &source(folder, text))
     }
 
     #[test]
@@ -425,6 +411,9 @@ mod tests {
         let model = plan(folder.path(), "FROM smollm2:135m").expect("plan");
         assert_eq!(model.base.as_deref(), Some("smollm2:135m"));
         assert!(model.files.is_empty());
+        let url = format!("FROM file://{}", at("a.gguf").display());
+        let file = plan(folder.path(), &url).expect("plan");
+        assert_eq!(file.files, [at("a.gguf")]);
     }
 
     #[test]
@@ -461,28 +450,31 @@ mod tests {
     }
 
     #[test]
-    fn errors_carry_the_line() {
+    fn errors_carry_the_place() {
         check_error(
             "# weights\nfrom ./missing.gguf",
-            "(line 2): FROM names `DIR/./missing.gguf`, which is no file",
+            "(line 2, column 6): FROM names `DIR/./missing.gguf`, which is no file",
         );
         check_error(
             "FROM m\nADAPTER ./empty",
-            "(line 2): ADAPTER names `DIR/./empty`, which is no GGUF file",
+            "(line 2, column 9): ADAPTER names `DIR/./empty`, which is no GGUF file",
         );
         check_error(
             "FROM m\nADAPTER a.SafeTensors",
-            "(line 2): ADAPTER names `DIR/a.SafeTensors`, which is no GGUF file",
+            "(line 2, column 9): ADAPTER names `DIR/a.SafeTensors`, which is no GGUF file",
         );
         check_error(
             "FROM m\n\nADAPTER lora.gguf",
-            "(line 3): ADAPTER names `DIR/lora.gguf`, which is no file",
+            "(line 3, column 9): ADAPTER names `DIR/lora.gguf`, which is no file",
         );
         check_error(
             "FROM ./empty",
-            "(line 1): there is no GGUF file in `DIR/./empty`",
+            "(line 1, column 6): there is no GGUF file in `DIR/./empty`",
         );
-        check_error("FROM a\nFROM b", "(line 2): FROM names a second model, `b`");
+        check_error(
+            "FROM a\nFROM b",
+            "(line 2, column 6): FROM names a second model, `b`; expected a file",
+        );
     }
 
     #[test]
@@ -490,7 +482,14 @@ mod tests {
         for path in ["./x", "../x", "/x", "~/x", "model.GGUF", "."] {
             assert!(looks_like_path(path), "{path}");
         }
-        for name in ["smollm2", "user/model:tag", "hf.co/u/r:Q4_K_M"] {
+        for name in [
+            "smollm2",
+            "user/model:tag",
+            "hf.co/u/r:Q4_K_M",
+            "HF.co/u/r:m.gguf",
+            "https://host/m.gguf",
+            "oci://host/m",
+        ] {
             assert!(!looks_like_path(name), "{name}");
         }
     }

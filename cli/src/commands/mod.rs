@@ -4,20 +4,26 @@ pub(crate) mod adopt;
 pub(crate) mod archive;
 pub(crate) mod cp;
 pub(crate) mod create;
+pub(crate) mod df;
 pub(crate) mod export;
+pub(crate) mod gc;
 pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod login;
+pub(crate) mod outdated;
 pub(crate) mod path;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod rm;
+pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod stop;
 pub(crate) mod swap;
+pub(crate) mod update;
+pub(crate) mod verify;
 
 use crate::args::Command;
 use crate::daemon;
@@ -53,6 +59,12 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Adopt(args) => adopt::run(args, &client, ui).await,
         Command::Archive(args) => archive::run(args, false, &client, ui).await,
         Command::Unarchive(args) => archive::run(args, true, &client, ui).await,
+        Command::Verify(args) => verify::run(args, &client, ui).await,
+        Command::Gc(args) => gc::run(args, &client, ui).await,
+        Command::Df(args) => df::run(args, &client, ui).await,
+        Command::Outdated(args) => outdated::run(args, &client, ui).await,
+        Command::Update(args) => update::run(args, &client, ui).await,
+        Command::Rollback(args) => rollback::run(args, &client, ui).await,
         Command::Stop(args) => stop::run(args, &client, ui).await,
         Command::Swap(args) => swap::run(args, &client, ui).await,
         Command::Serve(args) => serve::run(args),

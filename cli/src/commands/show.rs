@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 use slm_api::Client;
+use slm_api::care::ShowProvenance;
 use slm_api::ollama::{ShowRequest, ShowResponse};
 
 use crate::failure::Exit;
@@ -46,6 +47,9 @@ struct Part {
     /// Only the template
     #[arg(long)]
     template: bool,
+    /// Only where it came from
+    #[arg(long)]
+    provenance: bool,
 }
 
 /// Prints the overview or the part.
@@ -56,6 +60,7 @@ pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
     let request = ShowRequest {
         model: args.model.clone(),
         verbose: args.verbose.then_some(true),
+        provenance: args.part.provenance.then_some(true),
         ..ShowRequest::default()
     };
     let info = match client.show(&request).await {
@@ -63,6 +68,14 @@ pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
         Err(error) => return Err(models::explain(client, &args.model, error).await),
     };
     let part = &args.part;
+    if part.provenance {
+        let text = info.provenance.as_ref().map_or_else(
+            || "nothing was noted of where it came from\n".to_owned(),
+            provenance,
+        );
+        ui.model_text(&text)?;
+        return Ok(Exit::Done);
+    }
     let parts = [
         (part.license, &info.license),
         (part.modelfile, &info.modelfile),
@@ -75,6 +88,31 @@ pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
         None => ui.model_text(&overview(&info, args.verbose))?,
     }
     Ok(Exit::Done)
+}
+
+/// Where a model came from, as a table.
+fn provenance(noted: &ShowProvenance) -> String {
+    let mut rows = vec![
+        vec!["came by".to_owned(), noted.via.clone()],
+        vec!["at".to_owned(), noted.at.clone()],
+    ];
+    let known = [
+        ("source", &noted.source),
+        ("revision", &noted.revision),
+        ("parent", &noted.parent),
+        ("licence", &noted.license),
+    ];
+    for (what, text) in known {
+        rows.extend(text.iter().map(|text| vec![what.to_owned(), text.clone()]));
+    }
+    for original in &noted.originals {
+        rows.push(vec![
+            "original".to_owned(),
+            original.digest.clone(),
+            original.name.clone(),
+        ]);
+    }
+    table::render(&rows, 0)
 }
 
 /// The text, ended by a newline unless it is empty.

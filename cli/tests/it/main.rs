@@ -256,7 +256,8 @@ async fn a_wrong_modelfile_is_told_with_its_line_and_nothing_is_sent() {
     let server = Server::start().await;
     let finished = run(&server, &["create", "m", "-f", "-"], "FROM a\nFROMM b\n").await;
     assert_eq!(finished.code, Some(1));
-    let start = "error: the Modelfile on stdin is wrong: (line 2): command must be one of";
+    let start =
+        "error: the Modelfile on stdin is wrong: (line 2, column 1): command must be one of";
     assert!(finished.stderr.starts_with(start), "{finished:?}");
     assert_eq!(server.n_requests_with("POST"), 0);
 }

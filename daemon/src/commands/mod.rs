@@ -2,6 +2,7 @@
 
 mod bench;
 mod bundle;
+mod care;
 #[expect(
     unreachable_pub,
     reason = "the module of a program, written as if for a library"
@@ -44,6 +45,10 @@ enum Command {
     Export(bundle::ExportArgs),
     /// Store the models of a file that `export` wrote
     Import(bundle::ImportArgs),
+    /// Read every model again and compare it with its digests
+    Verify(care::VerifyArgs),
+    /// Show what nobody needs, and remove it
+    Gc(care::GcArgs),
     /// Keep a user and a password for a registry
     Login(login::LoginArgs),
     /// Forget what `login` kept for a registry
@@ -79,6 +84,8 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::Path(args) => path::run(&args),
         Command::Export(args) => bundle::export(&args),
         Command::Import(args) => bundle::import(&args),
+        Command::Verify(args) => care::verify(args),
+        Command::Gc(args) => care::gc(args),
         Command::Login(args) => login::login(args, &resolve(&Flags::default())?),
         Command::Logout(args) => login::logout(&args, &resolve(&Flags::default())?),
         Command::Bench(args) => bench::run(&args),

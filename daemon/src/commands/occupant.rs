@@ -36,6 +36,15 @@ impl fmt::Display for Occupant {
     }
 }
 
+/// Whether a daemon of ours answers at `host`, or one elsewhere that we cannot stand in for. Another program's store is
+/// none of ours.
+pub(super) async fn serves(host: &Host) -> bool {
+    match Occupant::of(host).await {
+        Some(Occupant::Slmd(_)) => true,
+        Some(_) | None => !host.is_local(),
+    }
+}
+
 impl Occupant {
     /// Asks over HTTP; `None` when nobody listens.
     pub(super) async fn of(host: &Host) -> Option<Self> {

@@ -1,6 +1,6 @@
 //! `slmd pull NAME`: through the daemon where one runs, else straight into the store. Both show the same progress.
 
-use super::{occupant::Occupant, progress::View};
+use super::{occupant::serves, progress::View};
 use crate::{
     config::{Config, PlaceFlags},
     pulls::{Pulls, Wish},
@@ -49,12 +49,7 @@ pub(super) fn run(args: PullArgs) -> anyhow::Result<()> {
         .build()
         .context("cannot start the async runtime")?;
     let pulled = runtime.block_on(async {
-        // another program's store is none of ours: only one of us is asked
-        let is_there = match Occupant::of(&config.host).await {
-            Some(Occupant::Slmd(_)) => true,
-            Some(_) | None => !config.host.is_local(),
-        };
-        if is_there {
+        if serves(&config.host).await {
             let client = Client::new(&config.host)?;
             through_daemon(&client, &args.name, &wish).await
         } else {

@@ -4,12 +4,9 @@ use super::occupant::Occupant;
 use crate::{config::Config, cpu::CpuChoice, routes, server, share, shutdown, state::App};
 use anyhow::{Context, bail};
 use slm_api::host::Host;
-use slm_registry::Store;
-use std::{io, time::Duration};
+use slm_registry::{Garbage, GcLimits, Store};
+use std::io;
 use tokio::net::TcpListener;
-
-/// Blobs that no model uses are kept for this long: a create may be under way.
-const PRUNE_AGE: Duration = Duration::from_secs(3600);
 
 /// Serves until a signal.
 pub(super) fn run(config: Config) -> anyhow::Result<()> {
@@ -55,10 +52,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 /// Removes what creates and pulls that were given up have left. Nobody waits for it.
 fn prune(store: Store) {
     drop(tokio::task::spawn_blocking(move || {
-        match store.prune(PRUNE_AGE) {
-            Ok(0) => {}
-            Ok(n_blobs) => tracing::info!(n_blobs, "removed blobs that no model uses"),
-            Err(error) => tracing::warn!(%error, "cannot remove unused blobs"),
+        match store.collect_garbage(&GcLimits::default(), false) {
+            Ok(garbage) if garbage == Garbage::default() => {}
+            Ok(garbage) => tracing::info!(
+                n_blobs = garbage.blobs.len(),
+                n_partials = garbage.partials.len(),
+                n_bytes = garbage.n_bytes(),
+                "removed what nobody needs"
+            ),
+            Err(error) => tracing::warn!(%error, "cannot remove what nobody needs"),
         }
     }));
 }

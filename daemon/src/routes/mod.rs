@@ -7,6 +7,7 @@ mod adopt;
 mod archive;
 mod blobs;
 mod bundle;
+mod care;
 mod chat;
 mod copy;
 mod create;
@@ -24,6 +25,8 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod version;
+
+pub(crate) use show::flat;
 
 use crate::{
     error::ApiError,
@@ -53,6 +56,12 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/api/pull", post(pull::answer))
         .route("/api/swap", post(swap::answer))
         .route("/api/push", post(push::answer))
+        .route("/api/verify", post(care::verify))
+        .route("/api/gc", post(care::gc))
+        .route("/api/df", get(care::df))
+        .route("/api/outdated", get(care::outdated))
+        .route("/api/update", post(care::update))
+        .route("/api/rollback", post(care::rollback))
         .route("/api/generate", post(generate::answer))
         .route("/api/chat", post(chat::answer))
         .route("/api/embed", post(embed::answer))

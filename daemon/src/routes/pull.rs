@@ -46,7 +46,8 @@ pub(super) async fn answer(
     Ok(ndjson::object(&last))
 }
 
-fn lines(
+/// The lines of a download, one by one.
+pub(super) fn lines(
     watcher: Watcher,
 ) -> impl futures_util::Stream<Item = Result<Progress, ApiError>> + Send + 'static {
     let batches = stream::unfold(watcher, |mut watcher| async {

@@ -1,7 +1,7 @@
 //! `POST /api/show`: everything about one model.
 
 use super::{as_asked, model_name, named, timestamp};
-use crate::{body::LenientJson, catalog::Record, details, error::ApiError, state::App};
+use crate::{body::LenientJson, care, catalog::Record, details, error::ApiError, state::App};
 use axum::{Json, extract::State};
 use serde_json::{Map, Value};
 use slm_api::ollama::{ShowAdapter, ShowRequest, ShowResponse};
@@ -22,6 +22,7 @@ pub(super) async fn answer(
     }
     let name = model_name(&raw)?;
     let verbose = request.verbose.unwrap_or(false);
+    let wants_provenance = request.provenance.unwrap_or(false);
     app.blocking(move |app| {
         let entry = app.store.find(&name);
         let entry = entry.map_err(|error| as_asked(error.into(), &raw))?;
@@ -39,6 +40,10 @@ pub(super) async fn answer(
             model_info,
             tensors,
             adapters: adapters(&record),
+            provenance: match wants_provenance {
+                true => app.store.provenance(&entry.name)?.map(care::of_provenance),
+                false => None,
+            },
             capabilities: record.capability_names(),
             modified_at: timestamp(entry.modified),
         }))
@@ -113,7 +118,7 @@ fn modelfile(app: &App, record: &Record, licenses: Vec<String>) -> Result<String
 }
 
 /// One pair per value, sorted by name.
-fn flat(params: &Map<String, Value>) -> Vec<(String, String)> {
+pub(crate) fn flat(params: &Map<String, Value>) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     for (name, value) in params {
         let values = match value {

@@ -937,3 +937,99 @@ async fn a_base_that_is_neither_here_nor_to_be_had_is_named() {
         "{error}"
     );
 }
+
+/// `from` takes what a pull takes, and by the same way: here a repository of Hugging Face, whose file is chosen by format.
+#[tokio::test]
+async fn a_model_is_built_on_whatever_can_be_pulled() {
+    use axum::{Router, routing::get};
+    use slm_registry::{Digest, remote::Network};
+    let weights = tiny_model();
+    let (oid, size) = (Digest::of(&weights).hex(), weights.len());
+    let list = json!([{"type": "file", "path": "m-F32.gguf", "size": size, "lfs": {"oid": oid, "size": size}}]);
+    let hub = Router::new()
+        .route(
+            "/api/models/u/r/tree/main",
+            get(move || async move { list.to_string() }),
+        )
+        .route(
+            "/u/r/resolve/main/m-F32.gguf",
+            get(move || async move { weights.clone() }),
+        );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let shutdown = crate::shutdown::Shutdown::default();
+    drop(tokio::spawn(crate::server::run(listener, hub, shutdown)));
+    let daemon = TestDaemon::with(|config| {
+        config.network = std::sync::Arc::new(Network {
+            hugging_face_endpoint: Some(endpoint),
+            ..Network::default()
+        });
+    });
+    let made =
+        json!({"model": "kind", "from": "hf.co/u/r:F32", "system": "Be kind.", "stream": false});
+    let answer = create(&daemon, made).await;
+    assert_eq!(answer.json(), json!({"status": "success"}));
+    let show = r#"{"model":"kind","provenance":true}"#;
+    let show = daemon.post("/api/show", show).await.json();
+    assert_eq!(show["system"], "Be kind.");
+    let noted = &show["provenance"];
+    assert_eq!(
+        (&noted["via"], &noted["source"]),
+        (&json!("create"), &json!("hf.co/u/r:F32"))
+    );
+    assert!(
+        noted["parent"]
+            .as_str()
+            .is_some_and(|parent| parent.starts_with("hf.co/u/r:F32@sha256:")),
+        "{noted}"
+    );
+    for (from, error) in [
+        ("/etc/m.gguf", "takes no file by its path"),
+        ("hf.co/u", "write it as `hf.co/USER/REPOSITORY`"),
+    ] {
+        let answer = create(&daemon, json!({"model": "x", "from": from})).await;
+        assert!(answer.error().contains(error), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn care_of_the_store_through_the_router() {
+    let daemon = TestDaemon::with_model().await;
+    let df = daemon.get("/api/df").await.json();
+    assert_eq!(df["models"][0]["name"], "tiny:latest");
+    assert_eq!(df["unreferenced"], 0);
+    let gc = daemon.post("/api/gc", "{}").await.json();
+    assert_eq!((&gc["removed"], &gc["bytes"]), (&json!(false), &json!(0)));
+    let lines = daemon.post("/api/verify", "{}").await.lines();
+    let last = lines.last().unwrap();
+    assert_eq!(
+        (&last["status"], &last["summary"]["models"]),
+        (&json!("success"), &json!(1))
+    );
+    let outdated = daemon.get("/api/outdated").await.json();
+    assert_eq!(outdated["models"][0]["status"], "local");
+    let answer = daemon.post("/api/rollback", r#"{"model":"tiny"}"#).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let answer = daemon.post("/api/rollback", r#"{"model":"none"}"#).await;
+    check_error(&answer, 404, "model 'none' not found");
+    let answer = daemon.post("/api/update", r#"{"model":"none"}"#).await;
+    check_error(&answer, 404, "model 'none' not found");
+    let answer = daemon.post("/api/verify", r#"{"models":["none"]}"#).await;
+    assert!(
+        answer.lines()[0]["error"]
+            .as_str()
+            .unwrap()
+            .contains("not found")
+    );
+    let system = json!({"model": "tiny", "from": "tiny", "system": "x", "stream": false});
+    create(&daemon, system).await;
+    let back = daemon.post("/api/rollback", r#"{"model":"tiny"}"#).await;
+    assert!(
+        back.json()["digest"]
+            .as_str()
+            .unwrap()
+            .starts_with("sha256:")
+    );
+    let show = daemon.post("/api/show", r#"{"model":"tiny"}"#).await.json();
+    assert_eq!(show.get("system"), None);
+}

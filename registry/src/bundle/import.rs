@@ -270,7 +270,7 @@ impl Import<'_> {
         }
         let mut replaced = Vec::new();
         for (name, json) in &models {
-            replaced.extend(shared.write_manifest(&guard, name, json)?);
+            replaced.extend(shared.write_manifest(&guard, name, json, None)?);
         }
         shared.remove_replaced(&guard, replaced);
         Ok(Imported {

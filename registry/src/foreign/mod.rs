@@ -207,7 +207,7 @@ impl Candidate {
         }
         match &self.manifest {
             Some(json) => store.write_manifest(&self.name, json)?,
-            None => from_files::write(store, &self.name, weights, make_config, None)?,
+            None => from_files::write(store, &self.name, weights, make_config, (None, None))?,
         }
         Ok(adopted)
     }

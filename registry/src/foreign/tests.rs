@@ -292,7 +292,11 @@ fn a_shared_store_is_listed_and_run_and_never_written() {
     assert!(matches!(error, Error::SharedModel { .. }), "{error}");
     let mine: ModelName = "mine".parse().unwrap();
     store.copy(&name, &mine).unwrap();
-    store.prune(std::time::Duration::ZERO).unwrap();
+    let all = crate::GcLimits {
+        blob_age: std::time::Duration::ZERO,
+        ..crate::GcLimits::default()
+    };
+    store.collect_garbage(&all, false).unwrap();
     store.remove(&mine).unwrap();
     assert_eq!(store.list().unwrap().len(), 1);
     assert_eq!(files("shared"), before);
@@ -320,7 +324,7 @@ fn weights_move_to_the_archive_and_back() {
         &name,
         vec![from_files::weights(digest, weights(5).len() as u64)],
         None,
-        None,
+        (None, None),
     )
     .unwrap();
     let place = || store.locate(&digest).unwrap().unwrap().place;
@@ -371,7 +375,7 @@ fn a_damaged_blob_is_not_archived() {
         &name,
         vec![from_files::weights(digest, weights(5).len() as u64)],
         None,
-        None,
+        (None, None),
     )
     .unwrap();
     let path = store.blob_path(&digest);

@@ -107,6 +107,39 @@ pub(super) async fn blob(
     }
 }
 
+/// Brings `blob` into the store in place of what is there under its digest, which is wrong.
+pub(super) async fn anew(
+    shared: &Arc<Shared>,
+    origins: &[Origin],
+    options: &PullOptions,
+    patience: &Patience,
+    blob: &Descriptor,
+    progress: &mut (impl FnMut(PullEvent) + Send),
+) -> Result<(), Error> {
+    let mut meter = Meter {
+        digest: blob.digest,
+        total: blob.size,
+        shown: None,
+        progress,
+    };
+    let turn = shared.downloads.turn(&blob.digest);
+    let _turn = turn.lock().await;
+    let partial = loop {
+        match open(shared, blob).await? {
+            Some(partial) => break partial,
+            None => sleep(WAIT_INTERVAL).await,
+        }
+    };
+    let partial = fetch(
+        shared, origins, options, patience, partial, blob, &mut meter,
+    )
+    .await?;
+    let digest = blob.digest;
+    on_disk(shared, move |shared| partial.reveal(shared, digest)).await?;
+    meter.show(blob.size);
+    Ok(())
+}
+
 /// Fetches what `partial` lacks of `blob`, and all of it again when that does not make `blob`.
 async fn fetch<P: FnMut(PullEvent)>(
     shared: &Arc<Shared>,

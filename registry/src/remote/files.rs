@@ -10,7 +10,7 @@ use super::{
     download, hugging_face, on_disk, prepare, transfer,
 };
 use crate::{
-    Descriptor, Digest, Error, MediaType, ModelName, Store,
+    Descriptor, Digest, Error, MediaType, ModelName, Original, Store,
     from_files::{self, MAGIC},
     store::Shared,
 };
@@ -25,6 +25,8 @@ use std::{path::Path, sync::Arc};
 pub(super) struct Job<'a> {
     pub(super) store: &'a Store,
     pub(super) name: &'a ModelName,
+    /// What is pulled, as it is noted.
+    pub(super) source: String,
     pub(super) options: &'a PullOptions,
     pub(super) patience: Patience,
 }
@@ -41,7 +43,7 @@ impl Job<'_> {
         self.store.shared()
     }
 
-    fn network(&self) -> &Network {
+    pub(super) fn network(&self) -> &Network {
         &self.options.network
     }
 
@@ -57,6 +59,7 @@ impl Job<'_> {
         let remote = self.remote(base.clone()).await?;
         let files = hugging_face::list(&remote, endpoint, repo).await?;
         let choice = hugging_face::choose(repo, files, file)?;
+        let commit = hugging_face::commit(&remote, endpoint, repo).await;
         progress(PullEvent::Note(choice.why));
         let mut origins = Vec::new();
         for file in &choice.files {
@@ -102,7 +105,8 @@ impl Job<'_> {
         for (weights, (origin, _)) in weights.iter().zip(origins) {
             self.bring_from(&hood, &[origin], weights, progress).await?;
         }
-        self.write(weights, Some(provenance), progress).await?;
+        self.write(weights, Some(provenance), commit, progress)
+            .await?;
         drop(pin);
         Ok(())
     }
@@ -141,10 +145,10 @@ impl Job<'_> {
             });
             weights.push(layer);
         }
-        self.write(weights, None, progress).await
+        self.write(weights, None, None, progress).await
     }
 
-    async fn remote(&self, base: Url) -> Result<Arc<Remote>, Error> {
+    pub(super) async fn remote(&self, base: Url) -> Result<Arc<Remote>, Error> {
         let is_plain = base.scheme() == "http";
         let host = base.host_str().unwrap_or_default();
         if is_plain && !self.options.insecure && !super::client::is_loopback(host) {
@@ -235,7 +239,8 @@ impl Job<'_> {
             digest,
             size: wanted.size,
         };
-        self.write(vec![model], Some(provenance), progress).await?;
+        self.write(vec![model], Some(provenance), None, progress)
+            .await?;
         drop(pin);
         Ok(())
     }
@@ -269,6 +274,7 @@ impl Job<'_> {
         &self,
         layers: Vec<Descriptor>,
         provenance: Option<Provenance>,
+        revision: Option<String>,
         progress: &mut (impl FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         progress(PullEvent::Verifying);
@@ -276,23 +282,43 @@ impl Job<'_> {
         progress(PullEvent::WritingManifest);
         let (store, name) = (self.store.clone(), self.name.clone());
         let make_config = self.network().make_config.clone();
+        let license_of = self.network().license_of.clone();
+        let mut noted = self.provenance(None);
+        let is_weights = |layer: &&Descriptor| layer.media_type == MediaType::Model;
+        let address = provenance
+            .as_ref()
+            .map_or_else(|| self.source.clone(), |provenance| provenance.url.clone());
+        noted.originals = layers
+            .iter()
+            .filter(is_weights)
+            .map(|layer| Original {
+                name: address.clone(),
+                digest: layer.digest,
+            })
+            .collect();
+        noted.revision = revision.or_else(|| provenance.as_ref()?.validator.clone());
         let source = provenance
             .map(|Provenance { url, validator }| json!({"url": url, "validator": validator}));
-        on_disk(self.shared(), move |_| {
-            from_files::write(&store, &name, layers, make_config.as_deref(), source)
+        on_disk(self.shared(), move |shared| {
+            let first = layers.iter().find(is_weights);
+            noted.license = license_of
+                .zip(first)
+                .and_then(|(license_of, first)| license_of(&shared.blob_path(&first.digest)));
+            let facts = (source, Some(&noted));
+            from_files::write(&store, &name, layers, make_config.as_deref(), facts)
         })
         .await
     }
 }
 
 /// What the first request for a file tells.
-struct Probe {
+pub(super) struct Probe {
     start: Vec<u8>,
     size: u64,
-    validator: Option<String>,
+    pub(super) validator: Option<String>,
 }
 
-async fn probe(origin: &Origin) -> Result<Probe, Failure> {
+pub(super) async fn probe(origin: &Origin) -> Result<Probe, Failure> {
     let n_bytes = MAGIC.len() as u64;
     let mut response = origin.open(Some(&(0..n_bytes))).await?;
     let size = if response.status() == StatusCode::PARTIAL_CONTENT {
@@ -328,7 +354,7 @@ pub(super) fn validator(response: &Response) -> Option<String> {
     Some(found.to_owned()).filter(|found| !found.is_empty())
 }
 
-fn address(text: &str, host: &str) -> Result<Url, Error> {
+pub(super) fn address(text: &str, host: &str) -> Result<Url, Error> {
     let url = Url::parse(text).map_err(|error| not_understood(host, &error.to_string()))?;
     if url.host_str().is_none() {
         return Err(not_understood(host, "it is no address of a host"));

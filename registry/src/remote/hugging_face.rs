@@ -49,6 +49,22 @@ pub(super) async fn list(
     })
 }
 
+/// The commit that `main` of `repo` means now, if it can be had: nothing depends on it.
+pub(super) async fn commit(remote: &Remote, endpoint: &str, repo: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Revision {
+        sha: String,
+    }
+    let url = format!("{endpoint}/api/models/{repo}/revision/main");
+    let json = remote
+        .fetch("ask for the revision", &url, MAX_LIST_BYTES)
+        .await;
+    let revision: Revision = serde_json::from_slice(&json.ok()?).ok()?;
+    let is_commit = (7..=64).contains(&revision.sha.len())
+        && revision.sha.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_commit.then_some(revision.sha)
+}
+
 fn parse(json: &[u8]) -> Result<Vec<RepoFile>, String> {
     #[derive(Deserialize)]
     struct Item {

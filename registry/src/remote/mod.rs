@@ -23,16 +23,18 @@ mod package;
 mod partial;
 mod plan;
 mod push;
+mod repair;
 mod spans;
 mod tar;
 #[cfg(test)]
 mod tests;
 mod throttle;
 mod transfer;
+mod updates;
 mod writer;
 
 use crate::{
-    Descriptor, Digest, Error, Manifest, Reference, Store,
+    Descriptor, Digest, Error, Manifest, MediaType, Original, Provenance, Reference, Store, Via,
     reference::Source,
     store::{Pin, Shared},
 };
@@ -46,12 +48,15 @@ pub(crate) use hugging_face::{
 };
 use neighbors::Neighborhood;
 pub use neighbors::parse_neighbors;
-pub use network::{Clients, Discover, MakeConfig, Network, parse_mirrors};
+pub use network::{Clients, Discover, MakeConfig, Network, ReadLicense, parse_mirrors};
 use package::Package;
+pub(crate) use partial::{allocated, journal_path};
 use plan::Cut;
 pub use push::{PushEvent, PushOptions, push};
-use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
+pub use repair::repair;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 pub use throttle::Throttle;
+pub use updates::{Freshness, freshness, source_of};
 
 /// How to pull.
 #[derive(Clone, Debug, Default)]
@@ -164,6 +169,7 @@ async fn pull_patiently(
     let job = Job {
         store,
         name,
+        source: reference.source_text(),
         options,
         patience,
     };
@@ -193,6 +199,20 @@ async fn pull_patiently(
 }
 
 impl Job<'_> {
+    /// What is noted of a model that is pulled; `manifest` is the digest of the registry's manifest, if there is one.
+    fn provenance(&self, manifest: Option<Digest>) -> Provenance {
+        let manifests = manifest.iter().map(|digest| Original {
+            name: "manifest".to_owned(),
+            digest: *digest,
+        });
+        Provenance {
+            source: Some(self.source.clone()),
+            revision: manifest.map(|digest| digest.to_string()),
+            originals: manifests.collect(),
+            ..Provenance::now(Via::Pull)
+        }
+    }
+
     /// The registry of the name, behind its mirrors.
     async fn registries(&self, repository: &str) -> Result<Vec<Arc<Remote>>, Error> {
         let (name, options, patience) = (self.name, self.options, self.patience);
@@ -278,9 +298,16 @@ impl Job<'_> {
 
         progress(PullEvent::WritingManifest);
         let name = self.name.clone();
+        let mut provenance = self.provenance(Some(Digest::of(&json)));
+        let license_of = self.network().license_of.clone();
         let unused = on_disk(shared, move |shared| {
+            let weights = Manifest::parse(&json)?;
+            let weights = weights.layer(&MediaType::Model);
+            provenance.license = license_of
+                .zip(weights)
+                .and_then(|(license_of, weights)| license_of(&shared.blob_path(&weights.digest)));
             let guard = shared.lock()?;
-            shared.write_manifest(&guard, &name, &json)
+            shared.write_manifest(&guard, &name, &json, Some(&provenance))
         })
         .await?;
         if !unused.is_empty() {
@@ -327,27 +354,13 @@ pub(crate) fn check_space(shared: &Shared, downloads: &[(Digest, u64)]) -> Resul
         .map(|(digest, size)| size.saturating_sub(partial::len(shared, digest)))
         .fold(0, u64::saturating_add);
     let folder = shared.blobs();
-    match free_bytes(&folder) {
+    match crate::store::free_bytes(&folder) {
         Some(available) if needed > available => Err(Error::NoSpace {
             needed,
             available,
             path: folder,
         }),
         _ => Ok(()),
-    }
-}
-
-/// Bytes that this user may still write at `path`; `None` where that cannot be known.
-pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
-    #[cfg(unix)]
-    {
-        let stat = rustix::fs::statvfs(path).ok()?;
-        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        None
     }
 }
 

@@ -22,6 +22,9 @@ pub type MakeConfig = dyn Fn(&[PathBuf]) -> Result<Vec<u8>, String> + Send + Syn
 /// Gives the daemons nearby that are known at the moment, `host:port` each.
 pub type Discover = dyn Fn() -> Vec<String> + Send + Sync;
 
+/// The licence that a GGUF file states, as an SPDX identifier.
+pub type ReadLicense = dyn Fn(&Path) -> Option<String> + Send + Sync;
+
 /// How to reach others, and as whom.
 #[derive(Default)]
 pub struct Network {
@@ -41,6 +44,8 @@ pub struct Network {
     pub neighbors: Vec<String>,
     /// Finds more of them; may block for a moment.
     pub discover: Option<Arc<Discover>>,
+    /// For what is noted of pulled models.
+    pub license_of: Option<Arc<ReadLicense>>,
     /// To begin with, none.
     pub clients: Clients,
 }

@@ -196,12 +196,13 @@ impl Job<'_> {
             package.format
         )));
         let original = package.original();
+        let packed = Digest::of(json);
         let source = Provenance {
             url: registries
                 .last()
                 .map(|registry| registry.base().to_string())
                 .unwrap_or_default(),
-            validator: Some(Digest::of(json).to_string()),
+            validator: Some(packed.to_string()),
         };
         if original.is_none() && self.is_current(&source).await? {
             progress(PullEvent::Verifying);
@@ -275,7 +276,8 @@ impl Job<'_> {
         };
         let kept = original.filter(|(_, manifest, _)| has_everything(manifest));
         if let Some((json, manifest, config)) = kept {
-            self.restore(json.to_vec(), manifest, config.to_vec(), progress)
+            let noted = self.provenance(Some(packed));
+            self.restore((json.to_vec(), noted), manifest, config.to_vec(), progress)
                 .await?;
         } else {
             let n_models = found
@@ -290,7 +292,7 @@ impl Job<'_> {
                     ),
                 });
             }
-            self.write(found, Some(source), progress).await?;
+            self.write(found, Some(source), None, progress).await?;
         }
         drop((pin, pins));
         Ok(())
@@ -299,7 +301,7 @@ impl Job<'_> {
     /// Writes the manifest that was packed, with its config.
     async fn restore(
         &self,
-        json: Vec<u8>,
+        (json, noted): (Vec<u8>, crate::Provenance),
         manifest: Manifest,
         config: Vec<u8>,
         progress: &mut (impl FnMut(PullEvent) + Send),
@@ -309,7 +311,7 @@ impl Job<'_> {
         let (store, name) = (self.store.clone(), self.name.clone());
         on_disk(self.shared(), move |_| {
             store.ingest(&mut &config[..], Some(&manifest.config.digest))?;
-            store.write_manifest(&name, &json)
+            store.write_manifest_from(&name, &json, Some(&noted))
         })
         .await
     }

@@ -29,7 +29,7 @@ pub(super) fn path(shared: &Shared, digest: &Digest) -> PathBuf {
 }
 
 /// Where the journal of the download at `path` is. (Ollama takes whatever begins with `…-partial-` for its own.)
-pub(super) fn journal_path(path: &Path) -> PathBuf {
+pub(crate) fn journal_path(path: &Path) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(".journal");
     path.into()
@@ -41,7 +41,7 @@ pub(super) fn len(shared: &Shared, digest: &Digest) -> u64 {
 }
 
 /// Bytes that `file` takes on the disk, at most its length.
-fn allocated(file: &fs::Metadata) -> u64 {
+pub(crate) fn allocated(file: &fs::Metadata) -> u64 {
     #[cfg(unix)]
     let n_bytes = std::os::unix::fs::MetadataExt::blocks(file).saturating_mul(512);
     #[cfg(not(unix))]

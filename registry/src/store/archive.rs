@@ -8,7 +8,7 @@
 //! and the next move removes the original. Manifests and small parts stay where they are, so that listing models reads
 //! nothing from there.
 use super::{Place, Store, ingest, locations::BlobFile, temporary};
-use crate::{Digest, Error, MediaType, ModelName, digest::Hasher, remote};
+use crate::{Digest, Error, MediaType, ModelName, digest::Hasher};
 use std::{
     fs::{self, File},
     io::Write,
@@ -99,7 +99,7 @@ impl Store {
         target: &Path,
         progress: MoveProgress<'_>,
     ) -> Result<(), Error> {
-        if let Some(available) = remote::free_bytes(to)
+        if let Some(available) = super::free_bytes(to)
             && blob.size > available
         {
             return Err(Error::NoSpace {

@@ -1,5 +1,5 @@
 //! Bytes become blobs: temporary file → hash while writing → sync → read-only → rename → sync the folder.
-use super::{Shared, temporary};
+use super::{Shared, steps, temporary};
 use crate::{Digest, Error, digest::Hasher};
 use std::{
     fs::{self, File},
@@ -26,7 +26,9 @@ pub(super) fn from_reader(
     let mut hasher = Hasher::default();
     for_each_chunk(reader, |chunk| {
         hasher.update(chunk);
-        file.write_all(chunk).map_err(Error::write(shared.blobs()))
+        let written = file.write_all(chunk);
+        steps::between();
+        written.map_err(Error::write(shared.blobs()))
     })?;
     let (file, path) = file.into_parts();
     commit(shared, &file, path, BLOB_MODE, hasher.digest(), expected)
@@ -226,5 +228,6 @@ pub(crate) fn reveal(
     synced.map_err(Error::write(&blob))?;
     let _guard = shared.locks.lock()?;
     fs::rename(path, &blob).map_err(Error::write(&blob))?;
+    steps::between();
     temporary::sync_folder(&shared.blobs())
 }

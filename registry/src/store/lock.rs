@@ -4,6 +4,7 @@
 //! for others. It is held for moments. What takes long (a pull, a model that is being created) holds *pins* instead: the
 //! digests that it needs. Pins stand in a file of this process, under a file lock that lives as long as the process, so
 //! that another process sees them and a killed process leaves none behind that counts.
+use super::steps;
 use crate::{Digest, Error};
 use std::{
     collections::{HashMap, HashSet},
@@ -233,6 +234,7 @@ impl Locks {
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(text.as_bytes()));
+        steps::between();
         written.map_err(Error::write(path))
     }
 }

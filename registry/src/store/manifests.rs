@@ -1,5 +1,5 @@
 //! The manifest files: finding, reading, writing, removing. Who may, and what follows, is the store's matter.
-use super::temporary;
+use super::{steps, temporary};
 use crate::{Error, ModelName, index::Stamp, manifest::MAX_MANIFEST_BYTES};
 use std::{
     fs::{self, File},
@@ -38,13 +38,19 @@ impl Found {
 
 /// All manifest files under `folder`; what is no valid name is passed over.
 pub(crate) fn walk(folder: &Path) -> Result<Vec<Found>, Error> {
-    walk_matching(folder, |_, _| true)
+    walk_matching(folder, fs::Metadata::is_file, |_, _| true)
+}
+
+/// The names of which there is a folder under `folder`, in place of a manifest.
+pub(super) fn walk_folders(folder: &Path) -> Result<Vec<ModelName>, Error> {
+    let found = walk_matching(folder, fs::Metadata::is_dir, |_, _| true)?;
+    Ok(found.into_iter().map(|found| found.name).collect())
 }
 
 /// The manifest that `name` means: the one spelled like it, else one that differs in case only.
 pub(super) fn resolve(folder: &Path, name: &ModelName) -> Result<Option<Found>, Error> {
     let parts = name.parts();
-    let mut found = walk_matching(folder, |depth, part| {
+    let mut found = walk_matching(folder, fs::Metadata::is_file, |depth, part| {
         part.eq_ignore_ascii_case(parts[depth])
     })?;
     let exact = found.iter().position(|found| found.name == *name);
@@ -54,9 +60,10 @@ pub(super) fn resolve(folder: &Path, name: &ModelName) -> Result<Option<Found>, 
     })
 }
 
-/// All manifests whose every part passes `matches(depth, part)`.
+/// Everything that is where a manifest would be, is one by `is_it`, and whose every part passes `matches(depth, part)`.
 fn walk_matching(
     folder: &Path,
+    is_it: impl Fn(&fs::Metadata) -> bool,
     matches: impl Fn(usize, &str) -> bool,
 ) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
@@ -66,8 +73,8 @@ fn walk_matching(
             let Some(name) = ModelName::from_parts([host, namespace, model, tag]) else {
                 continue;
             };
-            // Gone in the meantime, or no file: no manifest.
-            let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file);
+            // Gone in the meantime, or something else: no manifest.
+            let metadata = fs::metadata(&path).ok().filter(&is_it);
             let Some(metadata) = metadata else { continue };
             found.push(Found {
                 name,
@@ -124,14 +131,20 @@ pub(super) fn write(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), Erro
         .and_then(|()| temporary::set_mode(file.as_file(), 0o644))
         .and_then(|()| file.as_file().sync_all());
     written.map_err(Error::write(path))?;
+    steps::between();
     let parent = path.parent().expect("a manifest is in a folder");
     fs::create_dir_all(parent).map_err(Error::write(parent))?;
+    steps::between();
     if let Err(error) = file.persist(path) {
         remove_empty_parents(folder, path);
         return Err(Error::write(path)(error.error));
     }
-    for folder in parent.ancestors().take(4) {
-        temporary::sync_folder(folder)?;
+    steps::between();
+    for parent in parent.ancestors() {
+        temporary::sync_folder(parent)?;
+        if parent == folder {
+            break;
+        }
     }
     Ok(())
 }
@@ -139,17 +152,20 @@ pub(super) fn write(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), Erro
 /// Removes the manifest at `path` below `folder`, and the folders that it leaves empty.
 pub(super) fn remove(folder: &Path, path: &Path) -> Result<(), Error> {
     fs::remove_file(path).map_err(Error::write(path))?;
+    steps::between();
     let parent = path.parent().expect("a manifest is in a folder");
     temporary::sync_folder(parent)?;
     remove_empty_parents(folder, path);
     Ok(())
 }
 
-fn remove_empty_parents(folder: &Path, path: &Path) {
+/// Removes the folders above `path`, up to `folder`, that have nothing in them.
+pub(super) fn remove_empty_parents(folder: &Path, path: &Path) {
     for parent in path.ancestors().skip(1) {
         // `remove_dir` refuses a folder with something in it.
         if parent == folder || fs::remove_dir(parent).is_err() {
             return;
         }
+        steps::between();
     }
 }

@@ -7,6 +7,7 @@
 //! <root>/{blobs,manifests}/.slm-tmp-*                 being written
 //! <root>/.slm/{lock,pins/,index/,index.lock}          this crate's own
 //! <root>/.slm/references/sha256-<hex>                 a blob that is a file of another program
+//! <root>/.slm/versions/                               earlier manifests, and where each version came from
 //! ```
 //!
 //! This is the layout of Ollama's store, which may be read and filled in place. What is read-only for this process can
@@ -20,18 +21,26 @@ pub(crate) mod manifests;
 mod prune;
 mod published;
 mod references;
+pub(crate) mod steps;
 pub(crate) mod temporary;
 #[cfg(test)]
 mod tests;
+mod usage;
+mod verify;
+mod versions;
 
 pub use adopt::{AdoptBy, Adopted};
 pub use archive::{MoveProgress, Moved};
 pub use locations::{BlobFile, Locations, Place};
 pub use lock::Pin;
+pub use prune::{Garbage, GcLimits};
 pub use published::repository;
+pub(crate) use usage::free_bytes;
+pub use usage::{ModelUsage, PartialFile, Usage};
+pub use verify::{Problem, Trouble, Verified, VerifyEvent};
 
 use crate::{
-    Descriptor, Digest, Error, Manifest, ModelName,
+    Descriptor, Digest, Error, Manifest, ModelName, Provenance,
     index::{Index, Row, Stamp},
     remote::Downloads,
 };
@@ -41,7 +50,7 @@ use std::{
     collections::HashSet,
     fmt,
     fs::{self, File, TryLockError},
-    io::{self, Read},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -126,10 +135,22 @@ impl Store {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(TryLockError::WouldBlock) => {
-                    return Err(Error::IndexLocked { path: root });
+                    return Err(Error::IndexLocked {
+                        path: root,
+                        holder: fs::read_to_string(&path)
+                            .ok()
+                            .and_then(|text| text.trim().parse().ok()),
+                    });
                 }
                 Err(TryLockError::Error(error)) => return Err(Error::write(&path)(error)),
             }
+        }
+        // For whom it keeps out; a full disk is no reason not to start.
+        let said = lock
+            .set_len(0)
+            .and_then(|()| writeln!(&lock, "{}", std::process::id()));
+        if let Err(error) = said {
+            tracing::debug!(%error, "cannot say who keeps the index");
         }
         Self::new(locations, Index::open(&own.join("index")), Some(lock))
     }
@@ -155,7 +176,8 @@ impl Store {
         };
         // Housekeeping may fail (a store of another user): what is stale then stays.
         if let Ok(_guard) = shared.locks.lock() {
-            for folder in shared.own_folders().into_iter().chain([shared.manifests()]) {
+            let others = [shared.manifests(), versions::root(&shared)];
+            for folder in shared.own_folders().into_iter().chain(others) {
                 if let Err(error) = temporary::remove_stale(&folder) {
                     tracing::debug!(%error, "cannot remove unfinished files");
                 }
@@ -341,17 +363,63 @@ impl Store {
         ingest::from_file(&self.shared, path, magic, expected)
     }
 
-    /// Writes the manifest of `name`, replacing an older one. All blobs must be there. Layers that only the older
-    /// manifest used are removed.
+    /// Writes the manifest of `name`. All blobs must be there. What it replaces becomes the earlier version of the model
+    /// ([`Store::roll_back`]), and the one before that goes, with the layers that only it used.
     ///
     /// # Errors
     /// A missing blob, or the disk.
     pub fn write_manifest(&self, name: &ModelName, manifest_json: &[u8]) -> Result<(), Error> {
+        self.write_manifest_from(name, manifest_json, None)
+    }
+
+    /// As [`Store::write_manifest`], and notes where the model came from.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_manifest_from(
+        &self,
+        name: &ModelName,
+        manifest_json: &[u8],
+        provenance: Option<&Provenance>,
+    ) -> Result<(), Error> {
         let guard = self.shared.locks.lock()?;
-        let old = self.shared.write_manifest(&guard, name, manifest_json)?;
+        let old = self
+            .shared
+            .write_manifest(&guard, name, manifest_json, provenance)?;
         self.shared.unpin_ingested(&guard, manifest_json);
         self.shared.remove_replaced(&guard, old);
         Ok(())
+    }
+
+    /// Makes the earlier version of `name` the current one, and the other way round: twice is as before. Gives the digest
+    /// of the manifest that is current then.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NoEarlierVersion`], an earlier version that lacks blobs, or the disk.
+    pub fn roll_back(&self, name: &ModelName) -> Result<Digest, Error> {
+        let guard = self.shared.locks.lock()?;
+        let found = self.shared.resolve(name)?;
+        let current = Digest::of(&manifests::read(&found.path)?);
+        let earlier = versions::earlier(&self.shared, &found.name, &current)?;
+        let version = earlier.first().ok_or_else(|| Error::NoEarlierVersion {
+            name: found.name.clone(),
+        })?;
+        let json = version.json()?;
+        let old = self
+            .shared
+            .write_manifest(&guard, &found.name, &json, None)?;
+        self.shared.remove_replaced(&guard, old);
+        Ok(version.digest)
+    }
+
+    /// Where `name` came from, if that was noted.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the disk.
+    pub fn provenance(&self, name: &ModelName) -> Result<Option<Provenance>, Error> {
+        let found = self.shared.resolve(name)?;
+        let current = Digest::of(&manifests::read(&found.path)?);
+        Ok(versions::provenance(&self.shared, &found.name, &current))
     }
 
     /// Gives `source` a second name.
@@ -365,12 +433,15 @@ impl Store {
             return Ok(());
         }
         let json = manifests::read(&found.path)?;
-        let old = self.shared.write_manifest(&guard, destination, &json)?;
+        let provenance = versions::provenance(&self.shared, &found.name, &Digest::of(&json));
+        let old = self
+            .shared
+            .write_manifest(&guard, destination, &json, provenance.as_ref())?;
         self.shared.remove_replaced(&guard, old);
         Ok(())
     }
 
-    /// Removes `name` and the blobs that no other manifest uses.
+    /// Removes `name` with its earlier version, and the blobs that no other manifest uses.
     ///
     /// # Errors
     /// [`Error::NotFound`], or the disk.
@@ -383,8 +454,13 @@ impl Store {
                 path: found.path,
             });
         }
-        let blobs = self.shared.blobs_of(&found);
+        let mut blobs = self.shared.blobs_of(&found);
         manifests::remove(&self.shared.manifests(), &found.path)?;
+        match versions::forget(&self.shared, &guard, &found.name) {
+            Ok(old) => blobs.extend(old),
+            // The model is gone; what is left of it goes with the next garbage.
+            Err(error) => tracing::warn!(%error, "cannot remove what a model was before"),
+        }
         let mut index = self.shared.index();
         index.retain(|name| *name != found.name);
         index.save(true);
@@ -393,15 +469,14 @@ impl Store {
         Ok(())
     }
 
-    /// Removes every blob that no manifest refers to, that nobody needs and that was last written before `min_age` ago
-    /// (what creates and pulls that were given up have left), and downloads untouched for two weeks. Gives the number
-    /// of blobs.
+    /// Removes what nobody needs and what is older than `limits` say: unreferenced blobs (what creates and pulls that
+    /// were given up have left), unfinished downloads, earlier versions of models. With `is_dry`, only finds it.
     ///
     /// # Errors
     /// The disk.
-    pub fn prune(&self, min_age: Duration) -> Result<usize, Error> {
+    pub fn collect_garbage(&self, limits: &GcLimits, is_dry: bool) -> Result<Garbage, Error> {
         let guard = self.shared.locks.lock()?;
-        prune::remove_all_unused(&self.shared, &guard, min_age)
+        prune::collect(&self.shared, &guard, limits, is_dry)
     }
 
     /// Notes that `name` was used now (index only; never fails the caller).
@@ -561,11 +636,11 @@ impl Shared {
         })
     }
 
-    /// What the manifest refers to, if the index knows it.
-    fn known_blobs(&self, found: &Found) -> Option<Vec<Digest>> {
+    /// The digest of the manifest and what it refers to, if the index knows it.
+    fn known_blobs(&self, found: &Found) -> Option<(Digest, Vec<Digest>)> {
         let index = self.index();
         let row = index.get(&found.name)?;
-        (row.manifest == found.stamp).then(|| row.blobs.clone())
+        (row.manifest == found.stamp).then(|| (row.digest, row.blobs.clone()))
     }
 
     /// What the manifest refers to; nothing if it cannot be understood.
@@ -597,12 +672,13 @@ impl Shared {
         }
     }
 
-    /// Writes a manifest; gives the blobs of the one that it replaces and that it does not use itself.
+    /// Writes a manifest; gives the blobs of the versions that it lets go of and that it does not use itself.
     pub(crate) fn write_manifest(
         &self,
-        _guard: &Guard<'_>,
+        guard: &Guard<'_>,
         name: &ModelName,
         json: &[u8],
+        provenance: Option<&Provenance>,
     ) -> Result<Vec<Digest>, Error> {
         let manifest = Manifest::parse(json)?;
         let is_here = |blob: &&Descriptor| self.blob_size(&blob.digest) == Some(blob.size);
@@ -612,14 +688,27 @@ impl Shared {
                 size: missing.size,
             });
         }
-        let digests: Vec<Digest> = manifest.blobs().map(|blob| blob.digest).collect();
+        let digest = Digest::of(json);
         let folder = self.manifests();
-        let (path, mut old) = match manifests::resolve(&folder, name)? {
-            Some(found) => (found.path.clone(), self.blobs_of(&found)),
-            None => (folder.join(name.relative_path()), Vec::new()),
-        };
+        let replaced = manifests::resolve(&folder, name)?;
+        let path = replaced
+            .as_ref()
+            .map_or_else(|| folder.join(name.relative_path()), |old| old.path.clone());
+        let name = replaced.as_ref().map_or(name, |old| &old.name);
+        let mut old = Vec::new();
+        if let Some(replaced) = &replaced {
+            old = self.keep_version(guard, replaced, &digest)?;
+        }
+        if let Some(provenance) = provenance {
+            versions::note(self, guard, name, &digest, provenance)?;
+        }
         manifests::write(&folder, &path, json)?;
-        old.retain(|digest| !digests.contains(digest));
+        match versions::trim(self, guard, name, &digest, versions::LIFETIME) {
+            Ok(dropped) => old.extend(dropped),
+            // The model is there; one version too many stays until the next time.
+            Err(error) => tracing::warn!(%error, "cannot remove an earlier version"),
+        }
+        old.retain(|digest| manifest.blobs().all(|blob| blob.digest != *digest));
         let found = self.resolve(name)?;
         let mut index = self.index();
         let _ = self.entry(&mut index, &found);
@@ -628,10 +717,41 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Keeps the manifest `found`, which another is about to replace, unless it is the same. Gives its blobs when it
+    /// cannot be gone back to.
+    fn keep_version(
+        &self,
+        guard: &Guard<'_>,
+        found: &Found,
+        next: &Digest,
+    ) -> Result<Vec<Digest>, Error> {
+        let json = manifests::read(&found.path)?;
+        if Digest::of(&json) == *next {
+            return Ok(Vec::new());
+        }
+        let Ok(manifest) = Manifest::parse(&json) else {
+            return Ok(Vec::new());
+        };
+        if manifest
+            .blobs()
+            .all(|blob| self.blob_size(&blob.digest) == Some(blob.size))
+        {
+            versions::keep(self, guard, &found.name, &json)?;
+            return Ok(Vec::new());
+        }
+        Ok(manifest.blobs().map(|blob| blob.digest).collect())
+    }
+}
+
 /// Makes the folders of a store; gives the one for this crate's own files.
 fn prepare(root: &Path) -> Result<PathBuf, Error> {
     let own = root.join(".slm");
-    for folder in [root.join("blobs"), root.join("manifests"), own.join("pins")] {
+    let own_folders = [own.join("pins"), own.join("versions")];
+    for folder in [root.join("blobs"), root.join("manifests")]
+        .into_iter()
+        .chain(own_folders)
+    {
         match fs::create_dir_all(&folder) {
             Ok(()) => {}
             Err(error) if is_read_only(&error) && root.is_dir() => {}

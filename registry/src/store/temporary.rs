@@ -1,4 +1,5 @@
 //! Files that are being written: hidden names, locked while their process lives, gone when they are dropped.
+use super::steps;
 use crate::Error;
 use std::{
     fs::{self, File},
@@ -17,6 +18,7 @@ pub(super) fn create(folder: &Path) -> Result<NamedTempFile, Error> {
         .prefix(PREFIX)
         .tempfile_in(folder)
         .map_err(Error::write(folder))?;
+    steps::between();
     // Where locks do not work the file merely looks stale to other processes.
     let _ = file.as_file().try_lock();
     Ok(file)
@@ -26,6 +28,7 @@ pub(super) fn create(folder: &Path) -> Result<NamedTempFile, Error> {
 pub(super) fn link(source: &Path, folder: &Path) -> Option<(File, TempPath)> {
     let path = folder.join(format!("{PREFIX}{:016x}", fastrand::u64(..)));
     fs::hard_link(source, &path).ok()?;
+    steps::between();
     let path = TempPath::try_from_path(path).ok()?;
     let file = File::open(&path).ok()?;
     let _ = file.try_lock();
@@ -42,6 +45,7 @@ pub(super) fn remove_stale(folder: &Path) -> io::Result<()> {
             .starts_with(PREFIX.as_bytes());
         if is_ours && File::open(entry.path())?.try_lock().is_ok() {
             fs::remove_file(entry.path())?;
+            steps::between();
         }
     }
     Ok(())
@@ -87,5 +91,7 @@ pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
         permissions.set_readonly(mode & 0o222 == 0);
         permissions
     };
-    file.set_permissions(permissions)
+    let set = file.set_permissions(permissions);
+    steps::between();
+    set
 }

@@ -2,7 +2,7 @@
 //!
 //! The child is this test binary again, told by the environment to run the one test that does the child's work.
 use super::{super::*, FakeRegistry, IN_PARTS, bytes};
-use crate::{Descriptor, MediaType, ModelName};
+use crate::{Descriptor, GcLimits, MediaType, ModelName, Provenance, Via};
 use std::{
     fs,
     path::Path,
@@ -52,11 +52,13 @@ fn kill_after(mut child: Child, time: Duration) {
     reader.join().unwrap();
 }
 
-fn in_child() -> (Store, String, u64) {
-    let variable = |name: &str| std::env::var(name).expect("the parent sets it");
-    let store = Store::open(Path::new(&variable(ROOT))).unwrap();
+/// What the parent says; nothing where ignored tests are run without one.
+fn in_child() -> Option<(Store, String, u64)> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let (root, model, seed) = (variable(ROOT)?, variable(MODEL)?, variable(SEED)?);
+    let store = Store::open(Path::new(&root)).unwrap();
     println!("begun");
-    (store, variable(MODEL), variable(SEED).parse().unwrap())
+    Some((store, model, seed.parse().unwrap()))
 }
 
 /// Every visible blob hashes to its name, every manifest parses and refers to blobs that are there.
@@ -89,6 +91,11 @@ fn check_whole(store: &Store) -> Vec<Digest> {
         );
         assert!(entry.config.is_object());
     }
+    let mut problems = 0;
+    let never = std::sync::atomic::AtomicBool::new(false);
+    let count = |event| problems += usize::from(matches!(event, crate::VerifyEvent::Problem(_)));
+    store.verify(&[], &never, count).unwrap();
+    assert_eq!(problems, 0);
     visible
 }
 
@@ -103,7 +110,9 @@ fn count_files(path: &Path) -> usize {
 #[test]
 #[ignore = "the child of the test below"]
 fn child_that_creates() {
-    let (store, _, seed) = in_child();
+    let Some((store, _, seed)) = in_child() else {
+        return;
+    };
     let mut random = fastrand::Rng::with_seed(seed);
     loop {
         let add = |media_type: MediaType, bytes: &[u8], as_file: bool| {
@@ -123,7 +132,7 @@ fn child_that_creates() {
         let config = format!(r#"{{"model_family":"f{}"}}"#, random.u8(..4));
         let config = add(MediaType::Config, config.as_bytes(), false);
         let layers = (0..random.usize(1..3)).map(|_| {
-            let (seed, len) = (random.u64(..6), random.usize(1..3_000_000));
+            let (seed, len) = (random.u64(..6), random.usize(1..1_000_000));
             add(MediaType::Model, &bytes(seed, len), random.bool())
         });
         let manifest = Manifest {
@@ -131,24 +140,46 @@ fn child_that_creates() {
             config,
         };
         let name: ModelName = format!("m{}", random.u8(..4)).parse().unwrap();
-        store.write_manifest(&name, &manifest.to_json()).unwrap();
+        let provenance = Provenance::now(Via::Create);
+        store
+            .write_manifest_from(&name, &manifest.to_json(), Some(&provenance))
+            .unwrap();
         let other: ModelName = format!("m{}", random.u8(..4)).parse().unwrap();
-        match random.u8(..3) {
+        match random.u8(..5) {
             0 => drop(store.copy(&name, &other)),
             1 => drop(store.remove(&other)),
+            2 => drop(store.roll_back(&other)),
+            3 => drop(store.collect_garbage(&AT_ONCE, false).unwrap()),
             _ => store.touch(&name),
         }
     }
 }
 
+/// Everything that is not in use.
+const AT_ONCE: GcLimits = GcLimits {
+    blob_age: Duration::ZERO,
+    partial_age: Duration::ZERO,
+    version_age: Duration::ZERO,
+};
+
 #[test]
-fn creates_and_removals_are_killed() {
+fn creates_copies_rollbacks_gc_and_removals_are_killed() {
+    kill_changes(N_KILLS);
+}
+
+#[test]
+#[ignore = "needs `cargo xtask test --full`"]
+fn changes_are_killed_200_times() {
+    kill_changes(200);
+}
+
+fn kill_changes(n_kills: usize) {
     let folder = tempfile::tempdir().unwrap();
     let mut random = fastrand::Rng::new();
     let mut n_models = 0;
-    for n_kill in 0..N_KILLS {
+    for n_kill in 0..n_kills {
         let child = spawn("child_that_creates", folder.path(), "", n_kill as u64);
-        kill_after(child, Duration::from_millis(random.u64(5..150)));
+        kill_after(child, Duration::from_millis(random.u64(5..300)));
         let store = Store::open(folder.path()).unwrap();
         check_whole(&store);
         n_models += store.list().unwrap().len();
@@ -159,7 +190,7 @@ fn creates_and_removals_are_killed() {
     for entry in store.list().unwrap() {
         store.remove(&entry.name).unwrap();
     }
-    store.prune(Duration::ZERO).unwrap();
+    store.collect_garbage(&AT_ONCE, false).unwrap();
     assert_eq!(count_files(&folder.path().join("blobs")), 0);
     assert_eq!(count_files(&folder.path().join("manifests")), 0);
 }
@@ -167,7 +198,9 @@ fn creates_and_removals_are_killed() {
 #[tokio::test]
 #[ignore = "the child of the test below"]
 async fn child_that_pulls() {
-    let (store, model, _) = in_child();
+    let Some((store, model, _)) = in_child() else {
+        return;
+    };
     let name: ModelName = model.parse().unwrap();
     let options = PullOptions::default();
     let patience = Patience {
@@ -182,13 +215,25 @@ async fn child_that_pulls() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pull_is_killed() {
+    kill_a_pull().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs `cargo xtask test --full`"]
+async fn pulls_are_killed_200_times() {
+    for _ in 0..200 / N_KILLS {
+        kill_a_pull().await;
+    }
+}
+
+async fn kill_a_pull() {
     let folder = tempfile::tempdir().unwrap();
     let registry = FakeRegistry::start().await;
     let layers: Vec<Vec<u8>> = (0..6).map(|seed| bytes(100 + seed, 1 << 20)).collect();
     let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
     let (name, manifest) = registry.offer("m", &layers);
-    // 96 chunks: about two seconds in all.
-    registry.content().pause = Duration::from_millis(20);
+    // 96 chunks: about four seconds in all.
+    registry.content().pause = Duration::from_millis(40);
     let mut random = fastrand::Rng::new();
     let mut finished: Vec<Finished> = Vec::new();
     let mut n_early = 0;
@@ -199,7 +244,7 @@ async fn a_pull_is_killed() {
             &name.full(),
             n_kill as u64,
         );
-        let time = Duration::from_millis(random.u64(1..120));
+        let time = Duration::from_millis(random.u64(1..240));
         tokio::task::spawn_blocking(move || kill_after(child, time))
             .await
             .unwrap();

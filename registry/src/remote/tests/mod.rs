@@ -1,5 +1,7 @@
+mod care;
 mod fake_registry;
 mod fake_upload;
+mod full_disk;
 mod hostile;
 mod kill;
 mod neighbors;
@@ -203,8 +205,17 @@ async fn what_is_there_is_not_fetched_and_what_is_replaced_goes() {
     );
     let (_, new) = home.registry.offer("m", &[b"kept", b"new"]);
     let events = home.pull(&name).await.unwrap();
-    assert_eq!(events.last(), Some(&PullEvent::RemovingUnused));
+    assert_eq!(events.last(), Some(&PullEvent::WritingManifest));
     assert_eq!(home.registry.take_blob_requests().len(), 1);
+    home.check_whole(&name, &new);
+    assert!(
+        home.store.has_blob(&old.layers[1].digest),
+        "the earlier version can be gone back to"
+    );
+    let (_, new) = home.registry.offer("m", &[b"kept", b"newer"]);
+    let events = home.pull(&name).await.unwrap();
+    assert_eq!(events.last(), Some(&PullEvent::RemovingUnused));
+    home.registry.take_blob_requests();
     home.check_whole(&name, &new);
     assert!(!home.store.has_blob(&old.layers[1].digest));
     // A blob that lost bytes behind our back is fetched again.
@@ -666,97 +677,4 @@ async fn a_pull_can_move_between_threads() {
         tokio::spawn(async move { pull(&store, &pulled, &PullOptions::default(), |_| {}).await });
     task.await.unwrap().unwrap();
     home.check_whole(&name, &manifest);
-}
-
-/// Needs a filesystem of its own, about 8 MB large, for example
-/// `mount -t tmpfs -o size=8m none /mnt && SLM_TEST_SMALL_DISK=/mnt cargo test -p slm-registry -- --ignored full_disk`.
-#[tokio::test]
-#[ignore = "needs a small filesystem: SLM_TEST_SMALL_DISK"]
-async fn a_full_disk_is_said_and_lived_through() {
-    let disk =
-        std::env::var("SLM_TEST_SMALL_DISK").expect("SLM_TEST_SMALL_DISK names a small filesystem");
-    let folder = tempfile::tempdir_in(&disk).unwrap();
-    let filler = folder.path().join("filler");
-    let fill = || {
-        let mut file = fs::File::create(&filler).unwrap();
-        while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
-    };
-    #[track_caller]
-    fn check_full(error: &Error) {
-        let is_full = matches!(error, Error::Write { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
-        assert!(is_full, "{error}: {error:?}");
-        assert!(error.hint().unwrap().contains("free disk space"));
-    }
-    let root = folder.path().join("models");
-    let store = Store::open(&root).unwrap();
-    let registry = FakeRegistry::start().await;
-    let home = Home {
-        folder: tempfile::tempdir().unwrap(),
-        store,
-        registry,
-    };
-    let (small, _) = home.registry.offer("small", &[b"x"]);
-    home.pull(&small).await.unwrap();
-
-    // While something is stored: the unfinished file goes.
-    let error = home
-        .store
-        .ingest(&mut std::io::repeat(1), None)
-        .unwrap_err();
-    check_full(&error);
-    let n_blobs = fs::read_dir(root.join("blobs")).unwrap().count();
-    assert_eq!(n_blobs, 2, "the layer and the config");
-
-    // While something is pulled: what came stays, and the next pull goes on.
-    let (large, manifest) = home.registry.offer("large", &[&bytes(13, 3_000_000)]);
-    home.registry.content().pause = Duration::from_millis(5);
-    let mut is_filled = false;
-    let progress = |event| {
-        if matches!(
-            event,
-            PullEvent::Blob {
-                total: 3_000_000,
-                completed: 1..,
-                ..
-            }
-        ) && !is_filled
-        {
-            is_filled = true;
-            fill();
-        }
-    };
-    let options = PullOptions::default();
-    let error = pull_patiently(&home.store, &large, &options, IMPATIENT, progress)
-        .await
-        .unwrap_err();
-    check_full(&error);
-    let error = home.pull(&large).await.unwrap_err();
-    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
-
-    // A model can be removed from a full disk, and is not there after the next start either.
-    assert_eq!(home.store.list().unwrap().len(), 1);
-    home.store.remove(&small).unwrap();
-    assert!(home.store.list().unwrap().is_empty());
-    let Home {
-        folder: other,
-        store,
-        registry,
-    } = home;
-    drop(store);
-    let home = Home {
-        folder: other,
-        store: Store::open(&root).unwrap(),
-        registry,
-    };
-    assert!(home.store.list().unwrap().is_empty());
-
-    fs::remove_file(&filler).unwrap();
-    home.registry.take_blob_requests();
-    home.pull(&large).await.unwrap();
-    home.check_whole(&large, &manifest);
-    assert!(
-        home.registry.take_blob_requests()[0]
-            .header(header::RANGE)
-            .starts_with("bytes=")
-    );
 }

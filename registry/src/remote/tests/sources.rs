@@ -14,7 +14,7 @@ use std::{
 
 /// A page of a [`Site`].
 #[derive(Clone, Default)]
-struct Page {
+pub(super) struct Page {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
@@ -23,18 +23,18 @@ struct Page {
 }
 
 impl Page {
-    fn of(body: impl Into<Vec<u8>>) -> Self {
+    pub(super) fn of(body: impl Into<Vec<u8>>) -> Self {
         Self {
             status: 200,
             body: body.into(),
             ..Self::default()
         }
     }
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
-    fn needs(mut self, authorization: &'static str) -> Self {
+    pub(super) fn needs(mut self, authorization: &'static str) -> Self {
         self.needs = Some(authorization);
         self
     }
@@ -42,14 +42,14 @@ impl Page {
 
 /// A web server with some pages, which knows ranges and remembers who asked.
 #[derive(Clone)]
-struct Site {
+pub(super) struct Site {
     address: SocketAddr,
     pages: Arc<Mutex<HashMap<String, Page>>>,
     asked: Arc<Mutex<Vec<(Uri, HeaderMap)>>>,
 }
 
 impl Site {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let site = Self {
             address: listener.local_addr().unwrap(),
@@ -65,11 +65,11 @@ impl Site {
         site
     }
 
-    fn put(&self, path: &str, page: Page) {
+    pub(super) fn put(&self, path: &str, page: Page) {
         self.pages.lock().unwrap().insert(path.to_owned(), page);
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
@@ -137,17 +137,17 @@ impl Site {
     }
 }
 
-fn gguf(seed: u64, len: usize) -> Vec<u8> {
+pub(super) fn gguf(seed: u64, len: usize) -> Vec<u8> {
     [b"GGUF".to_vec(), bytes(seed, len)].concat()
 }
 
-struct Place {
+pub(super) struct Place {
     _folder: tempfile::TempDir,
-    store: Store,
+    pub(super) store: Store,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         Self {
@@ -157,7 +157,11 @@ impl Place {
     }
 
     /// Pulls; the notes for a person.
-    async fn pull(&self, reference: &str, network: Network) -> Result<Vec<String>, Error> {
+    pub(super) async fn pull(
+        &self,
+        reference: &str,
+        network: Network,
+    ) -> Result<Vec<String>, Error> {
         let reference: Reference = reference.parse().unwrap();
         let options = PullOptions {
             network: Arc::new(network),
@@ -188,7 +192,7 @@ impl Place {
 }
 
 /// A repository with three files of weights.
-fn hugging_face(site: &Site) -> (Network, Vec<u8>) {
+pub(super) fn hugging_face(site: &Site) -> (Network, Vec<u8>) {
     let weights = gguf(70, 300_000);
     let file = |path: &str, bytes: &[u8]| {
         let (oid, size) = (Digest::of(bytes).hex(), bytes.len());

@@ -1,3 +1,6 @@
+mod care;
+mod crashes;
+
 use super::*;
 use crate::MediaType;
 use serde_json::json;
@@ -65,6 +68,22 @@ impl Home {
         path
     }
 }
+
+/// Files below `folder`, however deep.
+fn n_files(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .map(|path| if path.is_dir() { n_files(&path) } else { 1 })
+        .sum()
+}
+
+/// Everything that is not in use.
+const AT_ONCE: GcLimits = GcLimits {
+    blob_age: Duration::ZERO,
+    partial_age: Duration::ZERO,
+    version_age: Duration::ZERO,
+};
 
 #[track_caller]
 fn parse(name: &str) -> ModelName {
@@ -282,6 +301,11 @@ fn removing_and_replacing_prune_what_only_that_model_used() {
         "the stored spelling is kept"
     );
     assert!(
+        a.iter().all(|digest| home.store.has_blob(digest)),
+        "the earlier version has them"
+    );
+    home.model("c", &["shared", "newer"]);
+    assert!(
         home.store.has_blob(&a[0]) && !home.store.has_blob(&a[1]) && !home.store.has_blob(&a[2])
     );
     home.store.remove(&parse("n/b:1")).unwrap();
@@ -365,7 +389,11 @@ fn pruning_removes_orphans_of_that_age_only() {
             .set_modified(SystemTime::now() - Duration::from_secs(age))
             .unwrap();
     }
-    assert_eq!(home.store.prune(Duration::from_secs(3600)).unwrap(), 1);
+    let garbage = home
+        .store
+        .collect_garbage(&GcLimits::default(), false)
+        .unwrap();
+    assert_eq!(garbage.blobs, [(old, 6)]);
     assert!(
         !home.store.has_blob(&old) && home.store.has_blob(&young) && home.store.has_blob(&used[0])
     );
@@ -382,7 +410,7 @@ fn nothing_is_pruned_while_a_manifest_cannot_be_read() {
     assert!(blobs.iter().all(|digest| home.store.has_blob(digest)));
     // The damaged one can be removed.
     home.store.remove(&parse("h/n/m:t")).unwrap();
-    home.store.prune(Duration::ZERO).unwrap();
+    home.store.collect_garbage(&AT_ONCE, false).unwrap();
     assert_eq!(home.files("blobs"), [""; 0]);
 }
 
@@ -466,6 +494,8 @@ fn one_process_keeps_the_index() {
     home.model("a", &["one"]);
     let error = Store::open(home.store.root()).unwrap_err();
     assert!(matches!(error, Error::IndexLocked { .. }), "{error}");
+    let id = std::process::id();
+    assert!(error.to_string().ends_with(&format!("with the id {id}")));
     let other = Store::open_without_index(home.store.root()).unwrap();
     assert_eq!(other.list().unwrap().len(), 1);
     other.remove(&parse("a")).unwrap();
