@@ -6,7 +6,7 @@
 use crate::models::KeepFor;
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use slm_api::host::Host;
-use slm_kernels::Isa;
+use slm_kernels::{Isa, KvType};
 use slm_registry::remote::{Keyring, Network, parse_mirrors};
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc};
 
@@ -70,6 +70,10 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
         "Requests that may wait before more are refused";
     "num-threads" ["SLM_NUM_THREADS"], "N" = "0":
         "Compute threads; 0 takes what the machine allows";
+    "kv-cache-type" ["SLM_KV_CACHE_TYPE", "OLLAMA_KV_CACHE_TYPE"], "TYPE" = "f16":
+        "How keys and values are stored where the model does not say: f32, f16, q8_0 or q4_0";
+    "prefix-cache" ["SLM_PREFIX_CACHE_BYTES"], "BYTES" = "":
+        "Bytes on disk for the states of conversations, such as 4G, so that they go on quickly after a restart; 0 keeps none [default: 2G, or a twentieth of what is free if that is less]";
     "cpu" ["SLM_CPU"], "TIER" = "":
         "CPU tier to force, such as portable or avx2 [default: the best that this machine has]";
     "origins" ["SLM_ORIGINS", "OLLAMA_ORIGINS"], "LIST" = "":
@@ -201,6 +205,9 @@ pub(crate) struct Config {
     pub(crate) max_queue: usize,
     pub(crate) n_threads: Option<usize>,
     pub(crate) cpu: Option<Isa>,
+    pub(crate) kv_type: KvType,
+    /// Bytes on disk for states of conversations; `None` chooses by what is free.
+    pub(crate) prefix_cache: Option<u64>,
     pub(crate) origins: Vec<String>,
     pub(crate) no_prune: bool,
     /// Bytes per second of all downloads together.
@@ -259,6 +266,17 @@ impl Config {
                     .filter(|isa: &Isa| isa.is_supported())
                     .map(Some),
             })?,
+            kv_type: values.parse_with("kv-cache-type", "f32, f16, q8_0 or q4_0", |text| {
+                text.parse().ok()
+            })?,
+            prefix_cache: values.parse_with(
+                "prefix-cache",
+                "bytes, such as 500M or 4G",
+                |text| match text {
+                    "" => Some(None),
+                    bytes => slm_api::rate::parse(bytes).map(Some),
+                },
+            )?,
             origins: origins
                 .filter(|o| !o.is_empty())
                 .map(str::to_owned)

@@ -137,6 +137,7 @@ impl From<slm_engine::LoadError> for ApiError {
                 available_bytes,
             } => Self::too_large(*needed_bytes, *available_bytes),
             E::Cpu(_) => Self::internal(chain(&error)),
+            E::Draft(_) => Self::bad_request(chain(&error)),
             _ => Self::internal(format!("cannot load the model: {}", chain(&error))),
         }
     }

@@ -11,6 +11,7 @@ mod kv_cache;
 mod mapped_file;
 pub mod memory;
 pub mod model;
+mod prefix_store;
 mod runtime;
 pub mod sampler;
 pub mod text_stream;
@@ -20,6 +21,7 @@ pub use error::LoadError;
 pub use kv_cache::KvCache;
 pub use mapped_file::MappedFile;
 pub use model::{Adapter, Adapters, Model, ModelFiles};
+pub use prefix_store::PrefixStoreOptions;
 pub use runtime::{
     EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings, Engine, Finish, GenerateRequest,
     LoadOptions, MemoryUse, QueueFull, Stats, StepResult, StopReason,

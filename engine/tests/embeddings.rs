@@ -320,6 +320,7 @@ fn an_encoder_writes_no_text() {
             shown: vec![],
             context_length: 100,
             adapters: Adapters::default(),
+            salt: None,
         })
         .unwrap();
     match results.blocking_recv() {
@@ -355,6 +356,7 @@ fn a_decoder_writes_and_makes_vectors_at_once() {
             shown: vec![],
             context_length: 100,
             adapters: Adapters::default(),
+            salt: None,
         })
         .unwrap();
     assert_eq!(vectors(&engine, vec![text; 3])[2], alone[0]);

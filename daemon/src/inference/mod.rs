@@ -6,6 +6,7 @@
 //! numbers.
 
 mod adapters;
+mod draft;
 mod embedding;
 mod generation;
 mod options;
@@ -47,6 +48,8 @@ impl Job {
             record: Arc::clone(&self.record),
             window,
             n_threads: self.options.n_threads,
+            kv_type: self.options.kv_type,
+            draft: None,
             adapters: self.adapters.clone(),
             keep: self.keep,
         }
@@ -65,7 +68,9 @@ impl Job {
 /// # Errors
 /// It cannot be loaded.
 pub(crate) async fn load(app: &Arc<App>, job: &Job) -> Result<(), ApiError> {
-    app.models.acquire(job.demand(job.window(app))).await?;
+    let draft = draft::weights(app, &job.options).await?;
+    let demand = job.demand(job.window(app));
+    app.models.acquire(Demand { draft, ..demand }).await?;
     note_use(app, job);
     Ok(())
 }
@@ -83,7 +88,12 @@ pub(crate) async fn start(
         return Err(ApiError::shutting_down());
     }
     let window = job.window(app);
-    let mut lease = app.models.acquire(job.demand(window)).await?;
+    let draft = draft::weights(app, &job.options).await?;
+    let demand = |window| Demand {
+        draft: draft.clone(),
+        ..job.demand(window)
+    };
+    let mut lease = app.models.acquire(demand(window)).await?;
     note_use(app, &job);
     let (back, prompt) = prepare(lease, source).await?;
     lease = back;
@@ -97,7 +107,7 @@ pub(crate) async fn start(
         let at_least = (n_prompt + ANSWER_ROOM).min(trained);
         lease = app
             .models
-            .acquire(job.demand(Window::Auto { at_least }))
+            .acquire(demand(Window::Auto { at_least }))
             .await?;
     }
     let loaded = lease.engine().context_length();
@@ -116,6 +126,7 @@ pub(crate) async fn start(
         max_tokens: job.options.max_tokens,
         context_length,
         adapters: lease.adapters().clone(),
+        salt: None,
     };
     Generation::start(
         lease,

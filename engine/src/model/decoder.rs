@@ -168,7 +168,7 @@ impl Decoder {
     }
 
     /// Whether a sequence of `len` positions is rotated as long ones are.
-    fn is_long(&self, len: usize) -> bool {
+    pub(crate) fn is_long(&self, len: usize) -> bool {
         self.spec.rope.long.as_ref().is_some_and(|l| len > l.beyond)
     }
 

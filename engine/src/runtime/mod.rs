@@ -1,11 +1,13 @@
 //! A loaded model in use: requests in over a bounded inbox, results out over bounded channels, one engine thread.
 //!
 //! [`Engine`] is the handle that the async side holds. Behind it, `thread` runs `scheduler`, which steps all active
-//! `sequence`s together, at the `pace` that suits prompts and answers, with guesses (`draft`) at what follows; states of
-//! ended ones stay in the `prefix_cache`. The engine thread never waits for a client: a sequence whose channel is full
+//! `sequence`s together, at the `pace` that suits prompts and answers, with guesses (`draft`, `draft_model`) at what follows; states of
+//! ended ones stay in the `prefix_cache`, and on disk (`disk_tier`). The engine thread never waits for a client: a sequence whose channel is full
 //! sits out its turn, and one whose receiver is gone is dropped before its next step.
 
+mod disk_tier;
 mod draft;
+mod draft_model;
 mod embedding;
 mod pace;
 mod prefix_cache;
@@ -22,15 +24,17 @@ pub use request::{
 pub(crate) use scheduler::prefill_chunk;
 
 use crate::{
-    Adapter, LoadError, Tokenizer, memory,
+    Adapter, LoadError, PrefixStoreOptions, Tokenizer, memory,
     model::{Loaded, WeakAdapter},
 };
+use disk_tier::DiskTier;
+use draft_model::DraftModel;
 use request::{Entry, Order};
 use scheduler::Limits;
 use slm_kernels::KvType;
 use std::{
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as inbox},
     time::Instant,
 };
@@ -62,6 +66,10 @@ pub struct LoadOptions {
     pub kv_bytes: Option<u64>,
     /// Generations that may wait.
     pub max_queue: usize,
+    /// A small model with the same vocabulary, which guesses at what follows; answers are the same without.
+    pub draft: Option<PathBuf>,
+    /// Where states of ended generations are kept across restarts.
+    pub prefix_store: Option<PrefixStoreOptions>,
 }
 
 impl Default for LoadOptions {
@@ -74,6 +82,8 @@ impl Default for LoadOptions {
             n_parallel: DEFAULT_PARALLEL,
             kv_bytes: None,
             max_queue: DEFAULT_QUEUE,
+            draft: None,
+            prefix_store: None,
         }
     }
 }
@@ -88,6 +98,8 @@ struct Shared {
     model: Arc<Loaded>,
     context_length: usize,
     kv_bytes_limit: u64,
+    /// Bytes of the weights of the model that guesses, and of its state of one sequence.
+    draft_use: (u64, u64),
     /// Those that were loaded and may still be there.
     adapters: Mutex<Vec<WeakAdapter>>,
     thread: thread::EngineThread,
@@ -131,14 +143,31 @@ impl Engine {
         let longest = model.context_length();
         let wanted = options.context_length.filter(|_| model.writes_text());
         let context_length = wanted.map_or(longest, |n| n.clamp(1, longest));
-        let limits = limits(&model, options, context_length);
-        let thread =
-            thread::EngineThread::spawn(Arc::clone(&model), limits, options.max_queue.max(1))?;
+        let draft = match (&options.draft, &*model) {
+            (Some(path), Loaded::Decoder(target)) if model.writes_text() => {
+                Some(DraftModel::load(path, target, options)?)
+            }
+            _ => None,
+        };
+        let draft_use = draft.as_ref().map_or((0, 0), |draft| {
+            let weights_bytes = draft.weights_bytes() as u64;
+            (weights_bytes, draft.state_bytes(context_length))
+        });
+        let limits = limits(&model, draft_use.1, options, context_length);
+        let disk = DiskTier::open(&model, options.prefix_store.as_ref());
+        let thread = thread::EngineThread::spawn(
+            Arc::clone(&model),
+            limits,
+            disk,
+            draft,
+            options.max_queue.max(1),
+        )?;
         Ok(Self {
             shared: Arc::new(Shared {
                 model,
                 context_length,
                 kv_bytes_limit: limits.kv_bytes,
+                draft_use,
                 adapters: Mutex::default(),
                 thread,
             }),
@@ -239,8 +268,8 @@ impl Engine {
         let adapters = adapters.iter().filter_map(WeakAdapter::size_bytes);
         let weights_bytes = model.weights_bytes() + adapters.sum::<usize>();
         MemoryUse {
-            weights_bytes: weights_bytes as u64,
-            kv_bytes: model.state_bytes(self.shared.context_length),
+            weights_bytes: weights_bytes as u64 + self.shared.draft_use.0,
+            kv_bytes: model.state_bytes(self.shared.context_length) + self.shared.draft_use.1,
             kv_bytes_limit: self.shared.kv_bytes_limit,
             kv_bytes_in_use: model.kv_bytes_in_use() as u64,
         }
@@ -257,9 +286,10 @@ impl Engine {
     }
 }
 
-fn limits(model: &Loaded, options: &LoadOptions, context_length: usize) -> Limits {
+/// `of_draft` are the bytes of the state that the model that guesses has of one sequence.
+fn limits(model: &Loaded, of_draft: u64, options: &LoadOptions, context_length: usize) -> Limits {
     let n_parallel = options.n_parallel.max(1);
-    let of_one = model.state_bytes(context_length);
+    let of_one = model.state_bytes(context_length).saturating_add(of_draft);
     let of_all = of_one.saturating_mul(n_parallel as u64);
     let kv_bytes = options.kv_bytes.unwrap_or_else(|| {
         let quarter = memory::available_bytes().map_or(of_all, |bytes| bytes / 4);

@@ -1,7 +1,10 @@
 //! What goes to the engine thread and what comes back.
 
-use crate::{Adapters, SamplingParams, TokenId};
-use std::time::{Duration, Instant};
+use crate::{Adapters, SamplingParams, TokenId, kv_cache::Owner};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// One generation.
@@ -21,6 +24,8 @@ pub struct GenerateRequest {
     pub context_length: usize,
     /// What the model's weights are changed by, loaded by [`super::Engine::load_adapter`] of the same engine.
     pub adapters: Adapters,
+    /// Only generations with the same text here share what was computed for their prompts' beginnings.
+    pub salt: Option<String>,
 }
 
 /// What comes back, in order; the last is always `Finished` or `Failed`.
@@ -168,6 +173,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Whose its state is.
+    pub(super) fn owner(&self) -> Owner {
+        Owner {
+            adapters: self.request.adapters.clone(),
+            salt: self.request.salt.as_deref().map(Arc::from),
+        }
+    }
+
     /// Answers with a failure. There is room: nothing was sent yet.
     pub(super) fn fail(self, why: &str) {
         let _receiver_may_be_gone = self.results.try_send(StepResult::Failed(why.to_owned()));

@@ -6,6 +6,7 @@
 use super::{
     Entry, Finish, GenerateRequest, Stats, StepResult, StopReason,
     draft::{Drafter, MAX_DRAFT},
+    draft_model::DraftState,
 };
 use crate::{
     KvCache, TokenId,
@@ -50,6 +51,7 @@ pub(super) struct Sequence {
     /// A guess at what follows, fed in with the next step.
     draft: Vec<TokenId>,
     drafter: Drafter,
+    draft_state: DraftState,
     cache: KvCache,
     sampler: Sampler,
     text: TextStream,
@@ -81,6 +83,7 @@ impl Sequence {
             tokens: prompt.clone(),
             draft: Vec::new(),
             drafter: Drafter::new(!cache.is_recurrent()),
+            draft_state: DraftState::default(),
             request,
             results,
             unsent: VecDeque::new(),
@@ -103,8 +106,10 @@ impl Sequence {
     /// Takes the state away: it is computed anew when the sequence is stepped next.
     pub(super) fn lose_state(&mut self, decoder: &Decoder) {
         self.draft.clear();
+        self.draft_state.lose_state();
+        let owner = self.cache.owner().clone();
         self.cache = decoder.new_cache();
-        self.cache.adapt(&self.request.adapters);
+        self.cache.own(&owner);
     }
 
     /// Prompt and answer so far.
@@ -146,7 +151,18 @@ impl Sequence {
         debug_assert!(self.is_decoding(), "nothing else waits to be fed in");
         let n_left = self.n_left().saturating_sub(1);
         let n = n_tokens.min(MAX_DRAFT).min(n_left);
+        self.draft_state.forget_guess();
         self.drafter.guess(&self.tokens, n, &mut self.draft);
+    }
+
+    /// What a model needs to guess at what follows, where nothing was guessed yet: the tokens, the guess, what is kept for
+    /// it, and how many tokens it may have at most.
+    pub(super) fn drafting(
+        &mut self,
+    ) -> Option<(&[TokenId], &mut Vec<TokenId>, &mut DraftState, usize)> {
+        let n_left = self.n_left().saturating_sub(1);
+        let is_wanted = self.draft.is_empty() && n_left > 0 && !self.cache.is_recurrent();
+        is_wanted.then_some((&self.tokens, &mut self.draft, &mut self.draft_state, n_left))
     }
 
     /// How many tokens may still be generated.
@@ -224,7 +240,9 @@ impl Sequence {
             self.stats.n_drafted_right += 1;
         }
         if !draft.is_empty() {
-            self.drafter.judge(draft.len(), n_right);
+            if !self.draft_state.judge(draft.len(), n_right) {
+                self.drafter.judge(draft.len(), n_right);
+            }
             // of a wrong guess nothing is kept
             self.cache.rewind(n_known + n_right);
         }

@@ -1,6 +1,8 @@
 //! The engine thread's life: spawned with the model, ended by closing its inbox, guarded against panics.
 
 use super::{
+    disk_tier::DiskTier,
+    draft_model::DraftModel,
     request::Order,
     scheduler::{Limits, Scheduler},
 };
@@ -30,12 +32,14 @@ impl EngineThread {
     pub(super) fn spawn(
         model: Arc<Loaded>,
         limits: Limits,
+        disk: DiskTier,
+        draft: Option<DraftModel>,
         max_queue: usize,
     ) -> Result<Self, LoadError> {
         let (inbox, orders) = sync_channel(max_queue);
         let handle = std::thread::Builder::new()
             .name("slm-engine".into())
-            .spawn(move || run(&model, limits, &orders))
+            .spawn(move || run(&model, limits, disk, draft, &orders))
             .map_err(|e| LoadError::Cpu(format!("cannot start the engine thread: {e}")))?;
         Ok(Self {
             inbox: Some(inbox),
@@ -63,8 +67,14 @@ impl Drop for EngineThread {
     }
 }
 
-fn run(model: &Loaded, limits: Limits, orders: &Receiver<Order>) {
-    let mut scheduler = Scheduler::new(model, limits);
+fn run(
+    model: &Loaded,
+    limits: Limits,
+    disk: DiskTier,
+    draft: Option<DraftModel>,
+    orders: &Receiver<Order>,
+) {
+    let mut scheduler = Scheduler::new(model, limits, disk, draft);
     let served = catch_unwind(AssertUnwindSafe(|| serve(&mut scheduler, orders)));
     if served.is_err() {
         tracing::error!(
