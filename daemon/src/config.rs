@@ -442,6 +442,23 @@ mod tests {
     }
 
     #[test]
+    fn how_states_are_kept() {
+        let with = |name, value| resolve(&[], &[("SLM_MODELS", "/m"), (name, value)]);
+        let default = with("SLM_LOG", "info").unwrap();
+        assert_eq!((default.kv_type, default.prefix_cache), (KvType::F16, None));
+        let config = with("OLLAMA_KV_CACHE_TYPE", "q8_0").unwrap();
+        assert_eq!(config.kv_type, KvType::Q8_0);
+        let config = with("SLM_PREFIX_CACHE_BYTES", "1.5G").unwrap();
+        assert_eq!(config.prefix_cache, Some(1_500_000_000));
+        let error = with("SLM_KV_CACHE_TYPE", "q5_1").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`q5_1` is no value for kv-cache-type (from SLM_KV_CACHE_TYPE): expected f32, f16, q8_0 or q4_0"
+        );
+        assert!(with("SLM_PREFIX_CACHE_BYTES", "much").is_err());
+    }
+
+    #[test]
     fn how_downloads_reach_others() {
         let env = [
             ("SLM_MODELS", "/m"),

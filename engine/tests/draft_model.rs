@@ -62,7 +62,7 @@ fn a_model_that_guesses_changes_no_answer() {
     for (target, draft) in [
         ("qwen3", "qwen2"),
         ("qwen3", "qwen3"),
-        ("smollm3", "llama3-rope"),
+        ("qwen2", "qwen3"),
         ("gemma3", "gemma3"),
         // it cannot be taken back, and gets no guesses
         ("lfm2", "qwen2"),

@@ -17,7 +17,7 @@ use std::{path::Path, time::Instant};
 const CATCH_UP: usize = 64;
 /// Share of a new measurement in what is known.
 const WEIGHT: f64 = 0.2;
-/// Tokens without a guess after which one is tried, at first and at most.
+/// Tokens without a guess after which one is tried, at first and at most; and how many the small model may be behind then.
 const TRIAL: std::ops::Range<usize> = 32..512;
 /// Tokens of a guess before anything was measured, and of a trial.
 const FIRST: usize = 3;
@@ -46,21 +46,20 @@ pub(super) struct DraftState {
     trial: usize,
 }
 
-impl Default for DraftState {
-    fn default() -> Self {
+impl DraftState {
+    /// Of a sequence with so many tokens of prompt.
+    pub(super) fn new(n_prompt: usize) -> Self {
         Self {
             cache: None,
             // three of four, until more is known
             right: 3.0,
             seen: 4.0,
             is_standing: false,
-            last_at: 0,
+            last_at: n_prompt,
             trial: TRIAL.start,
         }
     }
-}
 
-impl DraftState {
     /// Forgets the small model's state, and the guess.
     pub(super) fn lose_state(&mut self) {
         self.cache = None;
@@ -275,7 +274,9 @@ impl<'a> Guessing<'a> {
 
     /// Whether there is to be a guess, where `worth` tokens are worth it.
     fn begin(&mut self, worth: usize, most: usize) -> bool {
-        let is_time = self.tokens.len() >= self.state.last_at + self.state.trial;
+        let n_known = self.cache.as_ref().map_or(0, KvCache::len);
+        let is_time = self.tokens.len() >= self.state.last_at + self.state.trial
+            && self.tokens.len() <= n_known + TRIAL.end;
         let n = match worth {
             0 if is_time => FIRST,
             n => n,

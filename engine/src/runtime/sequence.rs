@@ -83,7 +83,7 @@ impl Sequence {
             tokens: prompt.clone(),
             draft: Vec::new(),
             drafter: Drafter::new(!cache.is_recurrent()),
-            draft_state: DraftState::default(),
+            draft_state: DraftState::new(prompt.len()),
             request,
             results,
             unsent: VecDeque::new(),
