@@ -6,7 +6,7 @@
 use crate::models::KeepFor;
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use slm_api::host::Host;
-use slm_kernels::Isa;
+use slm_kernels::{Isa, KvType};
 use slm_registry::{
     ForeignSource, Locations, Program,
     remote::{Discover, Keyring, Network, parse_mirrors, parse_neighbors},
@@ -85,6 +85,10 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
         "Requests that may wait before more are refused";
     "num-threads" ["SLM_NUM_THREADS"], "N" = "0":
         "Compute threads; 0 takes what the machine allows";
+    "kv-cache-type" ["SLM_KV_CACHE_TYPE", "OLLAMA_KV_CACHE_TYPE"], "TYPE" = "f16":
+        "How keys and values are stored where the model does not say: f32, f16, q8_0 or q4_0";
+    "prefix-cache" ["SLM_PREFIX_CACHE_BYTES"], "BYTES" = "":
+        "Bytes on disk for the states of conversations, such as 4G, so that they go on quickly after a restart; 0 keeps none [default: 2G, or a twentieth of what is free if that is less]";
     "cpu" ["SLM_CPU"], "TIER" = "":
         "CPU tier to force, such as portable or avx2 [default: the best that this machine has]";
     "origins" ["SLM_ORIGINS", "OLLAMA_ORIGINS"], "LIST" = "":
@@ -230,6 +234,9 @@ pub(crate) struct Config {
     pub(crate) max_queue: usize,
     pub(crate) n_threads: Option<usize>,
     pub(crate) cpu: Option<Isa>,
+    pub(crate) kv_type: KvType,
+    /// Bytes on disk for states of conversations; `None` chooses by what is free.
+    pub(crate) prefix_cache: Option<u64>,
     pub(crate) origins: Vec<String>,
     /// Where models are shared with others, if at all.
     pub(crate) share: Option<SocketAddr>,
@@ -313,6 +320,17 @@ impl Config {
                     .filter(|isa: &Isa| isa.is_supported())
                     .map(Some),
             })?,
+            kv_type: values.parse_with("kv-cache-type", "f32, f16, q8_0 or q4_0", |text| {
+                text.parse().ok()
+            })?,
+            prefix_cache: values.parse_with(
+                "prefix-cache",
+                "bytes, such as 500M or 4G",
+                |text| match text {
+                    "" => Some(None),
+                    bytes => slm_api::rate::parse(bytes).map(Some),
+                },
+            )?,
             origins: origins
                 .filter(|o| !o.is_empty())
                 .map(str::to_owned)
@@ -528,6 +546,23 @@ mod tests {
             error.to_string(),
             "`soon` is no value for keep-alive (from SLM_KEEP_ALIVE): expected a duration such as 5m, or seconds"
         );
+    }
+
+    #[test]
+    fn how_states_are_kept() {
+        let with = |name, value| resolve(&[], &[("SLM_MODELS", "/m"), (name, value)]);
+        let default = with("SLM_LOG", "info").unwrap();
+        assert_eq!((default.kv_type, default.prefix_cache), (KvType::F16, None));
+        let config = with("OLLAMA_KV_CACHE_TYPE", "q8_0").unwrap();
+        assert_eq!(config.kv_type, KvType::Q8_0);
+        let config = with("SLM_PREFIX_CACHE_BYTES", "1.5G").unwrap();
+        assert_eq!(config.prefix_cache, Some(1_500_000_000));
+        let error = with("SLM_KV_CACHE_TYPE", "q5_1").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`q5_1` is no value for kv-cache-type (from SLM_KV_CACHE_TYPE): expected f32, f16, q8_0 or q4_0"
+        );
+        assert!(with("SLM_PREFIX_CACHE_BYTES", "much").is_err());
     }
 
     #[test]

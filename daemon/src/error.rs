@@ -159,6 +159,7 @@ impl From<slm_engine::LoadError> for ApiError {
                 "stop other models, use a smaller one, or lower num_ctx",
             ),
             E::Cpu(_) => Self::internal(chain(&error)),
+            E::Draft(_) => Self::bad_request(chain(&error)),
             _ => Self::internal(format!("cannot load the model: {}", chain(&error))),
         }
     }

@@ -28,6 +28,9 @@ pub enum LoadError {
         /// Comma-separated list.
         supported: String,
     },
+    /// A model that was to guess for another cannot.
+    #[error("the draft model cannot guess for this model: {0}")]
+    Draft(String),
     /// The model makes vectors, and text is wanted.
     #[error("the model makes vectors (embeddings) and cannot write text")]
     NoText,

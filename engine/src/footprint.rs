@@ -28,6 +28,8 @@ pub struct Footprint {
     pub context_length: usize,
     /// An empty state; `None` for encoders, which have none.
     state: Option<KvCache>,
+    /// Of the model that guesses. Its fixed bytes are in those above.
+    draft: Option<Box<Footprint>>,
 }
 
 impl Footprint {
@@ -44,6 +46,18 @@ impl Footprint {
     /// # Errors
     /// As [`Footprint::read`].
     pub fn of(files: &ModelFiles, options: &LoadOptions) -> Result<Self, LoadError> {
+        let mut footprint = Self::alone(files, options)?;
+        if let Some(path) = &options.draft {
+            let draft = Self::alone(&ModelFiles::open(path)?, options)?;
+            footprint.weights_bytes += draft.weights_bytes;
+            footprint.scratch_bytes += draft.scratch_bytes;
+            footprint.other_bytes += draft.other_bytes;
+            footprint.draft = Some(Box::new(draft));
+        }
+        Ok(footprint)
+    }
+
+    fn alone(files: &ModelFiles, options: &LoadOptions) -> Result<Self, LoadError> {
         let gguf = &files.gguf()?;
         let weights_bytes = packed_bytes(gguf);
         let shape = Shape::read(gguf)?;
@@ -68,6 +82,7 @@ impl Footprint {
                     other_bytes,
                     context_length: spec.context_length,
                     state: Some(KvCache::new(&spec, kv_type, &KvPool::default())),
+                    draft: None,
                 }
             }
             Shape::Encoder { spec, longest } => {
@@ -78,6 +93,7 @@ impl Footprint {
                     other_bytes,
                     context_length: spec.context_length,
                     state: None,
+                    draft: None,
                 }
             }
         })
@@ -86,7 +102,9 @@ impl Footprint {
     /// Bytes of the keys and values, or of the other states, of a sequence of so many positions.
     pub fn kv_bytes(&self, n_positions: usize) -> u64 {
         let state = self.state.as_ref();
-        state.map_or(0, |state| state.bytes_at(n_positions))
+        let own = state.map_or(0, |state| state.bytes_at(n_positions));
+        let draft = self.draft.as_ref();
+        own.saturating_add(draft.map_or(0, |draft| draft.kv_bytes(n_positions)))
     }
 
     /// All but keys and values.

@@ -12,6 +12,7 @@ mod kv_cache;
 mod mapped_file;
 pub mod memory;
 pub mod model;
+mod prefix_store;
 mod runtime;
 pub mod sampler;
 pub mod text_stream;
@@ -22,6 +23,7 @@ pub use footprint::Footprint;
 pub use kv_cache::KvCache;
 pub use mapped_file::MappedFile;
 pub use model::{Adapter, Adapters, Model, ModelFiles};
+pub use prefix_store::PrefixStoreOptions;
 pub use runtime::{
     Business, EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings, Engine, Finish,
     GenerateRequest, LoadOptions, MemoryUse, QueueFull, Stats, StepResult, StopReason,

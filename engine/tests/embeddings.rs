@@ -322,6 +322,7 @@ fn an_encoder_writes_no_text() {
             client: String::new(),
             context_length: 100,
             adapters: Adapters::default(),
+            salt: None,
         })
         .unwrap();
     match results.blocking_recv() {
@@ -359,6 +360,7 @@ fn a_decoder_writes_and_makes_vectors_at_once() {
             client: String::new(),
             context_length: 100,
             adapters: Adapters::default(),
+            salt: None,
         })
         .unwrap();
     assert_eq!(vectors(&engine, vec![text; 3])[2], alone[0]);

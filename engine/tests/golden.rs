@@ -192,6 +192,29 @@ fn gemma4_with_its_shared_keys_and_embeddings_matches_the_reference() {
     check("gemma4", KvType::F16, 0.15);
 }
 
+/// What codes cost follows from their steps: those of 8 bits are about 28 times as coarse as half floats, those of 4 bits
+/// 16 times as coarse again. The models are random, and magnify both.
+#[test]
+fn keys_and_values_in_codes_are_near_the_reference() {
+    for name in ["llama", "qwen3", "gemma3", "gemma4", "lfm2"] {
+        let expected = reference(name);
+        let prompt = ids(&expected["prompt_tokens"]);
+        let rms = |kv_type| {
+            let options = LoadOptions {
+                kv_type,
+                ..LoadOptions::default()
+            };
+            let model = Model::load(&golden(&format!("{name}.gguf")), &options).unwrap();
+            let rows = all_logits(&model, &prompt, prompt.len());
+            difference(&rows, &expected).rms
+        };
+        let (f16, q8_0, q4_0) = (rms(KvType::F16), rms(KvType::Q8_0), rms(KvType::Q4_0));
+        println!("{name}: rms {f16:.1e}, {q8_0:.1e}, {q4_0:.1e}");
+        assert!(f16 < q8_0 && q8_0 < 40.0 * f16, "{name}: {f16} {q8_0}");
+        assert!(q8_0 < q4_0 && q4_0 < 24.0 * q8_0, "{name}: {q8_0} {q4_0}");
+    }
+}
+
 #[test]
 fn tensors_of_a_family_are_missed_by_name() {
     let cases = [
@@ -561,6 +584,7 @@ fn greedy(prompt: Vec<u32>, max_tokens: usize) -> GenerateRequest {
         max_tokens: Some(max_tokens),
         context_length: usize::MAX,
         adapters: Adapters::default(),
+        salt: None,
     }
 }
 
@@ -646,6 +670,7 @@ fn a_dropped_receiver_frees_the_engine_and_a_slow_one_loses_nothing() {
         max_tokens: None,
         context_length: usize::MAX,
         adapters: Adapters::default(),
+        salt: None,
     };
     drop(engine.generate(endless(1)).unwrap());
     let (tokens, _) = collect(engine.generate(greedy(vec![5; 10], 2)).unwrap());

@@ -289,6 +289,7 @@ fn greedy(prompt: &[TokenId], adapters: &Adapters) -> GenerateRequest {
         max_tokens: Some(12),
         context_length: usize::MAX,
         adapters: adapters.clone(),
+        salt: None,
     }
 }
 

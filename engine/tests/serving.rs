@@ -9,8 +9,8 @@ mod generation;
 use common::{Rewrite, argmax, golden, ids, reference, rewritten};
 use generation::collect;
 use slm_engine::{
-    Adapters, Business, Engine, GenerateRequest, LoadOptions, Model, SamplingParams, StepResult,
-    StopReason,
+    Adapters, Business, Engine, GenerateRequest, KvType, LoadOptions, Model, SamplingParams,
+    StepResult, StopReason,
     model::{LogitsFor, Scratch},
 };
 
@@ -64,10 +64,18 @@ fn requests(engine: &Engine, (model, adapter): (&str, &str)) -> Vec<GenerateRequ
 
 #[test]
 fn a_sequence_gets_the_same_alone_and_among_others() {
-    for model in MODELS {
+    let in_halves = MODELS.map(|model| (model, KvType::F16));
+    let in_codes = [
+        (MODELS[0], KvType::Q8_0),
+        (MODELS[0], KvType::Q4_0),
+        (MODELS[1], KvType::Q4_0),
+        (MODELS[3], KvType::Q8_0),
+    ];
+    for (model, kv_type) in in_halves.into_iter().chain(in_codes) {
         let path = golden(&format!("{}.gguf", model.0));
         let load = |n_parallel, n_threads| {
             let options = LoadOptions {
+                kv_type,
                 n_parallel,
                 n_threads: Some(n_threads),
                 ..LoadOptions::default()
@@ -89,7 +97,7 @@ fn a_sequence_gets_the_same_alone_and_among_others() {
                 let (tokens, _) = collect(results);
                 assert_eq!(
                     &tokens, expected,
-                    "{model:?}, client {client} of {n_parallel} on {n_threads} threads"
+                    "{model:?}, {kv_type}, client {client} of {n_parallel} on {n_threads} threads"
                 );
             }
         }

@@ -130,15 +130,11 @@ fn main() {
     if only.is_some_and(|only| only != "attention") {
         return;
     }
-    for n_positions in [128, 512, 1024, 4096] {
-        let (n_heads, n_kv_heads, head_dim) = (9, 3, 64);
-        let mut kv = KvLayer::new(
-            &KvPool::default(),
-            KvType::F16,
-            n_kv_heads,
-            head_dim,
-            head_dim,
-        );
+    let types = KvType::ALL.into_iter().skip(1);
+    let lengths = [128, 512, 1024, 4096];
+    for (kv_type, n_positions) in types.flat_map(|kv_type| lengths.map(|n| (kv_type, n))) {
+        let (n_heads, n_kv_heads, head_dim) = (16, 8, 128);
+        let mut kv = KvLayer::new(&KvPool::default(), kv_type, n_kv_heads, head_dim, head_dim);
         let keys = noise(n_positions * n_kv_heads * head_dim);
         let append = best(1, || kv.append(n_positions, &keys, &keys));
         let q = noise(512 * n_heads * head_dim);
@@ -159,7 +155,8 @@ fn main() {
             })
         };
         println!(
-            "attention over {n_positions:4}: append {:5.2} us each, one token {:6.1} us, {} tokens {:8.1} us",
+            "attention over {n_positions:4} of {}: append {:5.2} us each, one token {:6.1} us, {} tokens {:8.1} us",
+            kv_type.name(),
             append * 1e6 / n_positions as f64,
             time(1) * 1e6,
             n_positions.min(512),

@@ -41,6 +41,6 @@ pub use attention::{AttentionArgs, AttentionRun, AttentionScratch};
 pub use compute::{Compute, RopeStyle, available_threads};
 pub use dispatch::{Isa, UnknownIsa, UnsupportedCpu};
 pub use features::cpu_features;
-pub use kv::{KvLayer, KvPool, KvType, PAGE_POSITIONS};
+pub use kv::{KvLayer, KvPool, KvType, PAGE_POSITIONS, UnknownKvType};
 pub use matrix::{Matrix, PackError};
 pub use recurrent::DeltaShape;

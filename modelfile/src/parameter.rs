@@ -10,14 +10,16 @@ pub enum ParameterKind {
     Float,
     /// Boolean.
     Bool,
+    /// A text.
+    Text,
     /// List of strings; each `PARAMETER` adds one.
     Strings,
 }
 
-use ParameterKind::{Bool, Float, Int, Strings};
+use ParameterKind::{Bool, Float, Int, Strings, Text};
 
 /// Every option that a Modelfile may set.
-const PARAMETERS: [(&str, ParameterKind); 20] = [
+const PARAMETERS: [(&str, ParameterKind); 22] = [
     ("num_keep", Int),
     ("seed", Int),
     ("num_predict", Int),
@@ -38,6 +40,8 @@ const PARAMETERS: [(&str, ParameterKind); 20] = [
     ("use_mmap", Bool),
     ("num_thread", Int),
     ("draft_num_predict", Int),
+    ("draft_model", Text),
+    ("kv_cache_type", Text),
 ];
 
 /// Options of the past, which old Modelfiles still carry: skipped with a warning.
@@ -106,7 +110,7 @@ pub(super) fn typed(name: &str, text: &str) -> Result<Value, ParameterError> {
         ),
         Float => ("float", "a number such as 0.7", float(text)),
         Bool => ("bool", "true or false", boolean(text).map(Value::from)),
-        Strings => return Ok(Value::from(text)),
+        Text | Strings => return Ok(Value::from(text)),
     };
     value.ok_or_else(|| ParameterError::Invalid {
         kind,

@@ -51,10 +51,10 @@ fn the_last_of_single_instructions_wins() {
 fn parameters_are_typed() {
     let text = "FROM m\nPARAMETER seed -1\nPARAMETER temperature 0.80\nPARAMETER temperature 1\n\
         PARAMETER use_mmap T\nPARAMETER stop a\nPARAMETER num_ctx 4096\nPARAMETER stop \"b\nc\"\nPARAMETER min_p .05\n\
-        PARAMETER draft_num_predict 4";
+        PARAMETER draft_num_predict 4\nPARAMETER kv_cache_type q8_0\nPARAMETER draft_model m";
     let expected = json!({
         "seed": -1, "temperature": 1.0, "use_mmap": true, "stop": ["a", "b\nc"], "num_ctx": 4096, "min_p": 0.05,
-        "draft_num_predict": 4,
+        "draft_num_predict": 4, "kv_cache_type": "q8_0", "draft_model": "m",
     });
     assert_eq!(
         serde_json::Value::Object(parse(text).params_json()),

@@ -9,6 +9,12 @@ pub fn default_models_dir() -> Option<PathBuf> {
     Some(dirs.data_local_dir().join("models"))
 }
 
+/// Where what can be made again is kept: the platform's cache directory for `slm`.
+pub fn default_cache_dir() -> Option<PathBuf> {
+    let dirs = directories::ProjectDirs::from("", "", "slm")?;
+    Some(dirs.cache_dir().to_owned())
+}
+
 /// Where `slm login` keeps credentials: in the platform's configuration directory for `slm`.
 pub fn default_credentials_file() -> Option<PathBuf> {
     let dirs = directories::ProjectDirs::from("", "", "slm")?;

@@ -52,8 +52,8 @@ pub struct LogitsArgs {
     #[arg(long, value_name = "N")]
     greedy: Option<usize>,
     /// Element type of the KV cache
-    #[arg(long, default_value = "f32", value_parser = ["f32", "f16"])]
-    kv: String,
+    #[arg(long, default_value = "f32", value_name = "TYPE")]
+    kv: KvType,
     /// LoRA adapter to apply, and the factor to apply it with; may be given several times
     #[arg(long, value_name = "FILE[:SCALE]")]
     lora: Vec<String>,
@@ -118,16 +118,11 @@ pub fn run(command: &DebugCommand) -> anyhow::Result<()> {
 }
 
 fn logits(args: &LogitsArgs) -> anyhow::Result<()> {
-    let kv_type = if args.kv == "f16" {
-        KvType::F16
-    } else {
-        KvType::F32
-    };
     let options = LoadOptions {
         n_threads: args.threads,
         cpu: args.cpu.clone(),
         context_length: args.context,
-        kv_type,
+        kv_type: args.kv,
         ..LoadOptions::default()
     };
     let model = Model::load(&args.model, &options)?;

@@ -6,6 +6,7 @@
 //! numbers, unless the request asks for a shorter prompt; then the answer says how many tokens went.
 
 mod adapters;
+mod draft;
 mod embedding;
 mod generation;
 mod options;
@@ -50,6 +51,8 @@ impl Job {
             record: Arc::clone(&self.record),
             window,
             n_threads: self.options.n_threads,
+            kv_type: self.options.kv_type,
+            draft: None,
             adapters: self.adapters.clone(),
             keep: self.keep,
         }
@@ -68,7 +71,9 @@ impl Job {
 /// # Errors
 /// It cannot be loaded.
 pub(crate) async fn load(app: &Arc<App>, job: &Job) -> Result<(), ApiError> {
-    app.models.acquire(job.demand(job.window(app))).await?;
+    let draft = draft::weights(app, &job.options).await?;
+    let demand = job.demand(job.window(app));
+    app.models.acquire(Demand { draft, ..demand }).await?;
     note_use(app, job);
     Ok(())
 }
@@ -100,7 +105,12 @@ pub(crate) async fn start(
         return Err(ApiError::shutting_down());
     }
     let window = job.window(app);
-    let mut lease = app.models.acquire(job.demand(window)).await?;
+    let draft = draft::weights(app, &job.options).await?;
+    let demand = |window| Demand {
+        draft: draft.clone(),
+        ..job.demand(window)
+    };
+    let mut lease = app.models.acquire(demand(window)).await?;
     note_use(app, &job);
     let (back, mut prompt, source) = prepare(lease, source).await?;
     lease = back;
@@ -111,9 +121,11 @@ pub(crate) async fn start(
         && matches!(window, Window::Auto { .. })
     {
         let at_least = (n_prompt + ANSWER_ROOM).min(trained);
-        let wider = job.demand(Window::Auto { at_least });
         // the model stays where it is meanwhile
-        let wider = app.models.acquire(wider).await?;
+        let wider = app
+            .models
+            .acquire(demand(Window::Auto { at_least }))
+            .await?;
         lease = wider;
     }
     let context_length = lease.context_length;
@@ -138,6 +150,7 @@ pub(crate) async fn start(
         shift_after: job.options.shift.then_some(job.options.num_keep),
         client: job.client,
         adapters: lease.adapters().clone(),
+        salt: None,
     };
     Generation::start(
         lease,

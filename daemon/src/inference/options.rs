@@ -4,7 +4,7 @@
 
 use crate::error::ApiError;
 use serde_json::{Map, Value};
-use slm_engine::SamplingParams;
+use slm_engine::{KvType, SamplingParams};
 
 /// How to run one request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +24,10 @@ pub(crate) struct RunOptions {
     pub(crate) shift: bool,
     /// Compute threads, where somebody chose.
     pub(crate) n_threads: Option<usize>,
+    /// How keys and values are stored, where somebody chose; a model that is loaded keeps what it has.
+    pub(crate) kv_type: Option<KvType>,
+    /// The model that guesses, where somebody chose; a model that is loaded keeps what it has.
+    pub(crate) draft_model: Option<String>,
 }
 
 /// Most stop texts, and the longest: each generated token is compared with all of them.
@@ -84,6 +88,8 @@ impl RunOptions {
                     .map(|n| n.min(most));
             }
             "stop" => self.stop = strings(key, value)?,
+            "draft_model" => self.draft_model = text(key, value)?,
+            "kv_cache_type" => self.kv_type = Some(kv_type(key, value)?),
             key if WITHOUT_EFFECT.contains(&key) => {}
             key => tracing::warn!(option = key, "unknown option ignored"),
         }
@@ -108,6 +114,19 @@ fn integer(key: &str, value: &Value) -> Result<i64, ApiError> {
         .as_i64()
         .or_else(|| value.as_f64().and_then(whole))
         .ok_or_else(|| wrong_type(key, "integer"))
+}
+
+/// `None` for an empty one.
+fn text(key: &str, value: &Value) -> Result<Option<String>, ApiError> {
+    let text = value.as_str().ok_or_else(|| wrong_type(key, "string"))?;
+    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+}
+
+fn kv_type(key: &str, value: &Value) -> Result<KvType, ApiError> {
+    let name = text(key, value)?.unwrap_or_default();
+    name.parse().map_err(|error| {
+        ApiError::bad_request(format!("option \"{key}\" has an unknown value: {error}"))
+    })
 }
 
 /// `None` for negative numbers.
@@ -189,6 +208,10 @@ mod tests {
         check(
             json!({"temperature": "hot"}),
             "option \"temperature\" must be of type float32",
+        );
+        check(
+            json!({"kv_cache_type": "q5"}),
+            "option \"kv_cache_type\" has an unknown value: keys and values are stored as one of f32, f16, q8_0, q4_0",
         );
         check(
             json!({"stop": [1]}),

@@ -14,6 +14,7 @@
 mod adapters;
 mod budget;
 mod keep_alive;
+mod prefix_store;
 mod window;
 
 pub(crate) use adapters::Wanted as WantedAdapter;
@@ -22,12 +23,13 @@ pub(crate) use window::Window;
 
 use crate::{catalog::Record, config::Config, error::ApiError};
 use slm_engine::{
-    Adapters, Business, Engine, Footprint, LoadError, LoadOptions, MemoryUse, ModelFiles,
+    Adapters, Business, Engine, Footprint, KvType, LoadError, LoadOptions, MemoryUse, ModelFiles,
 };
 use slm_registry::Digest;
 use std::{
     collections::HashMap,
     fmt, mem,
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -58,6 +60,10 @@ pub(crate) struct Demand {
     pub(crate) window: Window,
     /// Compute threads, where the request says how many.
     pub(crate) n_threads: Option<usize>,
+    /// How keys and values are stored, where somebody chose. It counts when the model is loaded.
+    pub(crate) kv_type: Option<KvType>,
+    /// Weights of a model that guesses for this one, likewise.
+    pub(crate) draft: Option<PathBuf>,
     /// What the model's weights are changed by.
     pub(crate) adapters: Vec<WantedAdapter>,
     /// Idle time afterwards; `None` is the default.
@@ -211,6 +217,8 @@ struct Shared {
     default_keep: KeepFor,
     default_window: Option<usize>,
     options: LoadOptions,
+    /// Bytes on disk for states of conversations; `None` chooses by what is free.
+    prefix_cache: Option<u64>,
 }
 
 impl Models {
@@ -230,10 +238,12 @@ impl Models {
             options: LoadOptions {
                 n_threads: config.n_threads,
                 cpu: config.cpu.map(|isa| isa.to_string()),
+                kv_type: config.kv_type,
                 n_parallel: config.n_parallel,
                 max_queue: config.max_queue.max(1),
                 ..LoadOptions::default()
             },
+            prefix_cache: config.prefix_cache,
         });
         Self { shared }
     }
@@ -399,6 +409,9 @@ impl Shared {
         let key = demand.record.weights.digest;
         let mut options = LoadOptions {
             n_threads: demand.n_threads.or(self.options.n_threads),
+            kv_type: demand.kv_type.unwrap_or(self.options.kv_type),
+            draft: demand.draft.clone(),
+            prefix_store: prefix_store::options(self.prefix_cache, &key),
             ..self.options.clone()
         };
         let ready = async {

@@ -14,6 +14,8 @@ fn demand(record: &Arc<Record>, keep: Option<KeepFor>) -> Demand {
         record: Arc::clone(record),
         window: Window::Auto { at_least: 0 },
         n_threads: None,
+        kv_type: None,
+        draft: None,
         adapters: Vec::new(),
         keep,
     }

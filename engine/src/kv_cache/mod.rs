@@ -5,6 +5,7 @@
 //! rest again. A [`KvCache::checkpoint`] is a place that can be come back to.
 
 mod recurrent;
+mod stored;
 
 pub(crate) use recurrent::RecurrentState;
 
@@ -14,6 +15,7 @@ use crate::{
 };
 use recurrent::Checkpoint;
 use slm_kernels::{KvLayer, KvPool, KvType, PAGE_POSITIONS};
+use std::sync::Arc;
 
 /// Checkpoints of a sequence at most; a new one takes the place of the oldest.
 const MAX_CHECKPOINTS: usize = 3;
@@ -37,13 +39,21 @@ enum LayerState {
     Recurrent(RecurrentState),
 }
 
+/// Whose a state is: only a sequence with the same owner may go on from it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Owner {
+    /// What the model's weights were changed by when it was computed.
+    pub(crate) adapters: Adapters,
+    /// What else tells those apart who must not share.
+    pub(crate) salt: Option<Arc<str>>,
+}
+
 /// The state of one sequence, and the tokens that made it. A clone shares its pages of keys and values, until one of
 /// the two writes to them.
 #[derive(Clone)]
 pub struct KvCache {
     tokens: Vec<TokenId>,
-    /// What the model's weights were changed by when this was computed.
-    adapters: Adapters,
+    owner: Owner,
     /// How many positions the sequence is going to have at least.
     expected_len: usize,
     /// Whether keys were rotated as those of long sequences are.
@@ -81,7 +91,7 @@ impl KvCache {
         };
         Self {
             tokens: Vec::new(),
-            adapters: Adapters::default(),
+            owner: Owner::default(),
             expected_len: 0,
             is_long: false,
             layers: (0..spec.n_layers).map(layer).collect(),
@@ -101,15 +111,27 @@ impl KvCache {
 
     /// The adapters that the sequence is computed with.
     pub fn adapters(&self) -> &Adapters {
-        &self.adapters
+        &self.owner.adapters
+    }
+
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Says whose the sequence is from here on. Nothing is left of what was another's.
+    pub(crate) fn own(&mut self, owner: &Owner) {
+        if self.owner != *owner {
+            self.rewind(0);
+            self.owner = owner.clone();
+        }
     }
 
     /// Says which adapters the sequence is computed with from here on. Nothing is left of what was computed with others.
     pub fn adapt(&mut self, adapters: &Adapters) {
-        if self.adapters != *adapters {
-            self.rewind(0);
-            self.adapters = adapters.clone();
-        }
+        self.own(&Owner {
+            adapters: adapters.clone(),
+            salt: self.owner.salt.clone(),
+        });
     }
 
     /// How many of the first `tokens` are already in here.

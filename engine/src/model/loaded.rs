@@ -85,14 +85,6 @@ impl Loaded {
         };
         longest_text(trained, widest)
     }
-
-    /// Bytes of the state of a sequence of `n_positions`.
-    pub(crate) fn state_bytes(&self, n_positions: usize) -> u64 {
-        match self {
-            Self::Decoder(model) => model.decoder().new_cache().bytes_at(n_positions),
-            Self::Encoder(_) => 0,
-        }
-    }
 }
 
 /// Tokens of the longest text of a model that takes whole texts at once.

@@ -1,11 +1,13 @@
 //! A loaded model in use: requests in over a bounded inbox, results out over bounded channels, one engine thread.
 //!
 //! [`Engine`] is the handle that the async side holds. Behind it, `thread` runs `scheduler`, which steps all active
-//! `sequence`s together, at the `pace` that suits prompts and answers, with guesses (`draft`) at what follows; states of
-//! ended ones stay in the `prefix_cache`. The engine thread never waits for a client: a sequence whose channel is full
+//! `sequence`s together, at the `pace` that suits prompts and answers, with guesses (`draft`, `draft_model`) at what follows; states of
+//! ended ones stay in the `prefix_cache`, and on disk (`disk_tier`). The engine thread never waits for a client: a sequence whose channel is full
 //! sits out its turn, and one whose receiver is gone is dropped before its next step.
 
+mod disk_tier;
 mod draft;
+mod draft_model;
 mod embedding;
 mod pace;
 mod prefix_cache;
@@ -23,15 +25,17 @@ pub use request::{
 pub(crate) use scheduler::GUESSED_TOGETHER;
 
 use crate::{
-    Adapter, Footprint, LoadError, ModelFiles, Tokenizer, memory,
+    Adapter, Footprint, LoadError, ModelFiles, PrefixStoreOptions, Tokenizer, memory,
     model::{Loaded, WeakAdapter},
 };
+use disk_tier::DiskTier;
+use draft_model::DraftModel;
 use request::{Counters, Entry, Order};
 use scheduler::Limits;
-use slm_kernels::KvType;
+use slm_kernels::{KvPool, KvType};
 use std::{
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -67,6 +71,10 @@ pub struct LoadOptions {
     pub kv_bytes: Option<u64>,
     /// Generations that may wait.
     pub max_queue: usize,
+    /// A small model with the same vocabulary, which guesses at what follows; answers are the same without.
+    pub draft: Option<PathBuf>,
+    /// Where states of ended generations are kept across restarts.
+    pub prefix_store: Option<PrefixStoreOptions>,
 }
 
 impl Default for LoadOptions {
@@ -79,6 +87,8 @@ impl Default for LoadOptions {
             n_parallel: DEFAULT_PARALLEL,
             kv_bytes: None,
             max_queue: DEFAULT_QUEUE,
+            draft: None,
+            prefix_store: None,
         }
     }
 }
@@ -97,6 +107,8 @@ struct Shared {
     counters: Arc<Counters>,
     n_parallel: usize,
     max_queue: usize,
+    /// Where the states of the model that guesses lie.
+    draft_pool: Option<KvPool>,
     /// Those that were loaded and may still be there.
     adapters: Mutex<Vec<WeakAdapter>>,
     thread: thread::EngineThread,
@@ -168,10 +180,19 @@ impl Engine {
             kv_bytes: Arc::clone(&kv_limit),
         };
         let counters = Arc::<Counters>::default();
+        let draft = match (&options.draft, &*model) {
+            (Some(path), Loaded::Decoder(target)) if model.writes_text() => {
+                Some(DraftModel::load(path, target, options)?)
+            }
+            _ => None,
+        };
+        let draft_pool = draft.as_ref().map(|draft| draft.kv_pool().clone());
+        let disk = DiskTier::open(&model, options.prefix_store.as_ref());
         let thread = thread::EngineThread::spawn(
             Arc::clone(&model),
-            limits,
-            Arc::clone(&counters),
+            (limits, Arc::clone(&counters)),
+            disk,
+            draft,
             // one more for what is no request
             n_parallel.saturating_add(max_queue).saturating_add(1),
         )?;
@@ -184,6 +205,7 @@ impl Engine {
                 counters,
                 n_parallel,
                 max_queue,
+                draft_pool,
                 adapters: Mutex::default(),
                 thread,
             }),
@@ -317,14 +339,16 @@ impl Engine {
         let model = &self.shared.model;
         let adapters = self.shared.adapters();
         let adapters = adapters.iter().filter_map(WeakAdapter::size_bytes);
+        let draft = self.shared.draft_pool.as_ref();
+        let draft = draft.map_or(0, KvPool::bytes_in_use);
         let weights_bytes = self.shared.footprint.weights_bytes + adapters.sum::<usize>() as u64;
         MemoryUse {
             weights_bytes,
             scratch_bytes: self.shared.footprint.scratch_bytes,
             other_bytes: self.shared.footprint.other_bytes,
-            kv_bytes: model.state_bytes(self.shared.context_length),
+            kv_bytes: self.shared.footprint.kv_bytes(self.shared.context_length),
             kv_bytes_limit: self.shared.kv_limit.load(Relaxed),
-            kv_bytes_in_use: model.kv_bytes_in_use() as u64,
+            kv_bytes_in_use: (model.kv_bytes_in_use() + draft) as u64,
         }
     }
 

@@ -97,7 +97,7 @@ impl Pace {
     }
 
     /// What a step of so many tokens of answers takes, from the nearest width that was measured; `None` before any was.
-    fn plain_seconds(&self, n_decoded: usize) -> Option<f64> {
+    pub(super) fn plain_seconds(&self, n_decoded: usize) -> Option<f64> {
         let width = n_decoded.clamp(1, MAX_WIDTH);
         let narrower = self.plain[..width].iter().rev().flatten().next();
         narrower

@@ -3,7 +3,7 @@
 //! A state is never used up: a new sequence gets a clone, which shares all pages of keys and values with it, taken back
 //! to where the two part. Where memory is wanted, the state that was of no use for longest goes first.
 
-use crate::{Adapters, KvCache, TokenId, model::Decoder};
+use crate::{KvCache, TokenId, kv_cache::Owner, model::Decoder};
 
 /// States that are kept at most, whatever the memory.
 const MAX_STATES: usize = 256;
@@ -16,20 +16,27 @@ pub(super) struct PrefixCache {
 }
 
 impl PrefixCache {
-    /// A state of `prompt`'s beginning under `adapters`, as much of it as is known here or in `running`, which have these
-    /// adapters; all but the last token at most.
+    /// How many of the first tokens of `owner`'s `prompt` are known here.
+    pub(super) fn n_known(&self, prompt: &[TokenId], owner: &Owner) -> usize {
+        let states = self.states.iter().filter(|state| state.owner() == owner);
+        let known = states.map(|state| state.reusable(prompt));
+        known.max().unwrap_or(0)
+    }
+
+    /// A state of the beginning of `owner`'s `prompt`, as much of it as is known here or in `running`, which are the same
+    /// owner's; all but the last token at most.
     pub(super) fn state_of<'a>(
         &mut self,
         decoder: &Decoder,
         prompt: &[TokenId],
-        adapters: &Adapters,
+        owner: &Owner,
         running: impl Iterator<Item = &'a KvCache>,
     ) -> KvCache {
         let reusable = |state: &KvCache| state.reusable(prompt);
         let in_running = running.max_by_key(|state| reusable(state));
         let in_running = in_running.map(|state| (reusable(state), state));
         // of several that are as good, the one that was used last
-        let usable = |&i: &usize| self.states[i].adapters() == adapters;
+        let usable = |&i: &usize| self.states[i].owner() == owner;
         let usable = (0..self.states.len()).filter(usable);
         let best = usable.max_by_key(|&i| reusable(&self.states[i]));
         let best = best.map(|i| (reusable(&self.states[i]), i));
@@ -47,7 +54,7 @@ impl PrefixCache {
             }
             _ => decoder.new_cache(),
         };
-        state.adapt(adapters);
+        state.own(owner);
         decoder.resume(&mut state, prompt);
         state
     }
@@ -82,7 +89,7 @@ impl KvCache {
     /// Whether one of `states` begins with all of this.
     fn is_within(&self, states: &[Self]) -> bool {
         states.iter().any(|state| {
-            state.adapters() == self.adapters()
+            state.owner() == self.owner()
                 && state.len() >= self.len()
                 && state.reusable(self.tokens()) == self.len()
         })

@@ -1,6 +1,6 @@
 //! What goes to the engine thread and what comes back.
 
-use crate::{Adapters, SamplingParams, TokenId};
+use crate::{Adapters, SamplingParams, TokenId, kv_cache::Owner};
 use std::{
     sync::{
         Arc,
@@ -32,6 +32,8 @@ pub struct GenerateRequest {
     pub client: String,
     /// What the model's weights are changed by, loaded by [`super::Engine::load_adapter`] of the same engine.
     pub adapters: Adapters,
+    /// Only generations with the same text here share what was computed for their prompts' beginnings.
+    pub salt: Option<String>,
 }
 
 impl Default for GenerateRequest {
@@ -47,6 +49,7 @@ impl Default for GenerateRequest {
             shift_after: None,
             client: String::new(),
             adapters: Adapters::default(),
+            salt: None,
         }
     }
 }
@@ -277,6 +280,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Whose its state is.
+    pub(super) fn owner(&self) -> Owner {
+        Owner {
+            adapters: self.request.adapters.clone(),
+            salt: self.request.salt.as_deref().map(Arc::from),
+        }
+    }
+
     /// Answers with a failure. There is room: nothing was sent yet.
     pub(super) fn fail(self, why: &str) {
         let _receiver_may_be_gone = self.results.try_send(StepResult::Failed(why.to_owned()));

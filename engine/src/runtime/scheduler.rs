@@ -6,6 +6,8 @@
 //! ones, which are computed anew when there is room.
 
 use super::{
+    disk_tier::{DiskTier, Look},
+    draft_model::DraftModel,
     embedding::{Buffers, Embedding},
     pace::{Load, Pace},
     prefix_cache::PrefixCache,
@@ -18,6 +20,7 @@ use crate::{
     kv_cache::MAX_STEP,
     model::{Loaded, Model, Scratch, prefill_chunk},
 };
+use slm_kernels::KvPool;
 use std::{
     collections::VecDeque,
     sync::{
@@ -55,6 +58,8 @@ pub(super) struct Scheduler<'a> {
     /// Requests for vectors that wait for a place.
     waiting_embeddings: VecDeque<Order>,
     prefixes: PrefixCache,
+    disk: DiskTier,
+    draft: Option<DraftModel>,
     pace: Pace,
     scratch: Scratch,
     buffers: Buffers,
@@ -62,7 +67,12 @@ pub(super) struct Scheduler<'a> {
 }
 
 impl<'a> Scheduler<'a> {
-    pub(super) fn new(loaded: &'a Loaded, limits: Limits, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(
+        loaded: &'a Loaded,
+        (limits, counters): (Limits, Arc<Counters>),
+        disk: DiskTier,
+        draft: Option<DraftModel>,
+    ) -> Self {
         let most = match loaded {
             Loaded::Decoder(model) => prefill_chunk(model.decoder().spec()),
             Loaded::Encoder(_) => MAX_STEP,
@@ -76,6 +86,8 @@ impl<'a> Scheduler<'a> {
             embeddings: Vec::new(),
             waiting_embeddings: VecDeque::new(),
             prefixes: PrefixCache::default(),
+            disk,
+            draft,
             pace: Pace::new(most),
             scratch: Scratch::default(),
             buffers: Buffers::default(),
@@ -158,10 +170,10 @@ impl<'a> Scheduler<'a> {
             return Admission::NoRoom;
         };
         let prompt = &entry.request.prompt;
-        let adapters = &entry.request.adapters;
+        let owner = entry.owner();
         let running = || {
             let all = self.active.iter();
-            all.filter(|sequence| sequence.cache().adapters() == adapters)
+            all.filter(|sequence| *sequence.cache().owner() == owner)
         };
         // a running generation may be about to know more of the beginning than it does now
         let is_being_computed = running().any(|sequence| {
@@ -173,10 +185,28 @@ impl<'a> Scheduler<'a> {
         if is_being_computed {
             return Admission::Deferred;
         }
-        let running = running().map(Sequence::cache);
+        let in_running = running().map(|sequence| sequence.cache().reusable(prompt));
+        let n_known = self.prefixes.n_known(prompt, &owner);
+        let n_known = in_running.max().unwrap_or(0).max(n_known);
+        match self.disk.look(model.decoder(), entry, &owner, n_known) {
+            Look::Nothing => {}
+            Look::Read(state) => self.prefixes.keep(state),
+            Look::Found(found) => {
+                if self.make_room(model, found.needed_bytes()) && self.disk.read(found) {
+                    return Admission::Deferred;
+                }
+            }
+            Look::Reading => return Admission::Deferred,
+        }
+        let Some(entry) = self.waiting.peek() else {
+            return Admission::NoRoom;
+        };
+        let prompt = &entry.request.prompt;
+        let running = self.active.iter().map(Sequence::cache);
+        let running = running.filter(|cache| *cache.owner() == owner);
         let cache = self
             .prefixes
-            .state_of(model.decoder(), prompt, adapters, running);
+            .state_of(model.decoder(), prompt, &owner, running);
         let needed = cache.growth_bytes(prompt.len() - cache.len());
         // alone it may try in any case: to fail with the reason, when it comes to that
         if !self.make_room(model, needed) && !self.active.is_empty() {
@@ -213,7 +243,9 @@ impl<'a> Scheduler<'a> {
                 Readiness::Ended => {
                     has_changed = true;
                     self.counters.learn(sequence.age());
-                    self.prefixes.keep(sequence.into_cache());
+                    let state = sequence.into_cache();
+                    self.disk.keep(&state);
+                    self.prefixes.keep(state);
                     continue;
                 }
                 readiness => is_ready.push(readiness == Readiness::Ready),
@@ -275,6 +307,11 @@ impl<'a> Scheduler<'a> {
         for (sequence, is_ready) in self.active.iter_mut().zip(is_ready) {
             if *is_ready && sequence.is_decoding() {
                 sequence.guess(n_guessed, model.decoder());
+            }
+        }
+        self.guess_by_model(model, is_ready, n_guessed);
+        for (sequence, is_ready) in self.active.iter_mut().zip(is_ready) {
+            if *is_ready && sequence.is_decoding() {
                 n_decoded += sequence.n_next(0);
             }
         }
@@ -313,16 +350,40 @@ impl<'a> Scheduler<'a> {
         (plan, load)
     }
 
+    /// Lets the model that guesses do so for those that are to be decoded and have no guess yet.
+    fn guess_by_model(&mut self, model: &Model, is_ready: &[bool], n_guessed: usize) {
+        let room = self.kv_limit().saturating_sub(self.in_use(model));
+        let Some(draft) = self.draft.as_mut().filter(|_| n_guessed > 0) else {
+            return;
+        };
+        let ready = self.active.iter_mut().zip(is_ready);
+        let decoding = ready.filter(|(sequence, is_ready)| **is_ready && sequence.is_decoding());
+        let decoding = decoding.map(|(sequence, _)| sequence);
+        draft.guess(decoding, n_guessed, &self.pace, room);
+    }
+
+    /// Bytes of all states.
+    fn in_use(&self, model: &Model) -> u64 {
+        let states: u64 = self.active.iter().map(|s| s.cache().own_bytes()).sum();
+        let drafts = self
+            .draft
+            .as_ref()
+            .map(|draft| draft.kv_pool().bytes_in_use());
+        let pages = model.decoder().kv_pool().bytes_in_use() + drafts.unwrap_or(0);
+        pages as u64 + self.prefixes.own_bytes() + states
+    }
+
     /// Whether the states of all sequences can grow by `needed` bytes. Those of ended ones make room.
     fn make_room(&mut self, model: &Model, needed: u64) -> bool {
-        let pool = model.decoder().kv_pool();
         let limit = self.kv_limit();
         loop {
-            let states: u64 = self.active.iter().map(|s| s.cache().own_bytes()).sum();
-            let in_use = pool.bytes_in_use() as u64 + self.prefixes.own_bytes() + states;
+            let in_use = self.in_use(model);
             if in_use + needed <= limit {
-                if in_use + needed + pool.bytes_free() as u64 > limit {
-                    pool.trim();
+                let drafts = self.draft.as_ref().map(DraftModel::kv_pool);
+                let pools = || drafts.into_iter().chain([model.decoder().kv_pool()]);
+                let n_free: usize = pools().map(KvPool::bytes_free).sum();
+                if in_use + needed + n_free as u64 > limit {
+                    pools().for_each(KvPool::trim);
                 }
                 return true;
             }

@@ -6,6 +6,7 @@
 use super::{
     Entry, Finish, GenerateRequest, Stats, StepResult, StopReason,
     draft::{Drafter, MAX_DRAFT},
+    draft_model::DraftState,
     request::Place,
 };
 use crate::{
@@ -51,6 +52,9 @@ pub(super) struct Sequence {
     /// A guess at what follows, fed in with the next step.
     draft: Vec<TokenId>,
     drafter: Drafter,
+    /// How many tokens of a guess lie before where all is computed anew.
+    n_alike: usize,
+    draft_state: DraftState,
     cache: KvCache,
     sampler: Sampler,
     text: TextStream,
@@ -84,6 +88,8 @@ impl Sequence {
             tokens: prompt.clone(),
             draft: Vec::new(),
             drafter: Drafter::new(!cache.is_recurrent()),
+            n_alike: usize::MAX,
+            draft_state: DraftState::new(prompt.len()),
             request,
             results,
             unsent: VecDeque::new(),
@@ -112,8 +118,10 @@ impl Sequence {
     /// Takes the state away: it is computed anew when the sequence is stepped next.
     pub(super) fn lose_state(&mut self, decoder: &Decoder) {
         self.draft.clear();
+        self.draft_state.lose_state();
+        let owner = self.cache.owner().clone();
         self.cache = decoder.new_cache();
-        self.cache.adapt(&self.request.adapters);
+        self.cache.own(&owner);
         self.cache.expect(self.tokens.len());
     }
 
@@ -165,9 +173,20 @@ impl Sequence {
     pub(super) fn guess(&mut self, n_tokens: usize, decoder: &Decoder) {
         debug_assert!(self.is_decoding(), "nothing else waits to be fed in");
         let n_left = self.n_left().saturating_sub(1);
-        let n_alike = decoder.room_before_long(self.tokens.len());
-        let n = n_tokens.min(MAX_DRAFT).min(n_left).min(n_alike);
+        self.n_alike = decoder.room_before_long(self.tokens.len());
+        let n = n_tokens.min(MAX_DRAFT).min(n_left).min(self.n_alike);
+        self.draft_state.forget_guess();
         self.drafter.guess(&self.tokens, n, &mut self.draft);
+    }
+
+    /// What a model needs to guess at what follows, where nothing was guessed yet: the tokens, the guess, what is kept for
+    /// it, and how many tokens it may have at most.
+    pub(super) fn drafting(
+        &mut self,
+    ) -> Option<(&[TokenId], &mut Vec<TokenId>, &mut DraftState, usize)> {
+        let n_left = self.n_left().saturating_sub(1).min(self.n_alike);
+        let is_wanted = self.draft.is_empty() && n_left > 0 && !self.cache.is_recurrent();
+        is_wanted.then_some((&self.tokens, &mut self.draft, &mut self.draft_state, n_left))
     }
 
     /// How many tokens may still be generated.
@@ -246,7 +265,9 @@ impl Sequence {
             self.stats.n_drafted_right += 1;
         }
         if !draft.is_empty() {
-            self.drafter.judge(draft.len(), n_right);
+            if !self.draft_state.judge(draft.len(), n_right) {
+                self.drafter.judge(draft.len(), n_right);
+            }
             // of a wrong guess nothing is kept
             self.cache.rewind(n_known + n_right);
         }
@@ -299,6 +320,7 @@ impl Sequence {
         }
         self.tokens.drain(n_kept..n_kept + n_gone);
         self.cache.rewind(n_kept);
+        self.draft_state.lose_state();
         self.drafter = Drafter::new(!self.cache.is_recurrent());
         self.stats.n_shifted_tokens += n_gone;
     }

@@ -1,6 +1,8 @@
 //! The engine thread's life: spawned with the model, ended by closing its inbox, guarded against panics.
 
 use super::{
+    disk_tier::DiskTier,
+    draft_model::DraftModel,
     request::{Counters, Order},
     scheduler::{Limits, Scheduler},
 };
@@ -29,14 +31,15 @@ pub(super) struct EngineThread {
 impl EngineThread {
     pub(super) fn spawn(
         model: Arc<Loaded>,
-        limits: Limits,
-        counters: Arc<Counters>,
+        limits: (Limits, Arc<Counters>),
+        disk: DiskTier,
+        draft: Option<DraftModel>,
         n_most: usize,
     ) -> Result<Self, LoadError> {
         let (inbox, orders) = sync_channel(n_most);
         let handle = std::thread::Builder::new()
             .name("slm-engine".into())
-            .spawn(move || run(&model, limits, counters, &orders))
+            .spawn(move || run(&model, limits, disk, draft, &orders))
             .map_err(|e| LoadError::Cpu(format!("cannot start the engine thread: {e}")))?;
         Ok(Self {
             inbox: Some(inbox),
@@ -64,8 +67,14 @@ impl Drop for EngineThread {
     }
 }
 
-fn run(model: &Loaded, limits: Limits, counters: Arc<Counters>, orders: &Receiver<Order>) {
-    let mut scheduler = Scheduler::new(model, limits, counters);
+fn run(
+    model: &Loaded,
+    limits: (Limits, Arc<Counters>),
+    disk: DiskTier,
+    draft: Option<DraftModel>,
+    orders: &Receiver<Order>,
+) {
+    let mut scheduler = Scheduler::new(model, limits, disk, draft);
     let served = catch_unwind(AssertUnwindSafe(|| serve(&mut scheduler, orders)));
     if served.is_err() {
         tracing::error!(

@@ -2,7 +2,9 @@
 
 use super::{bits, each_tier, random_values};
 use crate::{
-    AttentionArgs, AttentionRun, AttentionScratch, Compute, Isa, KvLayer, KvPool, KvType, oracle,
+    AttentionArgs, AttentionRun, AttentionScratch, Compute, Isa, KvLayer, KvPool, KvType,
+    format::{QuantType, dequantize, quantize},
+    oracle,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -95,13 +97,26 @@ impl Case {
     fn check(&self, compute: &Compute, rng: &mut fastrand::Rng) {
         let data = self.data(rng);
         let out = self.run(compute, &self.cache(&data), &data.q);
-        let rounded = |x: &[f32]| -> Vec<f32> {
-            match self.kv_type {
-                KvType::F16 => x.iter().map(|x| half::f16::from_f32(*x).to_f32()).collect(),
-                KvType::F32 => x.to_vec(),
-            }
+        let halves = |x: &[f32]| -> Vec<f32> {
+            x.iter().map(|x| half::f16::from_f32(*x).to_f32()).collect()
         };
-        let (q, k, v) = (rounded(&data.q), rounded(&data.k), rounded(&data.v));
+        let coded = |x: &[f32], head_dim: usize, quant_type| -> Vec<f32> {
+            let heads = x.chunks_exact(head_dim);
+            heads.flat_map(|x| coded(x, quant_type)).collect()
+        };
+        let blocks = |quant_type| {
+            (
+                data.q.clone(),
+                coded(&data.k, self.head_dim, quant_type),
+                coded(&data.v, self.v_head_dim, quant_type),
+            )
+        };
+        let (q, k, v) = match self.kv_type {
+            KvType::F16 => (halves(&data.q), halves(&data.k), halves(&data.v)),
+            KvType::F32 => (data.q.clone(), data.k.clone(), data.v.clone()),
+            KvType::Q8_0 => blocks(QuantType::Q8_0),
+            KvType::Q4_0 => blocks(QuantType::Q4_0),
+        };
         let keys: Vec<&[f32]> = k.chunks_exact(self.head_dim).collect();
         let values: Vec<&[f32]> = v.chunks_exact(self.v_head_dim).collect();
         let n_heads = self.n_kv_heads * self.group;
@@ -135,6 +150,123 @@ impl Case {
                 );
             }
         }
+    }
+}
+
+/// What weights of this format are of the values of a head, zeroes behind them.
+fn coded(head: &[f32], quant_type: QuantType) -> Vec<f32> {
+    let mut values = head.to_vec();
+    values.resize(head.len().next_multiple_of(32), 0.0);
+    let mut bytes = vec![0; quant_type.row_bytes(values.len()).unwrap()];
+    quantize(quant_type, &values, &mut bytes);
+    dequantize(quant_type, &bytes, &mut values);
+    values.truncate(head.len());
+    values
+}
+
+const CODED: [KvType; 2] = [KvType::Q8_0, KvType::Q4_0];
+
+#[test]
+fn attention_over_codes_is_the_oracles() {
+    let mut rng = fastrand::Rng::with_seed(11);
+    for compute in each_tier(2) {
+        for kv_type in CODED {
+            for n_positions in [1, 2, 15, 16, 17, 127, 128, 129, 300] {
+                for n_tokens in [1, n_positions.min(7)] {
+                    Case {
+                        n_positions,
+                        n_tokens,
+                        kv_type,
+                        ..CASE
+                    }
+                    .check(&compute, &mut rng);
+                }
+            }
+            for group in [1, 2, 3, 4, 5, 7, 8, 16] {
+                for n_tokens in [1, 9] {
+                    Case {
+                        group,
+                        n_tokens,
+                        n_positions: 150,
+                        kv_type,
+                        ..CASE
+                    }
+                    .check(&compute, &mut rng);
+                }
+            }
+            for (head_dim, v_head_dim) in [
+                (16, 16),
+                (24, 72),
+                (80, 80),
+                (128, 128),
+                (192, 128),
+                (256, 256),
+                (1000, 48),
+            ] {
+                for group in [1, 2, 3] {
+                    Case {
+                        head_dim,
+                        v_head_dim,
+                        group,
+                        n_tokens: 5,
+                        kv_type,
+                        ..CASE
+                    }
+                    .check(&compute, &mut rng);
+                }
+            }
+            for window in [5, 16, 130] {
+                Case {
+                    window: Some(window),
+                    n_positions: 300,
+                    n_tokens: 40,
+                    kv_type,
+                    ..CASE
+                }
+                .check(&compute, &mut rng);
+            }
+        }
+    }
+}
+
+/// Codes cost what their distance explains: a part of a value's size, of which the sum over many positions has less.
+#[test]
+fn codes_stay_near_what_they_stand_for() {
+    let compute = Compute::new(1, None).unwrap();
+    let case = |kv_type| Case {
+        n_positions: 300,
+        n_tokens: 20,
+        kv_type,
+        ..CASE
+    };
+    let data = case(KvType::F32).data(&mut fastrand::Rng::with_seed(12));
+    let error = |kv_type| {
+        let (case, exact) = (case(kv_type), case(KvType::F32));
+        let out = case.run(&compute, &case.cache(&data), &data.q);
+        let exact = exact.run(&compute, &exact.cache(&data), &data.q);
+        let errors = out.iter().zip(exact).map(|(a, b)| (a - b).abs());
+        errors.fold(0.0f32, f32::max)
+    };
+    let (f16, q8_0, q4_0) = (error(KvType::F16), error(KvType::Q8_0), error(KvType::Q4_0));
+    assert!(f16 < 1e-3 && (1e-4..8e-3).contains(&q8_0), "{f16} {q8_0}");
+    assert!((10.0 * q8_0..0.15).contains(&q4_0), "{q8_0} {q4_0}");
+}
+
+/// A block with a number that is none does not look like one without.
+#[test]
+fn codes_of_what_is_no_number_are_none_either() {
+    for (kv_type, wrong) in [
+        (KvType::Q8_0, f32::NAN),
+        (KvType::Q4_0, f32::INFINITY),
+        (KvType::Q4_0, f32::NAN),
+    ] {
+        let compute = Compute::new(1, None).unwrap();
+        let case = Case { kv_type, ..CASE };
+        let mut data = case.data(&mut fastrand::Rng::with_seed(13));
+        data.v[33] = wrong;
+        let out = case.run(&compute, &case.cache(&data), &data.q);
+        assert!(out[32..64].iter().all(|x| x.is_nan()), "{kv_type:?}");
+        assert!(out[..32].iter().all(|x| x.is_finite()), "{kv_type:?}");
     }
 }
 
@@ -236,16 +368,21 @@ fn rows_do_not_depend_on_their_company() {
     let mut rng = fastrand::Rng::with_seed(2);
     for isa in Isa::ALL.iter().copied().filter(|isa| isa.is_supported()) {
         let computes = [1, 2, 3].map(|n| Compute::new(n, Some(isa)).unwrap());
-        for (group, window) in [
-            (1, None),
-            (3, None),
-            (4, Some(50)),
-            (3, Some(140)),
-            (9, None),
+        for (group, window, kv_type) in [
+            (1, None, KvType::F16),
+            (3, None, KvType::F16),
+            (4, Some(50), KvType::F16),
+            (3, Some(140), KvType::F16),
+            (9, None, KvType::F16),
+            (1, None, KvType::Q8_0),
+            (2, Some(140), KvType::Q4_0),
+            (3, None, KvType::Q4_0),
+            (9, None, KvType::Q8_0),
         ] {
             let case = Case {
                 group,
                 window,
+                kv_type,
                 n_positions: 400,
                 n_tokens: 400,
                 ..CASE
@@ -318,6 +455,9 @@ fn a_position_has_a_price() {
         (price(KvType::F16, 3, 64), 3 * 128 * 2),
         (price(KvType::F32, 3, 64), 3 * 128 * 4),
         (price(KvType::F16, 1, 24), (24 + 32) * 2),
+        (price(KvType::Q8_0, 3, 64), 3 * 4 * 34),
+        (price(KvType::Q4_0, 3, 64), 3 * 4 * 18),
+        (price(KvType::Q4_0, 1, 24), 2 * 18),
     ] {
         assert_eq!(layer, (bytes, 128 * bytes, 256 * bytes));
     }
@@ -383,7 +523,7 @@ fn sequences_do_not_depend_on_their_company() {
 fn clones_share_pages_until_they_part() {
     let mut rng = fastrand::Rng::with_seed(5);
     let compute = Compute::new(1, None).unwrap();
-    for kv_type in [KvType::F16, KvType::F32] {
+    for kv_type in KvType::ALL {
         let case = Case {
             n_positions: 300,
             n_tokens: 3,
@@ -457,7 +597,7 @@ fn positions_let_go_change_nothing_that_is_seen() {
     let mut rng = fastrand::Rng::with_seed(9);
     for n_threads in [1, 3] {
         for compute in each_tier(n_threads) {
-            for kv_type in [KvType::F16, KvType::F32] {
+            for kv_type in KvType::ALL {
                 let case = Case {
                     n_positions: 700,
                     n_tokens: 40,
@@ -505,4 +645,43 @@ fn a_query_that_sees_what_was_let_go_is_refused() {
     let mut kv = case.cache(&data);
     kv.let_go(256);
     case.run(&compute, &kv, &data.q);
+}
+
+/// Pages that are carried over to another layer mean there what they meant here.
+#[test]
+fn pages_can_be_carried_over() {
+    let compute = Compute::new(1, None).unwrap();
+    for kv_type in KvType::ALL {
+        let case = Case {
+            n_positions: 300,
+            n_tokens: 3,
+            window: Some(100),
+            kv_type,
+            ..CASE
+        };
+        let data = case.data(&mut fastrand::Rng::with_seed(14));
+        let kv = case.cache(&data);
+        assert!(kv.page_bytes(2).is_none(), "this one is not full");
+        let mut copy = case.empty(&KvPool::default());
+        assert_eq!(copy.shape(), kv.shape());
+        copy.skip_pages(1);
+        let page = kv.page_bytes(1).unwrap();
+        assert_eq!(page.len(), copy.page_size());
+        let failed = copy.push_page(|_| Err("no bytes"));
+        assert_eq!((failed, copy.len()), (Err("no bytes"), 128));
+        let filled = copy.push_page(|bytes| -> Result<(), ()> {
+            bytes.copy_from_slice(page);
+            Ok(())
+        });
+        assert_eq!((filled, copy.len(), copy.first()), (Ok(()), 256, 128));
+        assert!(copy.page_bytes(0).is_none(), "it was let go");
+        assert_eq!(copy.page_bytes(1), Some(page));
+        let (k_row, v_row) = (2 * case.head_dim, 2 * case.v_head_dim);
+        copy.append(44, &data.k[256 * k_row..], &data.v[256 * v_row..]);
+        let (here, there) = (
+            case.run(&compute, &kv, &data.q),
+            case.run(&compute, &copy, &data.q),
+        );
+        assert_eq!(bits(&here), bits(&there));
+    }
 }

@@ -78,8 +78,13 @@ pub(super) struct BenchArgs {
     #[arg(short, long, value_enum, default_value = "md")]
     output: Format,
     /// Element type of the cache, of keys and values alike; also -ctk
-    #[arg(long, visible_alias = "ctk", default_value = "f16", value_parser = ["f16", "f32"])]
-    cache_type_k: String,
+    #[arg(
+        long,
+        visible_alias = "ctk",
+        default_value = "f16",
+        value_name = "TYPE"
+    )]
+    cache_type_k: KvType,
     /// CPU tier to force [default: the best that this machine has]
     #[arg(long, value_name = "TIER", env = "SLM_CPU")]
     cpu: Option<String>,
@@ -153,10 +158,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         "there is nothing to test: give -p, -n or -pg a number above 0"
     );
     let path = model_file::find(&args.model)?;
-    let (kv_type, kv_name) = match args.cache_type_k.as_str() {
-        "f32" => (KvType::F32, "f32"),
-        _ => (KvType::F16, "f16"),
-    };
+    let kv_type = args.cache_type_k;
     let mut report = Report::new(std::io::stdout(), args.output);
     let mut setups = Vec::new();
     for &n_threads in &args.threads {
@@ -174,7 +176,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
             ..LoadOptions::default()
         };
         let model = Model::load(&path, &options)?;
-        let subject = subject(&args.model, &path, kv_name)?;
+        let subject = subject(&args.model, &path, kv_type.name())?;
         let mut bench = Bench::new(&model);
         for &test in &tests {
             bench.check(test)?;

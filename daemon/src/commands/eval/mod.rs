@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use base::{BaseReader, BaseWriter};
 use serde_json::json;
 use slm_engine::{
-    LoadOptions, Model, Special, TokenId,
+    KvType, LoadOptions, Model, Special, TokenId,
     eval::{Distribution, Eval, Mean, surprise},
 };
 use std::{fs, io::Write as _, path::PathBuf};
@@ -50,6 +50,9 @@ pub(super) struct EvalArgs {
     /// Compute threads; 0 takes what the machine allows
     #[arg(short, long, value_name = "N", default_value_t = 0)]
     threads: usize,
+    /// How keys and values are stored
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    cache_type_k: KvType,
     /// CPU tier to force [default: the best that this machine has]
     #[arg(long, value_name = "TIER", env = "SLM_CPU")]
     cpu: Option<String>,
@@ -97,6 +100,7 @@ pub(super) fn run(args: &EvalArgs) -> anyhow::Result<()> {
         n_threads: (args.threads > 0).then_some(args.threads),
         cpu: args.cpu.clone().filter(|tier| !tier.is_empty()),
         context_length: Some(args.ctx_size),
+        kv_type: args.cache_type_k,
         ..LoadOptions::default()
     };
     let model = Model::load(&model_file::find(&args.model)?, &options)?;

@@ -4,16 +4,23 @@
 //! A page holds [`PAGE_POSITIONS`] positions. Sixteen of them form a tile. Keys are `[tile][kv head][head_dim][16
 //! positions]`: the scores of sixteen positions are the lanes of a vector. Values are `[tile][kv head][v_head_dim / 16,
 //! rounded up][16 positions][16 dimensions]`: sixteen output dimensions are the lanes of a vector. Both are read from
-//! end to end.
+//! end to end. Codes with scales lie as [`blocks`] says, in the same order of tiles and heads.
 //!
 //! A clone shares all pages. Whoever writes to a page that others have too gets a copy first. Pages that nobody has any
 //! more go back to their [`KvPool`], so that a running system allocates nothing.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::half_float::f16_bits;
+mod blocks;
+mod layout;
+
+pub(crate) use blocks::{BLOCK_DIMS, Blocks, CODES, Q4, Q8};
+pub(crate) use layout::Layout;
+
 use crate::memory::AlignedBytes;
 
 /// Positions of a tile.
@@ -23,6 +30,9 @@ pub const PAGE_POSITIONS: usize = 128;
 /// Dimensions of a vector of values.
 pub(crate) const VECTOR_DIMS: usize = 16;
 
+/// Counts changes of how keys and values lie in a page.
+const LAYOUT_VERSION: u32 = 1;
+
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KvType {
@@ -30,16 +40,47 @@ pub enum KvType {
     F16,
     /// 32-bit floats.
     F32,
+    /// Codes of 8 bits with a scale for each 32 dimensions of a position's head, rounded as in the weight format of this
+    /// name: 8.5 bits for a value.
+    Q8_0,
+    /// The same with codes of 4 bits: 4.5 bits for a value.
+    Q4_0,
 }
 
 impl KvType {
-    fn element_bytes(self) -> usize {
+    /// All, by falling precision.
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Q8_0, Self::Q4_0];
+
+    /// What it is called in options.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::F16 => 2,
-            Self::F32 => 4,
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
         }
     }
 }
+
+impl fmt::Display for KvType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for KvType {
+    type Err = UnknownKvType;
+
+    fn from_str(name: &str) -> Result<Self, UnknownKvType> {
+        let is_it = |kv_type: &Self| kv_type.name().eq_ignore_ascii_case(name);
+        Self::ALL.into_iter().find(is_it).ok_or(UnknownKvType)
+    }
+}
+
+/// A name that is no [`KvType`]'s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("keys and values are stored as one of f32, f16, q8_0, q4_0")]
+pub struct UnknownKvType;
 
 /// Where the pages of a model's caches come from and go back to; clones are the same pool.
 #[derive(Clone, Default)]
@@ -154,13 +195,7 @@ impl KvLayer {
             );
         }
         Self {
-            layout: Layout {
-                kv_type,
-                n_kv_heads,
-                head_dim,
-                v_head_dim,
-                v_stride: v_head_dim.next_multiple_of(VECTOR_DIMS),
-            },
+            layout: Layout::new(kv_type, n_kv_heads, head_dim, v_head_dim),
             len: 0,
             pages: Vec::new(),
             n_let_go: 0,
@@ -228,10 +263,7 @@ impl KvLayer {
             let k = &k[done * k_row..][..n * k_row];
             let v = &v[done * v_row..][..n * v_row];
             let page = self.last_page(at);
-            match layout.kv_type {
-                KvType::F16 => layout.write(page, at, k, v, f16_bits),
-                KvType::F32 => layout.write(page, at, k, v, |value| value),
-            }
+            layout.write(page.as_mut_slice(), at, k, v);
             self.len += n;
             done += n;
         }
@@ -245,7 +277,8 @@ impl KvLayer {
         let last = self.pages.last_mut().expect("a page holds this position");
         if Arc::get_mut(last).is_none() {
             let mut copy = self.pool.page(&self.layout);
-            self.layout.copy_positions(last, &mut copy, at);
+            self.layout
+                .copy_positions(last.as_slice(), copy.as_mut_slice(), at);
             *last = Arc::new(copy);
         }
         Arc::get_mut(last).expect("just made, or nobody else's")
@@ -264,6 +297,57 @@ impl KvLayer {
         index
             .and_then(|index| self.pages.get(index))
             .expect("the cache holds these positions")
+    }
+
+    /// The bytes of a page, all of whose positions are known and held, as [`KvLayer::push_page`] takes them.
+    pub fn page_bytes(&self, page: usize) -> Option<&[u8]> {
+        let is_full = page < self.len / PAGE_POSITIONS;
+        let index = page.checked_sub(self.n_let_go).filter(|_| is_full)?;
+        Some(self.pages.get(index)?.as_slice())
+    }
+
+    /// Adds the positions of a page whose bytes `fill` writes, all of [`KvLayer::page_size`]; none where it fails. They
+    /// must be those of a layer with the same [`KvLayer::shape`]: nothing else is known about them here.
+    ///
+    /// # Errors
+    /// That of `fill`.
+    ///
+    /// # Panics
+    /// When the last page is not full, or the system has no memory to give.
+    pub fn push_page<E>(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<(), E> {
+        assert!(
+            self.len.is_multiple_of(PAGE_POSITIONS),
+            "a page begins where one ends"
+        );
+        let mut page = self.pool.page(&self.layout);
+        fill(page.as_mut_slice())?;
+        self.pages.push(Arc::new(page));
+        self.len += PAGE_POSITIONS;
+        Ok(())
+    }
+
+    /// Makes an empty layer one that has let go of its first `n` pages.
+    ///
+    /// # Panics
+    /// When it is not empty.
+    pub fn skip_pages(&mut self, n: usize) {
+        assert!(self.is_empty(), "only what is empty begins later");
+        self.n_let_go = n;
+        self.len = n * PAGE_POSITIONS;
+    }
+
+    /// Bytes of a page.
+    pub fn page_size(&self) -> usize {
+        self.layout.page_bytes()
+    }
+
+    /// What the bytes of a page mean: the same text for layers that can take each other's pages.
+    pub fn shape(&self) -> String {
+        let layout = &self.layout;
+        format!(
+            "{}, {} heads, {} and {} dimensions, layout {LAYOUT_VERSION}",
+            layout.kv_type, layout.n_kv_heads, layout.head_dim, layout.v_head_dim
+        )
     }
 
     /// Bytes that one more position costs, over many.
@@ -294,102 +378,5 @@ impl KvLayer {
         n_positions
             .div_ceil(PAGE_POSITIONS)
             .saturating_mul(self.layout.page_bytes())
-    }
-}
-
-/// Sizes of a layer's pages.
-#[derive(Clone, Copy)]
-pub(crate) struct Layout {
-    pub(crate) kv_type: KvType,
-    pub(crate) n_kv_heads: usize,
-    pub(crate) head_dim: usize,
-    pub(crate) v_head_dim: usize,
-    /// Dimensions of a value, rounded up to whole vectors.
-    pub(crate) v_stride: usize,
-}
-
-impl Layout {
-    /// Elements of one head's keys in a tile.
-    pub(crate) fn head_keys(&self) -> usize {
-        self.head_dim * TILE_POSITIONS
-    }
-
-    /// Elements of one head's values in a tile.
-    pub(crate) fn head_values(&self) -> usize {
-        self.v_stride * TILE_POSITIONS
-    }
-
-    /// Bytes of all keys of a page: where its values begin.
-    pub(crate) fn page_keys_bytes(&self) -> usize {
-        PAGE_POSITIONS * self.n_kv_heads * self.head_dim * self.kv_type.element_bytes()
-    }
-
-    pub(crate) fn page_bytes(&self) -> usize {
-        let values = PAGE_POSITIONS * self.n_kv_heads * self.v_stride;
-        self.page_keys_bytes() + values * self.kv_type.element_bytes()
-    }
-
-    /// Floats of one position's keys.
-    fn k_row(&self) -> usize {
-        self.n_kv_heads * self.head_dim
-    }
-
-    /// Floats of one position's values.
-    fn v_row(&self) -> usize {
-        self.n_kv_heads * self.v_head_dim
-    }
-
-    /// Copies the first `n_positions`, and what else is in their tiles.
-    fn copy_positions(&self, from: &Page, to: &mut Page, n_positions: usize) {
-        let n_tiles = n_positions.div_ceil(TILE_POSITIONS);
-        let element = self.kv_type.element_bytes();
-        let tile_keys = self.n_kv_heads * self.head_keys() * element;
-        let tile_values = self.n_kv_heads * self.head_values() * element;
-        for (start, len) in [
-            (0, n_tiles * tile_keys),
-            (self.page_keys_bytes(), n_tiles * tile_values),
-        ] {
-            to.as_mut_slice()[start..][..len].copy_from_slice(&from.as_slice()[start..][..len]);
-        }
-    }
-
-    /// Writes whole positions from place `at` of `page` on.
-    fn write<E: bytemuck::Pod>(
-        &self,
-        page: &mut Page,
-        at: usize,
-        k: &[f32],
-        v: &[f32],
-        convert: impl Fn(f32) -> E,
-    ) {
-        let (keys, values) = page.as_mut_slice().split_at_mut(self.page_keys_bytes());
-        let keys: &mut [E] = bytemuck::cast_slice_mut(keys);
-        let values: &mut [E] = bytemuck::cast_slice_mut(values);
-        let mut converted = [<E as bytemuck::Zeroable>::zeroed(); KvLayer::MAX_HEAD_DIM];
-        let heads = k
-            .chunks_exact(self.head_dim)
-            .zip(v.chunks_exact(self.v_head_dim));
-        for (row, (k, v)) in heads.enumerate() {
-            let (position, head) = (at + row / self.n_kv_heads, row % self.n_kv_heads);
-            let (tile, lane) = (position / TILE_POSITIONS, position % TILE_POSITIONS);
-            let head = tile * self.n_kv_heads + head;
-
-            let converted = &mut converted[..self.head_dim];
-            for (to, from) in converted.iter_mut().zip(k) {
-                *to = convert(*from);
-            }
-            let keys = &mut keys[head * self.head_keys()..][..self.head_keys()];
-            for (lanes, value) in keys.chunks_exact_mut(TILE_POSITIONS).zip(converted) {
-                lanes[lane] = *value;
-            }
-
-            let values = &mut values[head * self.head_values()..][..self.head_values()];
-            let vectors = values.chunks_exact_mut(TILE_POSITIONS * VECTOR_DIMS);
-            for (vectors, v) in vectors.zip(v.chunks(VECTOR_DIMS)) {
-                for (to, from) in vectors[lane * VECTOR_DIMS..].iter_mut().zip(v) {
-                    *to = convert(*from);
-                }
-            }
-        }
     }
 }

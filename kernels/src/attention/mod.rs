@@ -6,18 +6,23 @@
 //! not on how many rows, sequences or threads there are, and one row's blocks can be spread over threads.
 //!
 //! With a half-float cache queries are rounded to half floats too, as ggml does (`ggml_vec_dot_f16`), so that greedy
-//! text stays as close to the reference as its own variants are to each other.
+//! text stays as close to the reference as its own variants are to each other. Codes are turned into floats as they are
+//! read (`coded`), and their scales come in once for each block of dimensions.
+
+mod coded;
+mod plain;
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::KvLayer;
-use crate::half_float::round_to_f16;
-use crate::kv::{KvType, PAGE_POSITIONS as BLOCK, TILE_POSITIONS, VECTOR_DIMS};
+use crate::kv::{KvType, PAGE_POSITIONS as BLOCK, Q4, Q8, TILE_POSITIONS, VECTOR_DIMS};
 use crate::memory::{Scratch, Shared};
 use crate::ops;
 use crate::pool::Pool;
 use crate::tier::Tier;
+use coded::Coded;
+use plain::Plain;
 
 /// Scratch that spreading rows over threads may take; both ways give the same bits.
 const MAX_PARTIALS_BYTES: usize = 64 << 20;
@@ -72,7 +77,7 @@ impl AttentionScratch {
         if n_threads == 1 {
             return 0;
         }
-        let partial_len = PARTIAL_HEAD + MAX_ROWS * v_head_dim.next_multiple_of(VECTOR_DIMS);
+        let partial_len = PARTIAL_HEAD + MAX_ROWS * v_head_dim.next_multiple_of(2 * VECTOR_DIMS);
         let n_pieces = 4 * n_threads * n_positions.div_ceil(BLOCK);
         let bytes = n_pieces.saturating_mul(partial_len * size_of::<f32>());
         Scratch::rounded(bytes.min(MAX_PARTIALS_BYTES))
@@ -172,7 +177,7 @@ fn plan(plans: &mut Vec<Plan>, args: &AttentionArgs, runs: &[AttentionRun<'_>]) 
     for run in runs {
         let layout = &run.kv.layout;
         let max_rows = MAX_ROWS
-            .min(MAX_ROW_VALUES / layout.head_dim.max(layout.v_stride))
+            .min(MAX_ROW_VALUES / layout.k_stride.max(layout.v_stride))
             .max(1);
         let group = args.n_heads / layout.n_kv_heads;
         let heads_of_task = group.min(max_rows);
@@ -409,37 +414,44 @@ impl Task<'_> {
     }
 }
 
-/// An element of the cache.
-pub(crate) trait Element: Copy {
-    /// # Safety
-    /// The CPU has the tier, and `source` points to 16 elements.
-    unsafe fn load<T: Tier>(source: *const Self) -> T::F;
+/// How the cache stores keys and values, see [`KvType`].
+trait Stored {
     /// A query's value in the precision that keys have: the reference multiplies both in the cache's type.
     fn round(value: f32) -> f32;
+
+    /// `q · k` of the packed queries `[k_stride][N]` and the positions of `P` tiles of a head's keys.
+    ///
+    /// # Safety
+    /// As for [`score_rows`].
+    unsafe fn score_tiles<T: Tier, const N: usize, const P: usize>(
+        queries: *const f32,
+        k_stride: usize,
+        keys: *const u8,
+        tile_stride: usize,
+        scores: *mut f32,
+    );
+
+    /// `Σ p · v` of the `16 · P` dimensions from `dim` on, a multiple of that many.
+    ///
+    /// # Safety
+    /// As for [`add_values`].
+    unsafe fn add_dims<T: Tier, const N: usize, const P: usize>(
+        values: Values,
+        dim: usize,
+        lanes: Range<usize>,
+        probabilities: *const f32,
+        out: *mut f32,
+    );
 }
 
-impl Element for u16 {
-    #[inline(always)]
-    unsafe fn load<T: Tier>(source: *const Self) -> T::F {
-        // SAFETY: the caller's promise.
-        unsafe { T::load_f16(source) }
-    }
-    #[inline(always)]
-    fn round(value: f32) -> f32 {
-        round_to_f16(value)
-    }
-}
-
-impl Element for f32 {
-    #[inline(always)]
-    unsafe fn load<T: Tier>(source: *const Self) -> T::F {
-        // SAFETY: the caller's promise.
-        unsafe { T::load(source) }
-    }
-    #[inline(always)]
-    fn round(value: f32) -> f32 {
-        value
-    }
+/// A head's values in the tiles of a page, from the first that is wanted.
+#[derive(Clone, Copy)]
+struct Values {
+    start: *const u8,
+    /// Bytes from tile to tile.
+    tile_stride: usize,
+    /// Floats from row to row of what is added up.
+    v_stride: usize,
 }
 
 /// Calls `$body` with `$width` bound to a constant and `$first` to a row, over all rows.
@@ -477,13 +489,15 @@ pub(crate) unsafe fn block<T: Tier>(
     // SAFETY: the caller's promise; the type is that of the cache.
     unsafe {
         match task.kv.layout.kv_type {
-            KvType::F16 => block_of::<T, u16>(task, queries, block, partial),
-            KvType::F32 => block_of::<T, f32>(task, queries, block, partial),
+            KvType::F16 => block_of::<T, Plain<u16>>(task, queries, block, partial),
+            KvType::F32 => block_of::<T, Plain<f32>>(task, queries, block, partial),
+            KvType::Q8_0 => block_of::<T, Coded<Q8>>(task, queries, block, partial),
+            KvType::Q4_0 => block_of::<T, Coded<Q4>>(task, queries, block, partial),
         }
     }
 }
 
-/// Lays the queries of `task` out as `[rows computed together][head_dim][row]`.
+/// Lays the queries of `task` out as `[rows computed together][k_stride][row]`.
 ///
 /// # Safety
 /// The CPU has the tier; `packed` has room for [`MAX_ROW_VALUES`] floats.
@@ -494,10 +508,25 @@ pub(crate) unsafe fn pack<T: Tier>(task: &Task<'_>, packed: *mut f32) {
     unsafe {
         match task.kv.layout.kv_type {
             KvType::F16 => {
-                for_rows!(n_rows, first, pack_rows::<T, u16>(task, first, packed));
+                for_rows!(
+                    n_rows,
+                    first,
+                    pack_rows::<T, Plain<u16>>(task, first, packed)
+                );
             }
             KvType::F32 => {
-                for_rows!(n_rows, first, pack_rows::<T, f32>(task, first, packed));
+                for_rows!(
+                    n_rows,
+                    first,
+                    pack_rows::<T, Plain<f32>>(task, first, packed)
+                );
+            }
+            KvType::Q8_0 | KvType::Q4_0 => {
+                for_rows!(
+                    n_rows,
+                    first,
+                    pack_rows::<T, Coded<Q8>>(task, first, packed)
+                );
             }
         }
     }
@@ -508,9 +537,9 @@ pub(crate) unsafe fn pack<T: Tier>(task: &Task<'_>, packed: *mut f32) {
 struct Scores([[f32; BLOCK]; MAX_ROWS]);
 
 /// # Safety
-/// As for [`block`]; `E` is the type of the cache's elements.
+/// As for [`block`]; `S` is how the cache stores.
 #[inline(always)]
-unsafe fn block_of<T: Tier, E: Element>(
+unsafe fn block_of<T: Tier, S: Stored>(
     task: &Task<'_>,
     queries: *const f32,
     block: usize,
@@ -536,12 +565,11 @@ unsafe fn block_of<T: Tier, E: Element>(
     unsafe {
         let keys = keys
             .as_ptr()
-            .cast::<E>()
             .add(first_tile * keys_stride + task.kv_head * layout.head_keys());
         for_rows!(
             n_rows,
             first,
-            score_rows::<T, E>(task, first, queries, keys, keys_stride, n_tiles, scores)
+            score_rows::<T, S>(task, first, queries, keys, keys_stride, n_tiles, scores)
         );
         for row in 0..n_rows {
             let scores = scores.add(row * BLOCK);
@@ -556,20 +584,21 @@ unsafe fn block_of<T: Tier, E: Element>(
             partial.add(row).write(max);
             partial.add(MAX_ROWS + row).write(sum);
         }
-        let values = values
-            .as_ptr()
-            .cast::<E>()
-            .add(first_tile * values_stride + task.kv_head * layout.head_values());
+        let values = Values {
+            start: values
+                .as_ptr()
+                .add(first_tile * values_stride + task.kv_head * layout.head_values()),
+            tile_stride: values_stride,
+            v_stride: layout.v_stride,
+        };
         let out = partial.add(PARTIAL_HEAD);
         let first_lane = positions.start % TILE_POSITIONS;
         let lanes = first_lane..first_lane + positions.len();
         for_rows!(
             n_rows,
             first,
-            add_values::<T, E>(
+            add_values::<T, S>(
                 values,
-                values_stride,
-                layout.v_stride,
                 lanes.clone(),
                 scores.add(first * BLOCK),
                 out.add(first * layout.v_stride)
@@ -583,21 +612,20 @@ unsafe fn block_of<T: Tier, E: Element>(
 /// # Safety
 /// As for [`pack`]; the rows are the task's.
 #[inline(always)]
-unsafe fn pack_rows<T: Tier, E: Element, const N: usize, const P: usize>(
+unsafe fn pack_rows<T: Tier, S: Stored, const N: usize, const P: usize>(
     task: &Task<'_>,
     first: usize,
     packed: *mut f32,
 ) {
-    let head_dim = task.kv.layout.head_dim;
+    let (head_dim, k_stride) = (task.kv.layout.head_dim, task.kv.layout.k_stride);
     for n in 0..N {
         let (token, head) = task.place(first + n);
         let query = &task.q[(token * task.args.n_heads + head) * head_dim..][..head_dim];
-        for (dim, value) in query.iter().enumerate() {
+        let rounded = query.iter().map(|value| S::round(*value));
+        let padding = std::iter::repeat_n(0.0, k_stride - head_dim);
+        for (dim, value) in rounded.chain(padding).enumerate() {
             // SAFETY: a task's rows times its dimensions fit `packed`.
-            unsafe {
-                let packed = packed.add(first * head_dim + dim * N + n);
-                packed.write(E::round(*value));
-            }
+            unsafe { packed.add(first * k_stride + dim * N + n).write(value) };
         }
     }
 }
@@ -607,25 +635,25 @@ unsafe fn pack_rows<T: Tier, E: Element, const N: usize, const P: usize>(
 /// # Safety
 /// As for [`block`]; the rows are the task's, `scores` has room for all rows.
 #[inline(always)]
-unsafe fn score_rows<T: Tier, E: Element, const N: usize, const P: usize>(
+unsafe fn score_rows<T: Tier, S: Stored, const N: usize, const P: usize>(
     task: &Task<'_>,
     first: usize,
     queries: *const f32,
-    keys: *const E,
+    keys: *const u8,
     tile_stride: usize,
     n_tiles: usize,
     scores: *mut f32,
 ) {
-    let head_dim = task.kv.layout.head_dim;
+    let k_stride = task.kv.layout.k_stride;
     // SAFETY: the caller's promise; the task's queries are packed.
     unsafe {
-        let packed = queries.add(first * head_dim);
+        let packed = queries.add(first * k_stride);
         let scores = scores.add(first * BLOCK);
         let mut tile = 0;
         while tile + P <= n_tiles {
-            score_tiles::<T, E, N, P>(
+            S::score_tiles::<T, N, P>(
                 packed,
-                head_dim,
+                k_stride,
                 keys.add(tile * tile_stride),
                 tile_stride,
                 scores.add(tile * TILE_POSITIONS),
@@ -633,43 +661,14 @@ unsafe fn score_rows<T: Tier, E: Element, const N: usize, const P: usize>(
             tile += P;
         }
         while tile < n_tiles {
-            score_tiles::<T, E, N, 1>(
+            S::score_tiles::<T, N, 1>(
                 packed,
-                head_dim,
+                k_stride,
                 keys.add(tile * tile_stride),
                 tile_stride,
                 scores.add(tile * TILE_POSITIONS),
             );
             tile += 1;
-        }
-    }
-}
-
-/// # Safety
-/// As for [`score_rows`]; `queries` is `[head_dim][N]`.
-#[inline(always)]
-unsafe fn score_tiles<T: Tier, E: Element, const N: usize, const P: usize>(
-    queries: *const f32,
-    head_dim: usize,
-    keys: *const E,
-    tile_stride: usize,
-    scores: *mut f32,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut acc = [[T::splat(0.0); N]; P];
-        for dim in 0..head_dim {
-            for (p, acc) in acc.iter_mut().enumerate() {
-                let keys = E::load::<T>(keys.add(p * tile_stride + dim * TILE_POSITIONS));
-                for (n, acc) in acc.iter_mut().enumerate() {
-                    *acc = T::mul_add(keys, T::splat(queries.add(dim * N + n).read()), *acc);
-                }
-            }
-        }
-        for (p, acc) in acc.into_iter().enumerate() {
-            for (n, acc) in acc.into_iter().enumerate() {
-                T::store(scores.add(n * BLOCK + p * TILE_POSITIONS), acc);
-            }
         }
     }
 }
@@ -751,82 +750,23 @@ unsafe fn hide<T: Tier>(score: T::F, at: usize) -> T::F {
 /// # Safety
 /// As for [`block`]; `probabilities` and `out` are of the first of the rows.
 #[inline(always)]
-unsafe fn add_values<T: Tier, E: Element, const N: usize, const P: usize>(
-    values: *const E,
-    tile_stride: usize,
-    v_stride: usize,
+unsafe fn add_values<T: Tier, S: Stored, const N: usize, const P: usize>(
+    values: Values,
     lanes: Range<usize>,
     probabilities: *const f32,
     out: *mut f32,
 ) {
+    let v_stride = values.v_stride;
     // SAFETY: the caller's promise.
     unsafe {
         let mut dim = 0;
         while dim + 16 * P <= v_stride {
-            let (values, out) = (values.add(dim * TILE_POSITIONS), out.add(dim));
-            add_dims::<T, E, N, P>(
-                values,
-                tile_stride,
-                v_stride,
-                lanes.clone(),
-                probabilities,
-                out,
-            );
+            S::add_dims::<T, N, P>(values, dim, lanes.clone(), probabilities, out.add(dim));
             dim += 16 * P;
         }
         while dim < v_stride {
-            let (values, out) = (values.add(dim * TILE_POSITIONS), out.add(dim));
-            add_dims::<T, E, N, 1>(
-                values,
-                tile_stride,
-                v_stride,
-                lanes.clone(),
-                probabilities,
-                out,
-            );
+            S::add_dims::<T, N, 1>(values, dim, lanes.clone(), probabilities, out.add(dim));
             dim += 16;
-        }
-    }
-}
-
-/// # Safety
-/// As for [`add_values`].
-#[inline(always)]
-unsafe fn add_dims<T: Tier, E: Element, const N: usize, const P: usize>(
-    values: *const E,
-    tile_stride: usize,
-    v_stride: usize,
-    lanes: Range<usize>,
-    probabilities: *const f32,
-    out: *mut f32,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut acc = [[T::splat(0.0); P]; N];
-        let mut lane = lanes.start;
-        while lane < lanes.end {
-            let tile = values.add(lane / TILE_POSITIONS * tile_stride);
-            let end = lanes.end.min((lane / TILE_POSITIONS + 1) * TILE_POSITIONS);
-            while lane < end {
-                let mut v = [T::splat(0.0); P];
-                for (p, v) in v.iter_mut().enumerate() {
-                    *v = E::load::<T>(
-                        tile.add((p * TILE_POSITIONS + lane % TILE_POSITIONS) * VECTOR_DIMS),
-                    );
-                }
-                for (n, acc) in acc.iter_mut().enumerate() {
-                    let probability = T::splat(probabilities.add(n * BLOCK + lane).read());
-                    for (acc, v) in acc.iter_mut().zip(v) {
-                        *acc = T::mul_add(probability, v, *acc);
-                    }
-                }
-                lane += 1;
-            }
-        }
-        for (n, acc) in acc.into_iter().enumerate() {
-            for (p, acc) in acc.into_iter().enumerate() {
-                T::store(out.add(n * v_stride + 16 * p), acc);
-            }
         }
     }
 }

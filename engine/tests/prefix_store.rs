@@ -1,0 +1,306 @@
+//! States on disk: what an engine has computed another one goes on from, and nothing else.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[expect(dead_code, reason = "what other tests use of it")]
+mod common;
+mod generation;
+
+use common::{Rewrite, golden, rewritten};
+use generation::collect;
+use slm_engine::{
+    Adapters, Engine, GenerateRequest, KvType, LoadOptions, PrefixStoreOptions, SamplingParams,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
+
+/// A model of a family with a context of 8192 tokens, and a place for its states.
+struct Place {
+    folder: TempDir,
+    model: PathBuf,
+    max_bytes: u64,
+}
+
+impl Place {
+    fn new(family: &str) -> Self {
+        let key = format!("{family}.context_length");
+        let how = Rewrite {
+            without_keys: vec![&key],
+            ..Rewrite::default()
+        };
+        let file = rewritten(family, &how, |writer| {
+            writer.put(&key, 8192u32);
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model.gguf");
+        fs::write(&model, file).unwrap();
+        Self {
+            folder,
+            model,
+            max_bytes: 1 << 30,
+        }
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("cache/prefixes")
+    }
+
+    fn options(&self) -> LoadOptions {
+        LoadOptions {
+            prefix_store: Some(PrefixStoreOptions {
+                dir: self.store(),
+                model_key: "sha256:0".into(),
+                max_bytes: self.max_bytes,
+            }),
+            n_parallel: 4,
+            ..LoadOptions::default()
+        }
+    }
+
+    fn engine(&self) -> Engine {
+        Engine::load(&self.model, &self.options()).unwrap()
+    }
+
+    /// The pages' files, the oldest first.
+    fn files(&self) -> Vec<PathBuf> {
+        let folders = fs::read_dir(self.store()).into_iter().flatten();
+        let folders = folders.map(|folder| folder.unwrap().path());
+        let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap());
+        let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+        files.sort_by_key(|file| file.metadata().unwrap().modified().unwrap());
+        files
+    }
+
+    fn bytes(&self) -> u64 {
+        let files = self.files().into_iter();
+        files.map(|file| file.metadata().unwrap().len()).sum()
+    }
+}
+
+fn prompt(seed: u32, n: u32) -> Vec<u32> {
+    (0..n).map(|i| 20 + (i * 7 + i * i * seed) % 200).collect()
+}
+
+fn request(prompt: &[u32], salt: Option<&str>) -> GenerateRequest {
+    GenerateRequest {
+        prompt: prompt.to_vec(),
+        sampling: SamplingParams {
+            temperature: 0.0,
+            ..SamplingParams::default()
+        },
+        stop: vec![],
+        shown: Vec::new(),
+        shift_after: None,
+        client: String::new(),
+        max_tokens: Some(8),
+        context_length: usize::MAX,
+        adapters: Adapters::default(),
+        salt: salt.map(str::to_owned),
+    }
+}
+
+/// The answer, and how many tokens of the prompt were known.
+fn ask(engine: &Engine, prompt: &[u32], salt: Option<&str>) -> (Vec<u32>, usize) {
+    let (tokens, finish) = collect(engine.generate(request(prompt, salt)).unwrap());
+    (tokens, finish.stats.n_cached_tokens)
+}
+
+#[test]
+fn a_beginning_outlives_the_engine() {
+    for family in ["llama", "gemma3", "gemma4", "phi3"] {
+        let place = Place::new(family);
+        for kv_type in KvType::ALL {
+            let load = || {
+                let options = LoadOptions {
+                    kv_type,
+                    ..place.options()
+                };
+                Engine::load(&place.model, &options).unwrap()
+            };
+            let prompt = prompt(1, 700);
+            let (answer, n_known) = ask(&load(), &prompt, None);
+            assert_eq!(n_known, 0, "{family}, {kv_type}");
+            let again = load();
+            let known = ask(&again, &prompt, None);
+            assert_eq!(known, (answer, 640), "{family}, {kv_type}");
+            let longer = [&prompt[..], &[30, 40, 50]].concat();
+            assert!(ask(&again, &longer, None).1 >= 690, "as in memory");
+            drop(again);
+            let shorter = [&prompt[..400], &[30, 40, 50]].concat();
+            let (expected, n_known) = ask(&load(), &shorter, None);
+            assert_eq!(n_known, 384, "{family}, {kv_type}");
+            let without = Engine::load(
+                &place.model,
+                &LoadOptions {
+                    kv_type,
+                    ..LoadOptions::default()
+                },
+            );
+            assert_eq!(ask(&without.unwrap(), &shorter, None), (expected, 0));
+        }
+    }
+}
+
+/// Windows that had passed a page before the state was written leave no bytes of it; prompts that would need them do not
+/// find it.
+#[test]
+fn what_windows_let_go_of_is_not_there() {
+    let place = Place::new("gemma3");
+    let long = prompt(1, 4000);
+    let (answer, _) = ask(&place.engine(), &long, None);
+    assert_eq!(ask(&place.engine(), &long, None), (answer, 3968));
+    let short = [&long[..300], &[30, 40]].concat();
+    let (answer, n_known) = ask(&place.engine(), &short, None);
+    assert_eq!(n_known, 0);
+    let without = Engine::load(&place.model, &LoadOptions::default());
+    assert_eq!(ask(&without.unwrap(), &short, None).0, answer);
+}
+
+#[test]
+fn nobody_else_finds_it() {
+    let place = Place::new("llama");
+    let prompt = prompt(1, 600);
+    let (answer, _) = ask(&place.engine(), &prompt, Some("a"));
+    let n_files = place.files().len();
+    assert_eq!(n_files, 4);
+    let engine = place.engine();
+    for salt in [None, Some("b"), Some("")] {
+        assert_eq!(ask(&engine, &prompt, salt), (answer.clone(), 0), "{salt:?}");
+    }
+    assert_eq!(ask(&engine, &prompt, Some("a")), (answer.clone(), 512));
+    // in memory too
+    assert_eq!(ask(&engine, &prompt, Some("c")).1, 0);
+    assert_eq!(ask(&engine, &prompt, Some("c")).1, 599);
+    drop(engine);
+    let mut options = place.options();
+    options.prefix_store.as_mut().unwrap().model_key = "sha256:1".into();
+    let other_model = Engine::load(&place.model, &options).unwrap();
+    assert_eq!(ask(&other_model, &prompt, Some("a")), (answer.clone(), 0));
+    let options = LoadOptions {
+        kv_type: KvType::Q8_0,
+        ..place.options()
+    };
+    let other_type = Engine::load(&place.model, &options).unwrap();
+    assert_eq!(ask(&other_type, &prompt, Some("a")).1, 0);
+    let engine = place.engine();
+    let adapter = engine.load_adapter(&golden("lora-llama-r4.gguf")).unwrap();
+    let adapted = GenerateRequest {
+        adapters: Adapters::new([(adapter, 1.0)]),
+        ..request(&prompt, Some("a"))
+    };
+    let (_, finish) = collect(engine.generate(adapted).unwrap());
+    assert_eq!(finish.stats.n_cached_tokens, 0);
+}
+
+#[test]
+#[cfg(unix)]
+fn only_the_owner_may_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new("llama");
+    ask(&place.engine(), &prompt(1, 300), None);
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let files = place.files();
+    assert_eq!(files.len(), 2);
+    for file in files {
+        assert_eq!(mode(&file), 0o600);
+        assert_eq!(mode(file.parent().unwrap()), 0o700);
+    }
+    assert_eq!(mode(&place.store()), 0o700);
+}
+
+#[test]
+fn a_damaged_file_is_removed_and_computed_anew() {
+    let place = Place::new("llama");
+    let prompt = prompt(1, 700);
+    let (answer, _) = ask(&place.engine(), &prompt, None);
+    let damages: [fn(&mut Vec<u8>); 5] = [
+        |bytes| bytes.truncate(bytes.len() - 1),
+        |bytes| bytes.clear(),
+        |bytes| bytes.push(0),
+        |bytes| *bytes.last_mut().unwrap() ^= 1,
+        |bytes| bytes[50] ^= 1,
+    ];
+    for damage in damages {
+        // ends are the oldest: this is the third page of five
+        let third = place.files()[2].clone();
+        let mut bytes = fs::read(&third).unwrap();
+        damage(&mut bytes);
+        let wrong = bytes.clone();
+        fs::write(&third, bytes).unwrap();
+        assert_eq!(ask(&place.engine(), &prompt, None), (answer.clone(), 256));
+        // what was computed is there again
+        assert_ne!(fs::read(&third).unwrap(), wrong);
+        assert_eq!(place.files().len(), 5);
+        assert_eq!(ask(&place.engine(), &prompt, None), (answer.clone(), 640));
+    }
+}
+
+#[test]
+fn a_common_beginning_is_there_once() {
+    let place = Place::new("llama");
+    let engine = place.engine();
+    let system = prompt(1, 300);
+    ask(&engine, &[&system[..], &prompt(2, 200)].concat(), None);
+    ask(&engine, &[&system[..], &prompt(3, 200)].concat(), None);
+    drop(engine);
+    // two pages in common, one each
+    assert_eq!(place.files().len(), 4);
+}
+
+#[test]
+fn what_was_of_no_use_for_longest_goes_first() {
+    let mut place = Place::new("llama");
+    let (first, second) = (prompt(1, 500), prompt(2, 500));
+    ask(&place.engine(), &first, None);
+    let page = place.bytes() / 3;
+    place.max_bytes = 7 * page;
+    ask(&place.engine(), &second, None);
+    ask(&place.engine(), &first, None);
+    assert_eq!(place.bytes(), 6 * page);
+    ask(&place.engine(), &prompt(3, 500), None);
+    assert!(place.bytes() <= 7 * page);
+    assert_eq!(ask(&place.engine(), &first, None).1, 384);
+    // of the second prompt the end went
+    assert_eq!(ask(&place.engine(), &second, None).1, 0);
+    // more than there is room for: its beginning stays
+    ask(&place.engine(), &prompt(4, 1500), None);
+    assert_eq!(place.bytes(), 7 * page);
+    assert_eq!(ask(&place.engine(), &prompt(4, 1500), None).1, 7 * 128);
+    place.max_bytes = 0;
+    assert_eq!(ask(&place.engine(), &prompt(4, 1500), None).1, 0);
+}
+
+#[test]
+fn short_ones_and_states_that_cannot_be_cut_are_left_out() {
+    let place = Place::new("llama");
+    ask(&place.engine(), &prompt(1, 200), None);
+    assert_eq!(place.files().len(), 0);
+    for family in ["lfm2", "qwen35"] {
+        let place = Place::new(family);
+        ask(&place.engine(), &prompt(1, 600), None);
+        assert_eq!(ask(&place.engine(), &prompt(1, 600), None).1, 0);
+        assert_eq!(place.files().len(), 0, "{family}");
+    }
+}
+
+/// Many at once, of which all want what is on disk, and others run meanwhile.
+#[test]
+fn several_find_it_while_others_run() {
+    let place = Place::new("llama");
+    let prompt = prompt(1, 1000);
+    let (answer, _) = ask(&place.engine(), &prompt, None);
+    let engine = place.engine();
+    let other = engine.generate(request(&prompt[500..], None)).unwrap();
+    let running: Vec<_> = (0..4)
+        .map(|_| engine.generate(request(&prompt, None)).unwrap())
+        .collect();
+    for results in running {
+        let (tokens, finish) = collect(results);
+        assert_eq!(tokens, answer);
+        assert!(finish.stats.n_cached_tokens >= 896);
+    }
+    collect(other);
+}

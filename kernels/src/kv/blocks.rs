@@ -1,0 +1,95 @@
+//! Keys and values as small codes: 32 dimensions of a position's head share a scale.
+//!
+//! Scales and codes are those of the weight formats of the same names. Where a head is no multiple of 32 long its last
+//! block has zeroes behind it. A block of the sixteen positions of a tile lies together: their scales, half floats, then
+//! the codes, of keys `[dimension][16 positions]`, of values `[half of the dimensions][16 positions][16 dimensions]`. With
+//! codes of 4 bits, a byte has those of dimensions `i` and `i + 16`, the latter above: `[16 dimensions][16 positions]` of
+//! keys, `[16 positions][16 dimensions]` of values. So a byte is one position's alone.
+
+use super::{TILE_POSITIONS, VECTOR_DIMS};
+use crate::format::{Block, BlockQ4_0, BlockQ8_0, F16};
+
+/// Dimensions of a block.
+pub(crate) const BLOCK_DIMS: usize = 32;
+/// Where the codes of a tile's block begin: behind its scales.
+pub(crate) const CODES: usize = TILE_POSITIONS * size_of::<F16>();
+
+/// A kind of blocks.
+pub(crate) trait Blocks {
+    /// Bytes of a block of all positions of a tile.
+    const TILE_BYTES: usize;
+    /// Writes the key of position `lane` to a tile's block; `values` are at most [`BLOCK_DIMS`].
+    fn write_key(block: &mut [u8], lane: usize, values: &[f32]);
+    /// Writes the value of position `lane`, likewise.
+    fn write_value(block: &mut [u8], lane: usize, values: &[f32]);
+}
+
+/// Codes of 8 bits, signed.
+#[derive(Clone, Copy)]
+pub(crate) struct Q8;
+
+/// Codes of 4 bits, stored with 8 added.
+#[derive(Clone, Copy)]
+pub(crate) struct Q4;
+
+impl Blocks for Q8 {
+    const TILE_BYTES: usize = CODES + BLOCK_DIMS * TILE_POSITIONS;
+
+    fn write_key(block: &mut [u8], lane: usize, values: &[f32]) {
+        let BlockQ8_0 { d, qs } = rounded(values);
+        let codes = write_scale(block, lane, values, d);
+        for (lanes, code) in codes.chunks_exact_mut(TILE_POSITIONS).zip(qs) {
+            lanes[lane] = code.cast_unsigned();
+        }
+    }
+
+    fn write_value(block: &mut [u8], lane: usize, values: &[f32]) {
+        let BlockQ8_0 { d, qs } = rounded(values);
+        let codes = write_scale(block, lane, values, d);
+        let halves = codes.chunks_exact_mut(TILE_POSITIONS * VECTOR_DIMS);
+        for (half, qs) in halves.zip(qs.chunks_exact(VECTOR_DIMS)) {
+            half[lane * VECTOR_DIMS..][..VECTOR_DIMS].copy_from_slice(bytemuck::cast_slice(qs));
+        }
+    }
+}
+
+impl Blocks for Q4 {
+    const TILE_BYTES: usize = CODES + BLOCK_DIMS / 2 * TILE_POSITIONS;
+
+    fn write_key(block: &mut [u8], lane: usize, values: &[f32]) {
+        let BlockQ4_0 { d, qs } = rounded(values);
+        let codes = write_scale(block, lane, values, d);
+        for (lanes, pair) in codes.chunks_exact_mut(TILE_POSITIONS).zip(qs) {
+            lanes[lane] = pair;
+        }
+    }
+
+    fn write_value(block: &mut [u8], lane: usize, values: &[f32]) {
+        let BlockQ4_0 { d, qs } = rounded(values);
+        let codes = write_scale(block, lane, values, d);
+        codes[lane * VECTOR_DIMS..][..VECTOR_DIMS].copy_from_slice(&qs);
+    }
+}
+
+fn rounded<B: Block>(values: &[f32]) -> B {
+    match values.len() {
+        BLOCK_DIMS => B::quantize(values),
+        n => {
+            let mut whole = [0.0; BLOCK_DIMS];
+            whole[..n].copy_from_slice(values);
+            B::quantize(&whole)
+        }
+    }
+}
+
+/// Writes the scale, and returns the codes of all positions. Of values that are not all finite the scale is NaN, so that
+/// what was computed wrongly does not look right afterwards.
+fn write_scale<'a>(block: &'a mut [u8], lane: usize, values: &[f32], scale: F16) -> &'a mut [u8] {
+    let (scales, codes) = block.split_at_mut(CODES);
+    let scales: &mut [F16] = bytemuck::cast_slice_mut(scales);
+    scales[lane] = match values.iter().all(|value| value.is_finite()) {
+        true => scale,
+        false => F16::from_f32(f32::NAN),
+    };
+    codes
+}
