@@ -41,14 +41,14 @@ impl Downloads {
 }
 
 /// Reports the bytes of one blob: not too often, and never fewer than before.
-struct Meter<'a, P> {
+struct Meter<'a> {
     digest: Digest,
     total: u64,
     shown: Option<(u64, Instant)>,
-    progress: &'a mut P,
+    progress: &'a mut (dyn FnMut(PullEvent) + Send),
 }
 
-impl<P: FnMut(PullEvent)> Meter<'_, P> {
+impl Meter<'_> {
     fn show(&mut self, completed: u64) {
         let completed = completed.min(self.total);
         let is_due = self.shown.is_none_or(|(shown, at)| {
@@ -73,7 +73,7 @@ pub(super) async fn blob(
     options: &PullOptions,
     patience: &Patience,
     blob: &Descriptor,
-    progress: &mut (impl FnMut(PullEvent) + Send),
+    progress: &mut (dyn FnMut(PullEvent) + Send),
 ) -> Result<(), Error> {
     let mut meter = Meter {
         digest: blob.digest,
@@ -114,7 +114,7 @@ pub(super) async fn anew(
     options: &PullOptions,
     patience: &Patience,
     blob: &Descriptor,
-    progress: &mut (impl FnMut(PullEvent) + Send),
+    progress: &mut (dyn FnMut(PullEvent) + Send),
 ) -> Result<(), Error> {
     let mut meter = Meter {
         digest: blob.digest,
@@ -141,14 +141,14 @@ pub(super) async fn anew(
 }
 
 /// Fetches what `partial` lacks of `blob`, and all of it again when that does not make `blob`.
-async fn fetch<P: FnMut(PullEvent)>(
+async fn fetch(
     shared: &Arc<Shared>,
     origins: &[Origin],
     options: &PullOptions,
     patience: &Patience,
     mut partial: Partial,
     blob: &Descriptor,
-    meter: &mut Meter<'_, P>,
+    meter: &mut Meter<'_>,
 ) -> Result<Partial, Error> {
     let throttles: Vec<_> = options.throttles.iter().map(Arc::as_ref).collect();
     let mut n_refetches = 0;
@@ -190,7 +190,7 @@ pub(super) async fn unknown(
     options: &PullOptions,
     patience: &Patience,
     file: &Unknown,
-    progress: &mut (impl FnMut(PullEvent) + Send),
+    progress: &mut (dyn FnMut(PullEvent) + Send),
 ) -> Result<(Partial, Digest), Error> {
     let mut meter = Meter {
         digest: file.key,
@@ -236,10 +236,10 @@ async fn open(shared: &Arc<Shared>, blob: &Descriptor) -> Result<Option<Partial>
 }
 
 /// Shows how far another pull or another process is.
-async fn watch<P: FnMut(PullEvent)>(
+async fn watch(
     shared: &Arc<Shared>,
     blob: &Descriptor,
-    meter: &mut Meter<'_, P>,
+    meter: &mut Meter<'_>,
 ) -> Result<(), Error> {
     let digest = blob.digest;
     let len = on_disk(shared, move |shared| Ok(partial::len(shared, &digest))).await?;

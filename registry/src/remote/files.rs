@@ -52,7 +52,7 @@ impl Job<'_> {
         &self,
         repo: &str,
         file: Option<&str>,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         let endpoint = self.network().hugging_face();
         let base = address(endpoint, "hf.co")?;
@@ -115,7 +115,7 @@ impl Job<'_> {
     pub(super) async fn url(
         &self,
         url: &str,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         let url = address(url, url)?;
         let remote = self.remote(url.clone()).await?;
@@ -127,7 +127,7 @@ impl Job<'_> {
     pub(super) async fn file(
         &self,
         path: &Path,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         let mut weights = Vec::new();
         for source in from_files::all_parts(path) {
@@ -169,7 +169,7 @@ impl Job<'_> {
         remote: &Remote,
         mut origin: Origin,
         url: Url,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         let mut n_failures = 0;
         let probe = loop {
@@ -275,7 +275,7 @@ impl Job<'_> {
         layers: Vec<Descriptor>,
         provenance: Option<Provenance>,
         revision: Option<String>,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         progress(PullEvent::Verifying);
         progress(PullEvent::Note(format!("storing as {}", self.name)));

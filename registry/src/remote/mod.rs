@@ -163,7 +163,17 @@ async fn pull_patiently(
     patience: Patience,
     mut progress: impl FnMut(PullEvent) + Send,
 ) -> Result<(), Error> {
-    let reference = reference.into();
+    pull_from(store, &reference.into(), options, patience, &mut progress).await
+}
+
+/// [`pull`], compiled once whoever listens.
+async fn pull_from(
+    store: &Store,
+    reference: &Reference,
+    options: &PullOptions,
+    patience: Patience,
+    progress: &mut (dyn FnMut(PullEvent) + Send),
+) -> Result<(), Error> {
     progress(PullEvent::Manifest);
     let name = reference.name();
     let job = Job {
@@ -173,7 +183,6 @@ async fn pull_patiently(
         options,
         patience,
     };
-    let progress = &mut progress;
     let (pulled, pin) = match reference.source() {
         Source::Registry {
             repository,
@@ -233,7 +242,7 @@ impl Job<'_> {
         repository: &str,
         tag: &str,
         pin: Option<Digest>,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         let registries = self.registries(repository).await?;
         let hood = self.neighborhood().await?;
@@ -276,7 +285,7 @@ impl Job<'_> {
         registries: &[Arc<Remote>],
         hood: &Neighborhood,
         json: Vec<u8>,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         if let Some(package) = Package::recognise(&json)? {
             return self

@@ -175,7 +175,7 @@ impl Job<'_> {
         hood: &Neighborhood,
         registries: &[Arc<Remote>],
         blob: &Descriptor,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         let origins = registries
             .iter()
@@ -190,7 +190,7 @@ impl Job<'_> {
         hood: &Neighborhood,
         origins: &[Origin],
         blob: &Descriptor,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         if self.bring_near(hood, blob, progress).await? {
             return Ok(());
@@ -211,7 +211,7 @@ impl Job<'_> {
         &self,
         hood: &Neighborhood,
         blob: &Descriptor,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<bool, Error> {
         if hood.0.is_empty() || download::is_here(self.shared(), blob).await? {
             return Ok(false);
@@ -251,7 +251,7 @@ impl Job<'_> {
         &self,
         address: &str,
         pin: Option<Digest>,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         let remote = Remote::neighbor(address, self.name, self.options, self.patience).await?;
         let json = remote.manifest(self.name.tag(), pin).await?;
@@ -268,7 +268,7 @@ impl Job<'_> {
         &self,
         error: Error,
         pin: Option<Digest>,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         let hood = self.neighborhood().await?;
         let Some((json, host)) = hood.manifest(self.name.tag(), pin).await else {

@@ -189,7 +189,7 @@ impl Job<'_> {
         hood: &Neighborhood,
         package: &Package,
         json: &[u8],
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         progress(PullEvent::Note(format!(
             "a {} becomes a model",
@@ -304,7 +304,7 @@ impl Job<'_> {
         (json, noted): (Vec<u8>, crate::Provenance),
         manifest: Manifest,
         config: Vec<u8>,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         progress(PullEvent::Verifying);
         progress(PullEvent::WritingManifest);
@@ -321,7 +321,7 @@ impl Job<'_> {
         &self,
         registries: &[Arc<Remote>],
         layer: &Layer,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<Vec<(Descriptor, crate::Pin)>, Error> {
         // The registry itself is the last one, after its mirrors.
         let registry = registries.last().ok_or_else(|| Error::RemoteNotFound {
@@ -407,7 +407,7 @@ impl Job<'_> {
         registry: &Arc<Remote>,
         layer: &Layer,
         file: &tar::Entry,
-        progress: &mut (impl FnMut(PullEvent) + Send),
+        progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(Partial, Digest), Error> {
         let mut origin = registry.blob(&layer.digest)?;
         origin.look_at(file.start..file.start + file.size, layer.size);

@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn wrong_numbers_are_refused() {
-        for line in ["-r 0", "-p x", "-t x", "--pg 5", "-o yaml", "--ctk q8_0"] {
+        for line in ["-r 0", "-p x", "-t x", "--pg 5", "-o yaml", "--ctk q8"] {
             let words = format!("bench -m x {line}");
             assert!(Line::try_parse_from(words.split(' ')).is_err(), "{line}");
         }
