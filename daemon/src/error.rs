@@ -176,11 +176,14 @@ impl ApiError {
 
     /// A model that does not fit, with both numbers and what would.
     pub(crate) fn too_large(needed_bytes: u64, available_bytes: u64, advice: &str) -> Self {
-        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        let size = |bytes: u64| match bytes {
+            0..0x4000_0000 => format!("{} MiB", bytes >> 20),
+            _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+        };
         Self::internal(format!(
-            "model requires more system memory ({:.1} GiB) than is available ({:.1} GiB); {advice}",
-            gib(needed_bytes),
-            gib(available_bytes)
+            "model requires more system memory ({}) than is available ({}); {advice}",
+            size(needed_bytes),
+            size(available_bytes)
         ))
     }
 }
