@@ -86,18 +86,6 @@ pub(super) async fn push_patiently(
     patience: Patience,
     mut progress: impl FnMut(PushEvent) + Send,
 ) -> Result<(), Error> {
-    push_to(store, name, destination, options, patience, &mut progress).await
-}
-
-/// [`push`], compiled once whoever listens.
-async fn push_to(
-    store: &Store,
-    name: &ModelName,
-    destination: &Reference,
-    options: &PushOptions,
-    patience: Patience,
-    progress: &mut (dyn FnMut(PushEvent) + Send),
-) -> Result<(), Error> {
     let Source::Registry {
         repository,
         tag,
