@@ -103,7 +103,7 @@ impl ToolCallParser {
         if let Some((at, marker)) = self.find_marker() {
             // white space before a call belongs to neither; should it be no call, it is text again
             let certain = self.held[..at].trim_end().len();
-            let is_separator = self.has_called && certain > 0 && at == self.start_len();
+            let is_separator = self.has_called && self.at_start && at == self.start_len();
             if !is_separator {
                 split.content.extend(self.held.drain(..certain));
                 self.at_start &= certain == 0;

@@ -122,6 +122,8 @@ fn separators_before_any_mark_belong_to_neither_call() {
     let now = ("now", "{}");
     check(HERMES, &format!("{call}; {call},"), "", &[now; 2]);
     check(HERMES, &format!("{call}; <tool_x"), "; <tool_x", &[now]);
+    // behind text they are text
+    check(HERMES, &format!("{call} a, {call}"), "a,", &[now; 2]);
 }
 
 #[test]
