@@ -2,7 +2,7 @@
 //!
 //! [`AnswerParser`] takes reasoning out first and looks for calls in what is left, so that a call that a model only
 //! thinks about is none. Some models forget to end their thoughts before they call: where no more text comes, a call in
-//! thoughts that were never closed is one.
+//! thoughts that were never closed is one. It ends them: what stands before it is the thought, what follows it the answer.
 use crate::{
     ThinkingSplitter, ThinkingTags, ToolCall, ToolCallParser, ToolSyntax,
     harmony::{self, HarmonyParser},
@@ -131,14 +131,14 @@ impl AnswerParser {
             Form::Marked { thinking, tools } => (thinking, tools),
         };
         if let (Some(splitter), Some(parser)) = (&thinking, &tools)
-            && let Some((thought, rest)) = splitter.unclosed_call()
+            && let Some(rest) = splitter.unclosed_call()
+            && let Some((thinking, split)) = parser.as_ref().clone().first_call(rest)
         {
-            let mut parser = parser.clone();
-            let mut answer = without_calls(thought.to_owned(), rest.to_owned(), Some(&mut parser));
-            answer.extend(end_of_calls(&mut parser));
-            if !answer.tool_calls.is_empty() {
-                return answer;
-            }
+            return Answer {
+                thinking,
+                content: split.content,
+                tool_calls: split.calls,
+            };
         }
         let rest = thinking
             .as_mut()
@@ -248,6 +248,25 @@ mod tests {
                 );
                 assert!(answer.tool_calls.is_empty());
             }
+        }
+        // what stands before the call is the thought, marks that open none included; what follows it is the answer
+        let call = "<tool_call>{\"name\": \"now\"}</tool_call>";
+        let text = format!("I <tool_call> no,\n<tool_call>x\n{call}\nSo.");
+        for chunk_len in 1..=text.len() {
+            let answer = parse("<think>\n", &text, chunk_len);
+            assert_eq!(
+                (answer.thinking.as_str(), answer.content.as_str()),
+                ("I <tool_call> no,\n<tool_call>x", "So.")
+            );
+            assert_eq!(answer.tool_calls.len(), 1, "chunks of {chunk_len}");
+        }
+        // a mark that much text follows no longer counts, the next one does
+        let text = format!("a <tool_call> {}\n{call}", "é".repeat(40_000));
+        let thought = &text[..text.len() - call.len() - 1];
+        for chunk_len in [1000, 39_990, usize::MAX] {
+            let answer = parse("<think>\n", &text, chunk_len);
+            assert_eq!(answer.thinking, thought, "chunks of {chunk_len}");
+            assert_eq!(answer.tool_calls.len(), 1, "chunks of {chunk_len}");
         }
         // a mark does not hold back a long thought for ever
         let mut parser = parser("<think>\n").0;

@@ -48,7 +48,7 @@ const ANSWER_TAGS: &[(&str, &str)] = &[
     ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
     ("<|START_TEXT|>", "<|END_TEXT|>"),
 ];
-/// Most text that is held back behind the mark of a call in a thought.
+/// Most text that is held back from the mark of a call in a thought on.
 const MAX_HELD_BYTES: usize = 64 << 10;
 
 impl ThinkingTags {
@@ -203,9 +203,8 @@ impl ThinkingSplitter {
         let (mut thinking, mut content) = (String::new(), String::new());
         match self.state {
             State::Start | State::Content | State::AfterClose => content = rest,
-            State::Opened | State::AfterOpen | State::Thinking => {
-                thinking = rest.trim_end().to_owned();
-            }
+            State::Opened | State::AfterOpen => thinking = rest.trim().to_owned(),
+            State::Thinking => thinking = rest.trim_end().to_owned(),
             State::AfterAnswerOpen | State::Answer | State::AfterAnswer => {
                 content = rest.trim_end().to_owned();
             }
@@ -213,15 +212,21 @@ impl ThinkingSplitter {
         Split { thinking, content }
     }
 
-    /// In a thought that is not closed: text before the mark of a call, and from it on.
-    pub(crate) fn unclosed_call(&self) -> Option<(&str, &str)> {
-        let at = self.call_at().filter(|_| self.state == State::Thinking)?;
-        Some((self.held[..at].trim_end(), &self.held[at..]))
+    /// In a thought that is not closed: what is held back from the mark of a call on, and the white space before it.
+    pub(crate) fn unclosed_call(&self) -> Option<&str> {
+        self.call_at().filter(|_| self.state == State::Thinking)?;
+        Some(&self.held)
     }
 
+    /// Where the first mark stands that not too much text follows.
     fn call_at(&self) -> Option<usize> {
+        let first = self.held.len().saturating_sub(MAX_HELD_BYTES);
         let marks = self.call_marks.iter();
-        marks.filter_map(|mark| self.held.find(mark)).min()
+        let places = marks.filter_map(|mark| {
+            let mut places = self.held.match_indices(mark).map(|(at, _)| at);
+            places.find(|at| *at >= first)
+        });
+        places.min()
     }
 
     /// Handles a part of what is held; `false` when more text is needed.
@@ -303,9 +308,7 @@ impl ThinkingSplitter {
             possible = marks.fold(possible, |most, mark| {
                 most.max(prefix_at_end(&self.held, mark))
             });
-            if self.held.len() <= MAX_HELD_BYTES {
-                limit = self.call_at().unwrap_or(limit);
-            }
+            limit = self.call_at().unwrap_or(limit);
         }
         let certain = self.held[..limit.min(self.held.len() - possible)].trim_end();
         let certain = certain.len();
@@ -401,6 +404,7 @@ mod tests {
     fn a_block_that_the_prompt_and_the_model_open_is_one() {
         check("<think>\n", "<think>\nwhy</think>so", "why", "so");
         check("<think>\n", "\n<thinly", "<thinly", "");
+        check("<think>\n", "\n<thi", "<thi", "");
         check("<think>", "<think>a<think>b</think>c", "a<think>b", "c");
         check("<think>", "</think>c", "", "c");
         check("<think>", "", "", "");

@@ -1,4 +1,5 @@
-//! Thoughts, content and calls together: the same however the text is cut, and what the parts say one after the other.
+//! Thoughts, content and calls together: the same however the text is cut, and what the parts say one after the other. In
+//! thoughts that were never closed there may be calls, too.
 use crate::{
     conversation::TOOLS,
     input::{Input, chunks},
@@ -49,7 +50,36 @@ pub fn run(data: &[u8]) {
         content: parsed.content,
         tool_calls: parsed.calls,
     };
-    for cuts in [cuts, b"1", b"\xff"] {
-        assert_eq!(parse(cuts), expected, "{text:?} cut by {cuts:?}");
+    let whole = parse(b"\xff");
+    for cuts in [cuts, b"1"] {
+        assert_eq!(parse(cuts), whole, "{text:?} cut by {cuts:?}");
     }
+    let thought = thinking::thought_on(&tags, opened, &text);
+    let unclosed = thought.filter(|thought| !thought.contains(&*tags.close));
+    match unclosed.filter(|_| !no_tags && !no_tools) {
+        Some(thought) if has_call(syntax, thought, &whole) => {}
+        _ => assert_eq!(whole, expected, "{text:?}"),
+    }
+}
+
+/// Whether a thought that was never closed has a call from one of the opening marks on, and then that it is found: text
+/// before it is thought, text behind it content.
+fn has_call(syntax: ToolSyntax, thought: &str, answer: &Answer) -> bool {
+    let opens = syntax.opens().iter().filter(|m| m.starts_with(['<', '[']));
+    let Some(at) = opens.filter_map(|mark| thought.find(mark)).min() else {
+        return false;
+    };
+    let (before, rest) = thought.split_at(at);
+    let parsed = tool_calls::parse(syntax, rest, b"\xff");
+    if parsed.calls.is_empty() {
+        return false;
+    }
+    let visible = |parts: [&str; 2]| parts.concat().split_whitespace().collect::<String>();
+    assert_eq!(answer.tool_calls, parsed.calls, "{thought:?}");
+    assert!(answer.thinking.starts_with(before.trim_end()), "{answer:?}");
+    assert_eq!(
+        visible([&answer.thinking, &answer.content]),
+        visible([before, &parsed.content])
+    );
+    true
 }

@@ -43,12 +43,7 @@ fn extend(all: &mut Split, more: Split) {
 
 /// The rule itself, on text that is there as a whole.
 pub fn split_whole(tags: &ThinkingTags, opened: bool, text: &str) -> Split {
-    let inside = if opened {
-        Some(text)
-    } else {
-        text.trim_start().strip_prefix(&*tags.open)
-    };
-    let Some(inside) = inside.map(str::trim_start) else {
+    let Some(inside) = thought_on(tags, opened, text) else {
         return Split {
             content: text.to_owned(),
             ..Split::default()
@@ -59,4 +54,12 @@ pub fn split_whole(tags: &ThinkingTags, opened: bool, text: &str) -> Split {
         thinking: thinking.trim_end().to_owned(),
         content: content.trim_start().to_owned(),
     }
+}
+
+/// The text behind what opens a thought, if one is open. A text that opens it once more, behind a prompt that did, opens
+/// none of its own.
+pub fn thought_on<'t>(tags: &ThinkingTags, opened: bool, text: &'t str) -> Option<&'t str> {
+    let behind = text.trim_start().strip_prefix(&*tags.open);
+    let inside = behind.or(opened.then_some(text));
+    inside.map(str::trim_start)
 }

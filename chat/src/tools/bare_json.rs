@@ -26,14 +26,17 @@ pub(super) const ANY: Family = Family {
 
 fn body(region: Region<'_>, tools: &Tools) -> Body {
     match region.marker {
-        "<|python_tag|>" => match json_prefix(region.text) {
-            JsonPrefix::Value(value, len) => match tools.calls_in(&value) {
-                Some(calls) => Body::Calls(calls, len),
-                None => Body::Text,
-            },
-            JsonPrefix::Unfinished => Body::More,
-            JsonPrefix::Invalid => python_call(region, tools),
-        },
+        "<|python_tag|>" if region.text.trim_start().starts_with(['{', '[']) => {
+            match json_prefix(region.text) {
+                JsonPrefix::Value(value, len) => match tools.calls_in(&value) {
+                    Some(calls) => Body::Calls(calls, len),
+                    None => Body::Text,
+                },
+                JsonPrefix::Unfinished => Body::More,
+                JsonPrefix::Invalid => Body::Text,
+            }
+        }
+        "<|python_tag|>" => python_call(region, tools),
         "```json" => {
             let Some((json, len)) = region.until("```") else {
                 return Body::More;

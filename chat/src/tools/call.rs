@@ -116,7 +116,8 @@ pub(super) struct Region<'a> {
     pub(super) at_end: bool,
 }
 
-/// What a region turned out to be.
+/// What a region turned out to be. It is found out from the beginning of the text: once it is not [`Body::More`], more
+/// text may not change it, or calls would depend on how the stream is cut.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Body {
     /// Not known before more text comes.

@@ -94,7 +94,8 @@ impl ToolSyntax {
         self.0.name == HARMONY.name
     }
 
-    pub(crate) fn opens(self) -> &'static [&'static str] {
+    /// Markers that open a call wherever they stand.
+    pub fn opens(self) -> &'static [&'static str] {
         self.0.opens
     }
 

@@ -10,10 +10,11 @@ pub(super) const FAMILY: Family = Family {
     name: "mistral",
     opens: &["[TOOL_CALLS]"],
     starts: &[],
-    inner: &["[CALL_ID]", ARGS],
+    inner: &[CALL_ID, ARGS],
     closers: &['}', ']'],
     body,
 };
+const CALL_ID: &str = "[CALL_ID]";
 const ARGS: &str = "[ARGS]";
 
 fn body(region: Region<'_>, tools: &Tools) -> Body {
@@ -37,25 +38,23 @@ fn body(region: Region<'_>, tools: &Tools) -> Body {
     if name.is_empty() {
         return Body::Text;
     }
-    let Some(at) = tail.find(ARGS) else {
-        return if tail.is_empty() || tail.starts_with('[') || tail.starts_with('{') {
-            without_marker(region, name, tail, tools)
-        } else {
-            Body::Text
-        };
-    };
-    if !(at == 0 || tail.starts_with("[CALL_ID]")) {
-        return Body::Text;
+    if let Some(json) = tail.strip_prefix(ARGS) {
+        return arguments(region, name, json, tools);
     }
-    arguments(region, name, &tail[at + ARGS.len()..], tools)
-}
-
-/// A tokenizer that hides `[ARGS]` leaves the name and the arguments side by side.
-fn without_marker(region: Region<'_>, name: &str, tail: &str, tools: &Tools) -> Body {
+    if let Some(id) = tail.strip_prefix(CALL_ID) {
+        return match id.split_once(ARGS) {
+            Some((_, json)) => arguments(region, name, json, tools),
+            None => Body::More,
+        };
+    }
+    // a tokenizer that hides `[ARGS]` leaves the name and the arguments side by side
     if tail.starts_with('{') {
         return arguments(region, name, tail, tools);
     }
-    Body::More
+    match [ARGS, CALL_ID].iter().any(|mark| mark.starts_with(tail)) {
+        true => Body::More,
+        false => Body::Text,
+    }
 }
 
 fn arguments(region: Region<'_>, name: &str, json: &str, tools: &Tools) -> Body {

@@ -3,7 +3,7 @@ use super::{Body, Region, ToolCall, ToolSyntax, Tools};
 use crate::markers::prefix_at_end;
 use serde_json::Value;
 
-/// Longest text of one region; what is longer is text.
+/// Longest text of one region behind its marker; what is longer is text.
 const MAX_REGION_BYTES: usize = 256 << 10;
 /// Up to this length a region is looked at with every chunk.
 const SHORT_BYTES: usize = 256;
@@ -71,6 +71,22 @@ impl ToolCallParser {
         split
     }
 
+    /// For a text of which nothing came before and nothing will come: what stands before its first call, trimmed at the
+    /// end, and the rest. `None` when it has no call.
+    pub(crate) fn first_call(mut self, text: &str) -> Option<(String, ToolSplit)> {
+        self.held.push_str(text);
+        let mut split = ToolSplit::default();
+        while self.step(true, &mut split) && split.calls.is_empty() {}
+        if split.calls.is_empty() {
+            return None;
+        }
+        let before = std::mem::take(&mut split.content);
+        let rest = self.finish();
+        split.content = rest.content;
+        split.calls.extend(rest.calls);
+        Some((before, split))
+    }
+
     /// Handles a part of what is held; `false` when more text is needed.
     fn step(&mut self, at_end: bool, split: &mut ToolSplit) -> bool {
         match self.open {
@@ -87,7 +103,7 @@ impl ToolCallParser {
         if let Some((at, marker)) = self.find_marker() {
             // white space before a call belongs to neither; should it be no call, it is text again
             let certain = self.held[..at].trim_end().len();
-            let is_separator = self.has_called && certain > 0 && at == self.start_len();
+            let is_separator = self.has_called && self.at_start && at == self.start_len();
             if !is_separator {
                 split.content.extend(self.held.drain(..certain));
                 self.at_start &= certain == 0;
@@ -130,8 +146,10 @@ impl ToolCallParser {
         let longest = |marker: &&'static str| prefix_at_end(&self.held, marker);
         let anywhere = self.syntax.opens().iter().map(longest).max().unwrap_or(0);
         let rest = &self.held[self.start_len()..];
-        let starts = |marker: &&'static str| marker.starts_with(rest);
-        if self.at_start && self.syntax.starts().iter().any(starts) {
+        // what separates calls waits for the next one's marker, whichever it is
+        let next = self.syntax.opens().iter().filter(|_| self.has_called);
+        let mut starts = self.syntax.starts().iter().chain(next);
+        if self.at_start && starts.any(|marker| marker.starts_with(rest)) {
             return self.held.len();
         }
         anywhere
@@ -140,11 +158,11 @@ impl ToolCallParser {
     fn region(&mut self, marker: &'static str, at_end: bool, split: &mut ToolSplit) -> bool {
         let start = self.held.find(marker).unwrap_or(0);
         let body_at = start + marker.len();
-        let too_long = self.held.len() > MAX_REGION_BYTES;
+        let text = up_to_bytes(&self.held[body_at..], MAX_REGION_BYTES);
         let region = Region {
             marker,
-            text: &self.held[body_at..],
-            at_end: at_end || too_long,
+            text,
+            at_end: at_end || body_at + text.len() < self.held.len(),
         };
         match self.syntax.body(region, &self.tools) {
             Body::More if !region.at_end => false,
@@ -166,4 +184,13 @@ impl ToolCallParser {
             }
         }
     }
+}
+
+/// The beginning of `text`, `max` bytes at most.
+fn up_to_bytes(text: &str, max: usize) -> &str {
+    let mut len = max.min(text.len());
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
+    &text[..len]
 }

@@ -182,11 +182,13 @@ impl<'a> Reader<'a> {
 
     fn text(&mut self, quote: char) -> Option<String> {
         let mut out = String::new();
-        let mut chars = self.rest.char_indices().skip(1);
+        // a text that its quote does not end leaves nothing: wherever it is cut, more may come
+        let all = std::mem::take(&mut self.rest);
+        let mut chars = all.char_indices().skip(1);
         while let Some((at, c)) = chars.next() {
             match c {
                 c if c == quote => {
-                    self.rest = &self.rest[at + 1..];
+                    self.rest = &all[at + 1..];
                     return Some(out);
                 }
                 '\\' => match chars.next()?.1 {
@@ -208,7 +210,6 @@ impl<'a> Reader<'a> {
                 c => out.push(c),
             }
         }
-        self.rest = "";
         None
     }
 }

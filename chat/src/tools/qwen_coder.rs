@@ -37,14 +37,13 @@ fn body(region: Region<'_>, close: &str, tools: &Tools) -> Body {
             None => return Body::Text,
         }
     }
-    let Some((name, mut rest)) = text.split_once('>') else {
-        return if text.contains('\n') {
-            Body::Text
-        } else {
-            Body::More
-        };
+    let Some(end) = text.find(['>', '\n']) else {
+        return Body::More;
     };
-    let name = name.trim();
+    let Some(mut rest) = text[end..].strip_prefix('>') else {
+        return Body::Text;
+    };
+    let name = text[..end].trim();
     if !tools.has(name) {
         return Body::Text;
     }

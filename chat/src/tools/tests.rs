@@ -108,6 +108,56 @@ fn what_follows_a_call_does_not_depend_on_chunks() {
 }
 
 #[test]
+fn a_mark_far_behind_a_call_is_not_its_own() {
+    const MISTRAL: &str = "[TOOL_CALLS]";
+    let now = &[("now", "{}")];
+    check(MISTRAL, "[TOOL_CALLS]now{}a[ARGS]", "a[ARGS]", now);
+    let text = "[TOOL_CALLS]now[CALL";
+    check(MISTRAL, &format!("{text}[TOOL_CALLS]now{{}}"), text, now);
+}
+
+#[test]
+fn separators_before_any_mark_belong_to_neither_call() {
+    let call = "<tool_call>{\"name\":\"now\"}</tool_call>";
+    let now = ("now", "{}");
+    check(HERMES, &format!("{call}; {call},"), "", &[now; 2]);
+    check(HERMES, &format!("{call}; <tool_x"), "; <tool_x", &[now]);
+    // behind text they are text
+    check(HERMES, &format!("{call} a, {call}"), "a,", &[now; 2]);
+}
+
+#[test]
+fn a_name_in_a_tag_is_on_one_line() {
+    for text in ["<function=\nnow></function>", "<function=now\n></function>"] {
+        check("<function= <parameter=", text, text, &[]);
+    }
+}
+
+#[test]
+fn an_escape_may_be_cut() {
+    check(
+        "ipython",
+        "<|python_tag|>add.call(why=\"a\\\"b\\u00e9\")",
+        "",
+        &[("add", "{\"why\":\"a\\\"bé\"}")],
+    );
+}
+
+#[test]
+fn a_name_may_begin_like_a_value_of_json() {
+    for name in ["3d", "null_device"] {
+        let tools = json!([{"name": name}]);
+        let text = format!("<|python_tag|>{name}.call()");
+        for cut in 0..=text.len() {
+            let mut parser = ToolCallParser::new(ToolSyntax::of_template("ipython"), &tools);
+            let mut calls = parser.push(&text[..cut]).calls;
+            calls.extend(parser.push(&text[cut..]).calls);
+            assert_eq!(calls.len(), 1, "{name} cut at {cut}");
+        }
+    }
+}
+
+#[test]
 fn what_only_looks_like_a_call_is_text() {
     for text in [
         "",
@@ -753,4 +803,15 @@ fn an_endless_region_becomes_text() {
     assert!(content.len() > 256 << 10);
     content += &parser.finish().content;
     assert_eq!(content.len(), "<|tool_call_start|>".len() + 400_000);
+    // in one piece it is as long
+    let long = format!(
+        "<|tool_call_start|>[add(why='{}')]<|tool_call_end|>",
+        "é".repeat(200_000)
+    );
+    for chunk_len in [1000, usize::MAX] {
+        assert_eq!(
+            parse("<|tool_list_start|>", &long, chunk_len),
+            (long.clone(), vec![])
+        );
+    }
 }
