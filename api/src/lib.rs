@@ -1,9 +1,11 @@
 //! The words on the wire, shared by daemon, command line and tests, and the client that speaks them.
 //!
-//! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`care`] and [`store`]
+//! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`openai`] those of
+//! OpenAI's dialect, [`anthropic`] of Anthropic's, [`care`], [`store`] and [`tokens`]
 //! those that only slm has, [`ndjson`] the framing of streams, [`host`] where the daemon is to be found, [`client`] the
 //! calls, [`size`] and [`rate`] the spelling of bytes and of bytes per second.
 
+pub mod anthropic;
 pub mod care;
 pub mod client;
 mod client_error;
@@ -11,9 +13,11 @@ mod client_store;
 pub mod host;
 pub mod ndjson;
 pub mod ollama;
+pub mod openai;
 pub mod rate;
 pub mod size;
 pub mod store;
+pub mod tokens;
 
 pub use client::Client;
 pub use client_error::ClientError;

@@ -67,9 +67,12 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         let culprit = fields.into_iter().find_map(|(key, value)| {
             let alone = Value::Object(Map::from_iter([(key.clone(), value)]));
             let error = serde_json::from_value::<T>(alone).err()?;
-            Some(format!("field `{key}`: {error}"))
+            Some((format!("field `{key}`: {error}"), key))
         });
-        ApiError::bad_request(culprit.unwrap_or_else(|| error.to_string()))
+        match culprit {
+            Some((text, key)) => ApiError::bad_request(text).of_field(key),
+            None => ApiError::bad_request(error.to_string()),
+        }
     })
 }
 

@@ -111,6 +111,8 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
         "Announce shared models on the local network by mDNS, for those that look for neighbors";
     "no-prune" ["SLM_NOPRUNE", "OLLAMA_NOPRUNE"], "BOOL" = "false":
         "Keep blobs that no model uses when the daemon starts";
+    "strict" ["SLM_STRICT"], "BOOL" = "false":
+        "Refuse requests with parameters that cannot be honoured, instead of naming them in a warning";
     "log" ["SLM_LOG"], "FILTER" = "info":
         "What to log: error, warn, info, debug, trace, or a filter such as slmd=debug";
 };
@@ -243,6 +245,7 @@ pub(crate) struct Config {
     /// Whether that is announced on the local network.
     pub(crate) share_mdns: bool,
     pub(crate) no_prune: bool,
+    pub(crate) strict: bool,
     /// Bytes per second of all downloads together.
     pub(crate) max_bandwidth: Option<u64>,
     /// How downloads reach others, and as whom.
@@ -338,6 +341,7 @@ impl Config {
             share: Some(share_listen).filter(|_| values.is_on("share")),
             share_mdns: values.is_on("share-mdns"),
             no_prune: values.is_on("no-prune"),
+            strict: values.is_on("strict"),
             max_bandwidth: Some(max_bandwidth).filter(|rate| *rate > 0),
             network,
             log: values.text("log").to_owned(),

@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
+use serde::Serialize;
 use slm_api::ollama::ErrorBody;
 use std::error::Error;
 
@@ -23,6 +24,9 @@ pub(crate) struct ApiError {
     message: String,
     /// After how many seconds another try may succeed.
     retry_after: Option<u64>,
+    /// The field of the request that is wrong, and a word for what went wrong, for dialects that say such.
+    param: Option<String>,
+    code: Option<&'static str>,
 }
 
 impl ApiError {
@@ -32,7 +36,19 @@ impl ApiError {
             status,
             message: message.into(),
             retry_after: None,
+            param: None,
+            code: None,
         }
+    }
+    /// The same, about this field of the request.
+    pub(crate) fn of_field(mut self, field: impl Into<String>) -> Self {
+        self.param = Some(field.into());
+        self
+    }
+    /// The same, with a word that programs know.
+    pub(crate) fn with_code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
     }
     /// The same, with when to try again: whole seconds, at least one.
     pub(crate) fn retry_after(mut self, wait: std::time::Duration) -> Self {
@@ -46,6 +62,7 @@ impl ApiError {
     /// There is no such model.
     pub(crate) fn no_model(name: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("model '{name}' not found"))
+            .with_code("model_not_found")
     }
     /// A fault of the daemon.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
@@ -76,6 +93,14 @@ impl ApiError {
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
+    /// The field of the request that is wrong.
+    pub(crate) fn param(&self) -> Option<&str> {
+        self.param.as_deref()
+    }
+    /// A word for what went wrong.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        self.code
+    }
     /// The body of an error answer, and the last line of a stream that failed.
     pub(crate) fn body(&self) -> ErrorBody {
         ErrorBody {
@@ -93,15 +118,22 @@ impl ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+impl ApiError {
+    /// Logs it, and answers with a body of some dialect.
+    pub(crate) fn respond(&self, body: impl Serialize) -> Response {
         self.log();
-        let mut response = (self.status, Json(self.body())).into_response();
+        let mut response = (self.status, Json(body)).into_response();
         if let Some(seconds) = self.retry_after {
             let headers = response.headers_mut();
             headers.insert(http::header::RETRY_AFTER, seconds.into());
         }
         response
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.respond(self.body())
     }
 }
 

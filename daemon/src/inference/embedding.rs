@@ -11,10 +11,18 @@ use slm_api::ollama::Metrics;
 use slm_engine::{EmbedError, EmbedRequest, Special, TokenId};
 use std::sync::Arc;
 
+/// What a vector is made of.
+#[derive(Clone, Debug)]
+pub(crate) enum Text {
+    Plain(String),
+    /// Tokens of it, without those that the model wants around them.
+    Tokens(Vec<TokenId>),
+}
+
 /// What is to become of texts.
 #[derive(Clone, Debug)]
 pub(crate) struct Texts {
-    pub(crate) texts: Vec<String>,
+    pub(crate) texts: Vec<Text>,
     /// Whether to cut those that are too long for the window.
     pub(crate) truncate: bool,
     /// Values of a vector to keep; `None` is all.
@@ -126,19 +134,17 @@ pub(crate) async fn embed(app: &Arc<App>, job: &Job, texts: Texts) -> Result<Vec
 }
 
 /// The tokens of each text, nothing around them yet.
-async fn tokenise(
-    lease: Lease,
-    texts: Vec<String>,
-) -> Result<(Lease, Vec<Vec<TokenId>>), ApiError> {
-    Ok(tokio::task::spawn_blocking(move || {
+async fn tokenise(lease: Lease, texts: Vec<Text>) -> Result<(Lease, Vec<Vec<TokenId>>), ApiError> {
+    tokio::task::spawn_blocking(move || {
         let tokenizer = lease.engine().tokenizer();
-        let tokens = texts
-            .iter()
-            .map(|text| tokenizer.encode(text, Special::Recognise))
-            .collect();
-        (lease, tokens)
+        let tokens = texts.into_iter().map(|text| match text {
+            Text::Plain(text) => Ok(tokenizer.encode(&text, Special::Recognise)),
+            Text::Tokens(tokens) => super::tokens::known(tokens, tokenizer, "input"),
+        });
+        let tokens = tokens.collect::<Result<_, _>>()?;
+        Ok((lease, tokens))
     })
-    .await?)
+    .await?
 }
 
 /// Cuts a text so that it and `n_frame` tokens around it have at most `limit`, or says that it is too long.
@@ -150,9 +156,10 @@ fn fit(
 ) -> Result<Vec<TokenId>, ApiError> {
     if ids.len() + n_frame > limit {
         if !truncate {
-            return Err(ApiError::bad_request(
-                "the input length exceeds the context length",
-            ));
+            return Err(
+                ApiError::bad_request("the input length exceeds the context length")
+                    .with_code("context_length_exceeded"),
+            );
         }
         if limit <= n_frame {
             return Err(ApiError::bad_request(

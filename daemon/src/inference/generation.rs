@@ -22,6 +22,8 @@ pub(crate) enum Event {
 pub(crate) struct Outcome {
     /// `stop` or `length`.
     pub(crate) reason: &'static str,
+    /// The stop string that ended it, if one did.
+    pub(crate) stop: Option<String>,
     pub(crate) metrics: Metrics,
     /// Prompt and answer.
     pub(crate) tokens: Vec<TokenId>,
@@ -33,6 +35,7 @@ pub(crate) struct Generation {
     results: mpsc::Receiver<StepResult>,
     parser: AnswerParser,
     tokens: Vec<TokenId>,
+    n_prompt: usize,
     n_truncated: usize,
     ended: Option<Outcome>,
     began: Instant,
@@ -59,6 +62,7 @@ impl Generation {
         Ok(Self {
             results,
             parser: prompt.parser,
+            n_prompt: prompt.tokens.len(),
             tokens: prompt.tokens,
             n_truncated,
             ended: None,
@@ -67,6 +71,11 @@ impl Generation {
             span: tracing::Span::current(),
             lease,
         })
+    }
+
+    /// Tokens of the prompt.
+    pub(crate) fn n_prompt_tokens(&self) -> usize {
+        self.n_prompt
     }
 
     /// The next event; `None` after the end.
@@ -131,6 +140,7 @@ impl Generation {
         );
         Outcome {
             reason,
+            stop: finish.stop.clone(),
             metrics: Metrics {
                 total_duration: Some(nanos(self.began.elapsed())),
                 load_duration: Some(nanos(self.lease.load_time)),

@@ -11,13 +11,15 @@ mod embedding;
 mod generation;
 mod options;
 mod prompt;
+mod tokens;
 mod truncate;
 
 pub(crate) use adapters::choose as choose_adapters;
-pub(crate) use embedding::{Texts, Vectors, embed};
-pub(crate) use generation::{Event, Generation};
+pub(crate) use embedding::{Text, Texts, Vectors, embed};
+pub(crate) use generation::{Event, Generation, Outcome};
 pub(crate) use options::RunOptions;
 pub(crate) use prompt::{ChatPrompt, PromptSource, conversation, from_wire};
+pub(crate) use tokens::{count as count_tokens, decode, encode};
 
 use crate::{
     catalog::Record,
@@ -193,6 +195,7 @@ fn too_long(n_prompt: usize, context_length: usize, trained: usize) -> ApiError 
     ApiError::bad_request(format!(
         "the prompt is too long: it has {n_prompt} tokens, which exceeds the available context size of {context_length} tokens (one of them is for the answer); {advice}"
     ))
+    .with_code("context_length_exceeded")
 }
 
 /// Tells the store that the model is in use. Nobody waits for that.

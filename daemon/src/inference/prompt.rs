@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub(crate) enum PromptSource {
     /// Text as it is.
     Raw(String),
+    /// Tokens as they are.
+    Tokens(Vec<TokenId>),
     /// A conversation.
     Chat(Box<ChatPrompt>),
 }
@@ -55,6 +57,11 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
     let prompt = match source {
         PromptSource::Raw(text) => Prompt {
             tokens: tokenizer.encode_prompt(text),
+            parser: AnswerParser::default(),
+            shown: Vec::new(),
+        },
+        PromptSource::Tokens(tokens) => Prompt {
+            tokens: super::tokens::known(tokens.clone(), tokenizer, "prompt")?,
             parser: AnswerParser::default(),
             shown: Vec::new(),
         },

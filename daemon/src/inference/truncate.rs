@@ -23,7 +23,7 @@ pub(super) fn shorten(
         return Ok((whole, 0));
     }
     let shorter = match source {
-        PromptSource::Raw(_) => {
+        PromptSource::Raw(_) | PromptSource::Tokens(_) => {
             let mut shorter = whole;
             let n_kept = n_kept.max(1).min(n_most / 2);
             shorter.tokens.drain(n_kept..n_kept + n_whole - n_most);

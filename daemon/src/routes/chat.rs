@@ -42,22 +42,7 @@ pub(super) async fn answer(
         return Ok(ndjson::object(&done(&model, "unload")));
     }
     let stream = request.stream.unwrap_or(true);
-    let no_options = Map::new();
-    let options = request.options.as_ref().unwrap_or(&no_options);
-    let adapters = inference::choose_adapters(&app, &record, request.adapters.clone()).await?;
-    let job = Job {
-        adapters,
-        options: RunOptions {
-            truncate: request.truncate.unwrap_or(false),
-            shift: request.shift.unwrap_or(false),
-            ..RunOptions::merge([&record.params, options])?
-        },
-        record: Arc::clone(&record),
-        keep,
-        client,
-        began,
-    };
-    let source = source(request, &record)?;
+    let (job, source) = prepare(&app, client, began, request, &record).await?;
     if is_empty {
         inference::load(&app, &job).await?;
         return Ok(ndjson::object(&done(&model, "load")));
@@ -68,6 +53,36 @@ pub(super) async fn answer(
     } else {
         whole(generation, model).await
     }
+}
+
+/// Checks the rest of a request to `record`: how to run it, and what the model is to read.
+///
+/// # Errors
+/// What is wrong with the request.
+pub(super) async fn prepare(
+    app: &Arc<App>,
+    client: String,
+    began: Instant,
+    request: ChatRequest,
+    record: &Arc<Record>,
+) -> Result<(Job, PromptSource), ApiError> {
+    let no_options = Map::new();
+    let options = request.options.as_ref().unwrap_or(&no_options);
+    let adapters = inference::choose_adapters(app, record, request.adapters.clone()).await?;
+    let job = Job {
+        adapters,
+        options: RunOptions {
+            truncate: request.truncate.unwrap_or(false),
+            shift: request.shift.unwrap_or(false),
+            ..RunOptions::merge([&record.params, options])?
+        },
+        record: Arc::clone(record),
+        keep: KeepFor::from_wire(request.keep_alive.as_ref())?,
+        client,
+        began,
+    };
+    let source = source(request, record)?;
+    Ok((job, source))
 }
 
 /// Checks the rest of the request and says what the model is to read.
@@ -198,7 +213,7 @@ fn assistant(answer: Answer, n_calls: &mut usize) -> Message {
 }
 
 /// `call_` and eight letters or digits, as Ollama's clients know it.
-fn call_id() -> String {
+pub(super) fn call_id() -> String {
     const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let random = (0..8).map(|_| char::from(ALPHABET[fastrand::usize(..ALPHABET.len())]));
     std::iter::once("call_".to_owned())

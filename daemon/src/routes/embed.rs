@@ -5,7 +5,7 @@ use crate::{
     body::LenientJson,
     caller::Caller,
     error::ApiError,
-    inference::{self, Job, RunOptions, Texts, Vectors},
+    inference::{self, Job, RunOptions, Text, Texts, Vectors},
     models::KeepFor,
     state::App,
 };
@@ -17,7 +17,7 @@ use slm_api::ollama::{
 use std::{sync::Arc, time::Instant};
 
 /// Most texts in one request.
-const MAX_TEXTS: usize = 8192;
+pub(super) const MAX_TEXTS: usize = 8192;
 
 /// Answers `/api/embed`.
 pub(super) async fn answer(
@@ -27,7 +27,7 @@ pub(super) async fn answer(
 ) -> Result<Json<EmbedResponse>, ApiError> {
     let began = Instant::now();
     let texts = Texts {
-        texts: texts(request.input)?,
+        texts: plain(texts(request.input)?),
         truncate: request.truncate.unwrap_or(true),
         dimensions: request
             .dimensions
@@ -67,7 +67,7 @@ pub(super) async fn answer_old(
         return Err(ApiError::bad_request("model is required"));
     }
     let texts = Texts {
-        texts: texts(Some(Value::String(request.prompt)))?,
+        texts: plain(texts(Some(Value::String(request.prompt)))?),
         truncate: true,
         dimensions: None,
         normalize: false,
@@ -83,6 +83,10 @@ pub(super) async fn answer_old(
     Ok(Json(EmbeddingsResponse {
         embedding: vector.unwrap_or_default(),
     }))
+}
+
+fn plain(texts: Vec<String>) -> Vec<Text> {
+    texts.into_iter().map(Text::Plain).collect()
 }
 
 /// A text, a list of texts, or nothing.
@@ -111,15 +115,15 @@ fn texts(input: Option<Value>) -> Result<Vec<String>, ApiError> {
 }
 
 /// How a request wants its model to be run.
-struct Run {
-    options: Option<Map<String, Value>>,
-    adapters: Option<Vec<AdapterChoice>>,
-    keep_alive: Option<KeepAlive>,
-    client: String,
+pub(super) struct Run {
+    pub(super) options: Option<Map<String, Value>>,
+    pub(super) adapters: Option<Vec<AdapterChoice>>,
+    pub(super) keep_alive: Option<KeepAlive>,
+    pub(super) client: String,
 }
 
 /// The vectors; `None` where there are no texts, and the model is only loaded, or unloaded.
-async fn vectors(
+pub(super) async fn vectors(
     app: &Arc<App>,
     began: Instant,
     model: &str,

@@ -47,21 +47,7 @@ pub(super) async fn answer(
     let is_load = request.prompt.is_empty();
     let raw = request.raw.unwrap_or(false);
     let source = source(&app, request.clone(), &record, raw).await?;
-    let no_options = Map::new();
-    let options = request.options.as_ref().unwrap_or(&no_options);
-    let adapters = inference::choose_adapters(&app, &record, request.adapters.clone()).await?;
-    let job = Job {
-        adapters,
-        options: RunOptions {
-            truncate: request.truncate.unwrap_or(false),
-            shift: request.shift.unwrap_or(false),
-            ..RunOptions::merge([&record.params, options])?
-        },
-        record,
-        keep,
-        client,
-        began,
-    };
+    let job = job(&app, client, began, &request, &record).await?;
     if is_load {
         inference::load(&app, &job).await?;
         return Ok(ndjson::object(&done(&model, "load")));
@@ -74,8 +60,36 @@ pub(super) async fn answer(
     }
 }
 
+/// How to run a request to `record`.
+///
+/// # Errors
+/// Options, adapters or a time to stay that cannot be.
+pub(super) async fn job(
+    app: &Arc<App>,
+    client: String,
+    began: Instant,
+    request: &GenerateRequest,
+    record: &Arc<Record>,
+) -> Result<Job, ApiError> {
+    let no_options = Map::new();
+    let options = request.options.as_ref().unwrap_or(&no_options);
+    let adapters = inference::choose_adapters(app, record, request.adapters.clone()).await?;
+    Ok(Job {
+        adapters,
+        options: RunOptions {
+            truncate: request.truncate.unwrap_or(false),
+            shift: request.shift.unwrap_or(false),
+            ..RunOptions::merge([&record.params, options])?
+        },
+        record: Arc::clone(record),
+        keep: KeepFor::from_wire(request.keep_alive.as_ref())?,
+        client,
+        began,
+    })
+}
+
 /// Checks the rest of the request, in the order that clients know, and says what the model is to read.
-async fn source(
+pub(super) async fn source(
     app: &Arc<App>,
     request: GenerateRequest,
     record: &Arc<Record>,

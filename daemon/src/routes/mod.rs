@@ -4,6 +4,7 @@
 //! result back. One file per route.
 
 mod adopt;
+mod anthropic;
 mod archive;
 mod blobs;
 mod bundle;
@@ -13,7 +14,10 @@ mod copy;
 mod create;
 mod delete;
 mod embed;
+mod events;
 mod generate;
+mod health;
+mod openai;
 mod path;
 mod ps;
 mod pull;
@@ -24,7 +28,9 @@ mod swap;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod tokenize;
 mod version;
+mod wishes;
 
 pub(crate) use show::flat;
 
@@ -78,6 +84,12 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
             "/api/blobs/{digest}",
             head(blobs::exists).post(blobs::upload).put(blobs::link),
         )
+        .route("/api/tokenize", post(tokenize::tokenize))
+        .route("/api/detokenize", post(tokenize::detokenize))
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .merge(openai::router())
+        .merge(anthropic::router())
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found") })
         .method_not_allowed_fallback(|| async {
             (StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed")

@@ -77,6 +77,8 @@ pub struct Finish {
     pub text: String,
     /// Why it ended.
     pub reason: StopReason,
+    /// The stop string that ended it, if one did.
+    pub stop: Option<String>,
     /// Counts and times.
     pub stats: Stats,
 }

@@ -330,6 +330,7 @@ impl Sequence {
         self.unsent.push_back(StepResult::Finished(Finish {
             text,
             reason,
+            stop: self.text.stopped_by().map(str::to_owned),
             stats: self.stats,
         }));
     }

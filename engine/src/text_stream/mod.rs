@@ -26,7 +26,8 @@ pub struct TextStream {
     held: String,
     /// Nothing has come yet, and a space in front would be the one that the vocabulary puts before every text.
     drop_space: bool,
-    stopped: bool,
+    /// The stop string that appeared.
+    stopped_by: Option<String>,
 }
 
 /// What a token added.
@@ -54,7 +55,7 @@ impl TextStream {
             shown: Vec::new(),
             held: String::new(),
             drop_space: true,
-            stopped: false,
+            stopped_by: None,
         }
     }
     /// A stream whose text goes on from `prompt`: after ordinary text a leading space is a real one and stays.
@@ -77,6 +78,10 @@ impl TextStream {
             return self.push_bytes(&[], false);
         }
         self.push_bytes(&tokenizer.token_bytes(token), tokenizer.adds_space_prefix())
+    }
+    /// The stop string that appeared, if one has.
+    pub fn stopped_by(&self) -> Option<&str> {
+        self.stopped_by.as_deref()
     }
     /// What was held back; call once at the end.
     pub fn finish(&mut self) -> String {
@@ -103,7 +108,7 @@ impl TextStream {
     }
 
     fn push_text(&mut self, text: &str) -> Delta {
-        if self.stopped {
+        if self.stopped_by.is_some() {
             return Delta::Stop(String::new());
         }
         if self.stops.is_empty() {
@@ -119,7 +124,8 @@ impl TextStream {
                 .filter_map(|stop| stop.push(byte))
                 .max();
             if let Some(stop_len) = longest {
-                self.stopped = true;
+                let stop = self.held.get(end - stop_len..end);
+                self.stopped_by = Some(stop.unwrap_or_default().to_owned());
                 self.held.truncate(end - stop_len);
                 return Delta::Stop(std::mem::take(&mut self.held));
             }

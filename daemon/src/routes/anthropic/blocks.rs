@@ -1,0 +1,308 @@
+//! Messages of blocks, and tools, to Ollama's, which the rest of the daemon reads.
+
+use crate::{error::ApiError, routes::wishes::Ignored};
+use serde_json::{Value, json};
+use slm_api::{anthropic::InputMessage, ollama::Message};
+
+/// The conversation. What tools answered stands in messages of its own, before the rest of the message that has it.
+///
+/// # Errors
+/// A message that cannot be read.
+pub(super) fn conversation(
+    system: Option<Value>,
+    messages: Vec<InputMessage>,
+    model: &str,
+) -> Result<Vec<Message>, ApiError> {
+    let mut all = Vec::with_capacity(messages.len() + 1);
+    if let Some(system) = system {
+        let text = text(&system, "system", model)?;
+        if !text.is_empty() {
+            all.push(said("system", text));
+        }
+    }
+    for (index, message) in messages.into_iter().enumerate() {
+        let place = format!("messages.{index}");
+        add(message, &place, model, &mut all)?;
+    }
+    Ok(all)
+}
+
+fn said(role: &str, content: String) -> Message {
+    Message {
+        role: role.to_owned(),
+        content,
+        ..Message::default()
+    }
+}
+
+fn add(
+    message: InputMessage,
+    place: &str,
+    model: &str,
+    all: &mut Vec<Message>,
+) -> Result<(), ApiError> {
+    let role = message.role.as_str();
+    if !matches!(role, "user" | "assistant" | "system") {
+        return Err(ApiError::bad_request(format!(
+            "{place}.role: {role:?} is none of \"user\", \"assistant\" and \"system\""
+        )));
+    }
+    let blocks = match message.content {
+        Value::String(text) => {
+            all.push(said(role, text));
+            return Ok(());
+        }
+        Value::Array(blocks) => blocks,
+        _ => {
+            return Err(ApiError::bad_request(format!(
+                "{place}.content: expected a text or a list of blocks"
+            )));
+        }
+    };
+    let (mut texts, mut thoughts) = (Vec::new(), Vec::new());
+    let mut calls = Vec::new();
+    let mut has_results = false;
+    for (index, block) in blocks.iter().enumerate() {
+        let place = format!("{place}.content.{index}");
+        match block["type"].as_str().unwrap_or_default() {
+            "tool_use" => calls.push(call(block, &place)?),
+            "tool_result" => {
+                all.push(result(block, &place, model, all)?);
+                has_results = true;
+            }
+            "thinking" => thoughts.push(field(block, "thinking", &place)?),
+            // readable by their makers only
+            "redacted_thinking" | "server_tool_use" | "web_search_tool_result" => {}
+            _ => texts.push(block_text(block, &place, model)?),
+        }
+    }
+    if has_results && texts.is_empty() && calls.is_empty() {
+        return Ok(());
+    }
+    all.push(Message {
+        thinking: (!thoughts.is_empty()).then(|| thoughts.join("\n")),
+        tool_calls: (!calls.is_empty()).then_some(calls),
+        ..said(role, texts.join("\n"))
+    });
+    Ok(())
+}
+
+fn call(block: &Value, place: &str) -> Result<Value, ApiError> {
+    let id = field(block, "id", place)?;
+    let name = field(block, "name", place)?;
+    let input = match &block["input"] {
+        Value::Null => json!({}),
+        Value::Object(input) => json!(input),
+        _ => {
+            return Err(ApiError::bad_request(format!(
+                "{place}.input: expected an object"
+            )));
+        }
+    };
+    Ok(json!({"id": id, "type": "function", "function": {"name": name, "arguments": input}}))
+}
+
+/// What a tool answered, with the name that its call has.
+fn result(
+    block: &Value,
+    place: &str,
+    model: &str,
+    earlier: &[Message],
+) -> Result<Message, ApiError> {
+    let id = field(block, "tool_use_id", place)?;
+    let calls = earlier.iter().rev().filter_map(|m| m.tool_calls.as_ref());
+    let call = calls.flatten().find(|call| call["id"] == id.as_str());
+    let name = call.and_then(|call| call["function"]["name"].as_str());
+    let content = match &block["content"] {
+        Value::Null => String::new(),
+        content => text(content, &format!("{place}.content"), model)?,
+    };
+    Ok(Message {
+        tool_name: name.map(str::to_owned),
+        tool_call_id: Some(id),
+        ..said("tool", content)
+    })
+}
+
+/// A text, or the texts of blocks, in lines.
+fn text(content: &Value, place: &str, model: &str) -> Result<String, ApiError> {
+    match content {
+        Value::String(text) => Ok(text.clone()),
+        Value::Array(blocks) => {
+            let numbered = blocks.iter().enumerate();
+            let texts = numbered
+                .map(|(index, block)| block_text(block, &format!("{place}.{index}"), model));
+            Ok(texts.collect::<Result<Vec<_>, _>>()?.join("\n"))
+        }
+        _ => Err(ApiError::bad_request(format!(
+            "{place}: expected a text or a list of blocks"
+        ))),
+    }
+}
+
+fn block_text(block: &Value, place: &str, model: &str) -> Result<String, ApiError> {
+    match block["type"].as_str().unwrap_or_default() {
+        "text" => field(block, "text", place),
+        "image" => Err(ApiError::bad_request(format!(
+            "{place}: \"{model}\" does not support images"
+        ))),
+        "document" => Err(ApiError::bad_request(format!(
+            "{place}: \"{model}\" does not support documents"
+        ))),
+        other => Err(ApiError::bad_request(format!(
+            "{place}.type: {other:?} is not supported here"
+        ))),
+    }
+}
+
+fn field(block: &Value, name: &str, place: &str) -> Result<String, ApiError> {
+    let text = block[name].as_str().map(str::to_owned);
+    text.ok_or_else(|| ApiError::bad_request(format!("{place}.{name}: a text is required")))
+}
+
+/// The tools that the model may call.
+///
+/// # Errors
+/// Tools of Anthropic's own, and choices that cannot be enforced.
+pub(super) fn tools(
+    tools: Option<Vec<Value>>,
+    choice: Option<&Value>,
+    ignored: &mut Ignored,
+) -> Result<Option<Vec<Value>>, ApiError> {
+    let numbered = tools.unwrap_or_default().into_iter().enumerate();
+    let tools = numbered.map(|(index, tool)| {
+        let place = format!("tools.{index}");
+        if let Some(kind) = tool["type"].as_str().filter(|kind| *kind != "custom") {
+            return Err(ApiError::bad_request(format!(
+                "{place}.type: {kind:?} is not supported; only tools of the client's own are"
+            )));
+        }
+        let mut function = json!({"name": field(&tool, "name", &place)?});
+        if let Value::String(text) = &tool["description"] {
+            function["description"] = json!(text);
+        }
+        function["parameters"] = match &tool["input_schema"] {
+            Value::Null => json!({"type": "object", "properties": {}}),
+            schema => schema.clone(),
+        };
+        Ok(json!({"type": "function", "function": function}))
+    });
+    let tools = tools.collect::<Result<Vec<_>, _>>()?;
+    let Some(choice) = choice else {
+        return Ok(Some(tools));
+    };
+    if choice["disable_parallel_tool_use"] == true {
+        ignored.add("tool_choice.disable_parallel_tool_use");
+    }
+    match choice["type"].as_str().unwrap_or_default() {
+        "auto" => Ok(Some(tools)),
+        "none" => Ok(None),
+        other => Err(ApiError::bad_request(format!(
+            "tool_choice.type: {other:?} is not supported yet; use \"auto\" or \"none\""
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(messages: Value) -> Result<Vec<Message>, ApiError> {
+        let messages = serde_json::from_value(messages).unwrap();
+        conversation(None, messages, "m")
+    }
+
+    #[test]
+    fn results_come_before_the_text_and_have_their_tools_names() {
+        let all = parse(json!([
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "hm", "signature": "s"},
+                {"type": "text", "text": "b"},
+                {"type": "tool_use", "id": "t1", "name": "f", "input": {"b": 1, "a": 2}}]},
+            {"role": "user", "content": [
+                {"type": "text", "text": "c"},
+                {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "42"}]}]},
+            {"role": "system", "content": "d"},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1"}]},
+        ]))
+        .unwrap();
+        let pairs: Vec<_> = all
+            .iter()
+            .map(|m| (m.role.as_str(), m.content.as_str()))
+            .collect();
+        assert_eq!(
+            pairs,
+            [
+                ("user", "a"),
+                ("assistant", "b"),
+                ("tool", "42"),
+                ("user", "c"),
+                ("system", "d"),
+                ("tool", "")
+            ]
+        );
+        assert_eq!(all[1].thinking.as_deref(), Some("hm"));
+        assert_eq!(
+            json!(all[1].tool_calls),
+            json!([{"id": "t1", "type": "function", "function": {"name": "f", "arguments": {"b": 1, "a": 2}}}])
+        );
+        assert_eq!(
+            (all[2].tool_name.as_deref(), all[2].tool_call_id.as_deref()),
+            (Some("f"), Some("t1"))
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        #[track_caller]
+        fn check(content: Value, expected: &str) {
+            let error = parse(json!([{"role": "user", "content": content}])).unwrap_err();
+            assert_eq!(error.message(), expected);
+        }
+        check(
+            json!(5),
+            "messages.0.content: expected a text or a list of blocks",
+        );
+        check(
+            json!([{"type": "image", "source": {}}]),
+            "messages.0.content.0: \"m\" does not support images",
+        );
+        check(
+            json!([{"type": "text"}]),
+            "messages.0.content.0.text: a text is required",
+        );
+        check(
+            json!([{"type": "tool_use", "id": "x"}]),
+            "messages.0.content.0.name: a text is required",
+        );
+        check(
+            json!([{"type": "odd"}]),
+            "messages.0.content.0.type: \"odd\" is not supported here",
+        );
+        let error = parse(json!([{"role": "boss", "content": "x"}])).unwrap_err();
+        assert!(error.message().starts_with("messages.0.role: \"boss\""));
+    }
+
+    #[test]
+    fn tools_become_functions_and_choices_are_honoured_or_refused() {
+        let tool = json!({"name": "f", "description": "d", "input_schema": {"type": "object"}});
+        let with = |tool: &Value, choice: Value| {
+            tools(
+                Some(vec![tool.clone()]),
+                Some(&choice),
+                &mut Ignored::default(),
+            )
+        };
+        let function = json!({"name": "f", "description": "d", "parameters": {"type": "object"}});
+        let expected = json!({"type": "function", "function": function});
+        assert_eq!(
+            with(&tool, json!({"type": "auto"})).unwrap(),
+            Some(vec![expected])
+        );
+        assert_eq!(with(&tool, json!({"type": "none"})).unwrap(), None);
+        assert!(with(&tool, json!({"type": "any"})).is_err());
+        let search = json!({"type": "web_search_20250305", "name": "web_search"});
+        assert!(with(&search, json!({"type": "auto"})).is_err());
+    }
+}

@@ -1,0 +1,244 @@
+//! Anthropic's dialect: `POST /v1/messages` and `POST /v1/messages/count_tokens`. A disconnect cancels the generation.
+//!
+//! A model thinks only where the request asks it to. `x-api-key` and the version headers are accepted, and mean nothing.
+
+mod blocks;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use super::{as_asked, chat::prepare, events, model_name, wishes::Ignored};
+use crate::{
+    body::LenientJson,
+    caller::Caller,
+    catalog::{Capability, Record},
+    error::ApiError,
+    inference::{self, Outcome},
+    state::App,
+};
+use axum::{
+    Json, Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use serde_json::{Map, Value};
+use slm_api::{
+    anthropic::{ErrorBody, ErrorDetail, MessagesRequest, TokenCount, Usage},
+    ollama::{ChatRequest, Think},
+};
+use std::{sync::Arc, time::Instant};
+
+/// Parameters that change no answer here.
+const HARMLESS: &[&str] = &["metadata", "service_tier", "cache_control", "betas"];
+
+/// The routes.
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/messages", post(answer))
+        .route("/v1/messages/count_tokens", post(count))
+}
+
+/// An error in Anthropic's shape.
+#[derive(Debug)]
+struct Error(ApiError);
+
+impl From<ApiError> for Error {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        self.0.respond(error_body(&self.0))
+    }
+}
+
+fn error_body(error: &ApiError) -> ErrorBody {
+    let kind = match error.status().as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 | 529 => "overloaded_error",
+        400..=498 => "invalid_request_error",
+        _ => "api_error",
+    };
+    ErrorBody {
+        kind: "error".to_owned(),
+        error: ErrorDetail {
+            kind: kind.to_owned(),
+            message: error.message().to_owned(),
+        },
+    }
+}
+
+async fn answer(
+    State(app): State<Arc<App>>,
+    Caller(client): Caller,
+    request: Result<LenientJson<MessagesRequest>, ApiError>,
+) -> Result<Response, Error> {
+    let began = Instant::now();
+    let LenientJson(request) = request?;
+    if request.max_tokens.is_none_or(|n| n < 1) {
+        let text = "max_tokens: a number of at least 1 is required";
+        return Err(ApiError::bad_request(text).into());
+    }
+    let model = request.model.clone();
+    let is_streamed = request.stream.unwrap_or(false);
+    let mut ignored = Ignored::of(&request.rest, HARMLESS);
+    let (record, request) = translated(&app, request, &mut ignored).await?;
+    ignored.check(&app)?;
+    let (job, source) = prepare(&app, client, began, request, &record).await?;
+    let generation = inference::start(&app, job, source).await?;
+    let message = stream::begun(model, generation.n_prompt_tokens());
+    let response = if is_streamed {
+        events::streamed(vec![generation], stream::Script::new(message)).await?
+    } else {
+        let answers = events::whole(vec![generation]).await?;
+        let ended = answers.into_iter().next();
+        let ended = ended.map(|(answer, outcome)| stream::whole(message, answer, &outcome));
+        Json(ended).into_response()
+    };
+    Ok(ignored.tell(response))
+}
+
+async fn count(
+    State(app): State<Arc<App>>,
+    Caller(client): Caller,
+    request: Result<LenientJson<MessagesRequest>, ApiError>,
+) -> Result<Json<TokenCount>, Error> {
+    let began = Instant::now();
+    let LenientJson(request) = request?;
+    let mut ignored = Ignored::default();
+    let (record, request) = translated(&app, request, &mut ignored).await?;
+    let (job, source) = prepare(&app, client, began, request, &record).await?;
+    let n = inference::count_tokens(&app, &job, source).await?;
+    Ok(Json(TokenCount {
+        input_tokens: n as u64,
+    }))
+}
+
+/// The model, and the request in Ollama's words.
+async fn translated(
+    app: &Arc<App>,
+    request: MessagesRequest,
+    ignored: &mut Ignored,
+) -> Result<(Arc<Record>, ChatRequest), ApiError> {
+    if request.model.is_empty() {
+        return Err(ApiError::bad_request("model: a name is required"));
+    }
+    if request.messages.is_empty() {
+        return Err(ApiError::bad_request(
+            "messages: at least one message is required",
+        ));
+    }
+    let name = model_name(&request.model)?;
+    let record = app.blocking(move |app| app.catalog.find(&name)).await;
+    let record = record.map_err(|error| as_asked(error, &request.model))?;
+    if request
+        .messages
+        .last()
+        .is_some_and(|m| m.role == "assistant")
+    {
+        // answers begin anew and do not go on from what the client has begun
+        ignored.add("messages (an answer that the client has begun)");
+    }
+    let messages = blocks::conversation(request.system, request.messages, &request.model)?;
+    let tools = blocks::tools(request.tools, request.tool_choice.as_ref(), ignored)?;
+    let effort = request.output_config.as_ref();
+    let think = think(request.thinking.as_ref(), effort, &record, ignored)?;
+    let named = [
+        ("num_predict", request.max_tokens.map(Value::from)),
+        ("temperature", request.temperature.map(Value::from)),
+        ("top_p", request.top_p.map(Value::from)),
+        ("top_k", request.top_k.map(Value::from)),
+        ("stop", request.stop_sequences.map(Value::from)),
+    ];
+    let mut options: Map<String, Value> = Map::new();
+    for (key, default) in [("temperature", 1.0), ("top_p", 1.0)] {
+        if !record.params.contains_key(key) {
+            options.insert(key.to_owned(), Value::from(default));
+        }
+    }
+    options.extend(request.options.unwrap_or_default());
+    let named = named.into_iter();
+    options.extend(named.filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    let request = ChatRequest {
+        model: request.model,
+        messages,
+        tools,
+        think: Some(think),
+        options: Some(options),
+        keep_alive: request.keep_alive,
+        ..ChatRequest::default()
+    };
+    Ok((record, request))
+}
+
+/// Whether and how much to think.
+fn think(
+    thinking: Option<&Value>,
+    output_config: Option<&Value>,
+    record: &Record,
+    ignored: &mut Ignored,
+) -> Result<Think, ApiError> {
+    if output_config.is_some_and(|config| !config["format"].is_null()) {
+        return Err(ApiError::bad_request(
+            "output_config.format: not supported yet; leave it out, and ask for the format in the prompt",
+        ));
+    }
+    let effort = output_config.and_then(|config| config["effort"].as_str());
+    let level = match effort {
+        None => None,
+        Some(same @ ("low" | "medium" | "high" | "max")) => Some(same),
+        Some("xhigh") => Some("max"),
+        Some(other) => {
+            return Err(ApiError::bad_request(format!(
+                "output_config.effort: {other:?} is none of \"low\", \"medium\", \"high\" and \"max\""
+            )));
+        }
+    };
+    let kind = thinking.map(|thinking| thinking["type"].as_str().unwrap_or_default());
+    let wanted = match kind {
+        Some("enabled") => {
+            ignored.add("thinking.budget_tokens");
+            true
+        }
+        Some("adaptive") => true,
+        Some("disabled") => false,
+        None => level.is_some(),
+        Some(other) => {
+            return Err(ApiError::bad_request(format!(
+                "thinking.type: {other:?} is none of \"enabled\", \"adaptive\" and \"disabled\""
+            )));
+        }
+    };
+    if wanted && !record.can(Capability::Thinking) {
+        ignored.add(if kind.is_some() {
+            "thinking"
+        } else {
+            "output_config"
+        });
+        return Ok(Think::Switch(false));
+    }
+    Ok(match level {
+        Some(level) if wanted => Think::Level(level.to_owned()),
+        _ => Think::Switch(wanted),
+    })
+}
+
+/// What an answer took.
+fn usage(outcome: &Outcome) -> Usage {
+    let metrics = &outcome.metrics;
+    let cached = metrics.prompt_cached_count.unwrap_or(0);
+    let prompt = metrics.prompt_eval_count.unwrap_or(0);
+    Usage {
+        input_tokens: prompt.saturating_sub(cached),
+        output_tokens: metrics.eval_count.unwrap_or(0),
+        cache_read_input_tokens: cached,
+        cache_creation_input_tokens: 0,
+    }
+}

@@ -1,0 +1,205 @@
+//! OpenAI's dialect under `/v1`: what its clients know, over the same inference as Ollama's.
+//!
+//! Errors have OpenAI's shape. Where a request names no temperature, it is the model's own, else OpenAI's default.
+
+mod chat;
+mod completions;
+mod embeddings;
+mod messages;
+mod models;
+#[cfg(test)]
+mod tests;
+
+use super::{as_asked, model_name};
+use crate::{catalog::Record, error::ApiError, inference::Outcome, state::App};
+use axum::{
+    Router,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::{Map, Value, json};
+use slm_api::openai::{
+    ErrorBody, ErrorDetail, PromptTokensDetails, Sampling, StreamOptions, Usage,
+};
+use std::sync::Arc;
+
+/// Most answers to one prompt, and most generations of one request.
+const MAX_CHOICES: usize = 128;
+
+/// OpenAI names the build of its servers here.
+const FINGERPRINT: &str = concat!("fp_slm_", env!("CARGO_PKG_VERSION"));
+
+/// The routes.
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::answer))
+        .route("/v1/completions", post(completions::answer))
+        .route("/v1/embeddings", post(embeddings::answer))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*name}", get(models::one))
+}
+
+/// An error in OpenAI's shape.
+#[derive(Debug)]
+struct Error(ApiError);
+
+impl From<ApiError> for Error {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        self.0.respond(error_body(&self.0))
+    }
+}
+
+fn error_body(error: &ApiError) -> ErrorBody {
+    let kind = match error.status().as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        429 => "rate_limit_error",
+        400..=498 => "invalid_request_error",
+        _ => "api_error",
+    };
+    ErrorBody {
+        error: ErrorDetail {
+            message: error.message().to_owned(),
+            kind: kind.to_owned(),
+            param: error.param().map(str::to_owned),
+            code: error.code().map(str::to_owned),
+        },
+    }
+}
+
+/// The model that a request names.
+async fn find(app: &Arc<App>, model: &str) -> Result<Arc<Record>, ApiError> {
+    if model.is_empty() {
+        return Err(ApiError::bad_request("model is required").of_field("model"));
+    }
+    let name = model_name(model).map_err(|error| error.of_field("model"))?;
+    let record = app.blocking(move |app| app.catalog.find(&name)).await;
+    record.map_err(|error| as_asked(error, model).of_field("model"))
+}
+
+/// How often to answer each prompt.
+fn n_choices(n: Option<u64>, n_prompts: usize) -> Result<usize, ApiError> {
+    let n = n.map_or(1, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    if n == 0 || n.saturating_mul(n_prompts) > MAX_CHOICES {
+        let text = format!(
+            "`n` must be at least 1, and a request may ask for {MAX_CHOICES} answers in all"
+        );
+        return Err(ApiError::bad_request(text).of_field("n"));
+    }
+    Ok(n)
+}
+
+/// The options of a request to `record`, under our names.
+fn options(sampling: Sampling, record: &Record) -> Map<String, Value> {
+    let Sampling {
+        temperature,
+        top_p,
+        seed,
+        stop,
+        presence_penalty,
+        frequency_penalty,
+        max_tokens,
+        max_completion_tokens,
+        top_k,
+        min_p,
+        num_ctx,
+        options,
+        keep_alive: _,
+    } = sampling;
+    let own = |key: &str, default: f64| (!record.params.contains_key(key)).then_some(default);
+    let mut all = Map::from_iter(
+        [
+            ("temperature", own("temperature", 1.0)),
+            ("top_p", own("top_p", 1.0)),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), json!(value?)))),
+    );
+    all.extend(options.unwrap_or_default());
+    let named = [
+        ("temperature", temperature.map(Value::from)),
+        ("top_p", top_p.map(Value::from)),
+        ("seed", seed.map(Value::from)),
+        ("stop", stop),
+        ("presence_penalty", presence_penalty.map(Value::from)),
+        ("frequency_penalty", frequency_penalty.map(Value::from)),
+        (
+            "num_predict",
+            max_completion_tokens.or(max_tokens).map(Value::from),
+        ),
+        ("top_k", top_k.map(Value::from)),
+        ("min_p", min_p.map(Value::from)),
+        ("num_ctx", num_ctx.map(Value::from)),
+    ];
+    let named = named.into_iter();
+    all.extend(named.filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    all
+}
+
+/// A list of tokens, as the value of `field`.
+fn tokens(value: Value, field: &'static str) -> Result<Vec<u32>, ApiError> {
+    serde_json::from_value(value).map_err(|_| {
+        let text =
+            format!("invalid `{field}`: expected a text, a list of texts, or lists of tokens");
+        ApiError::bad_request(text).of_field(field)
+    })
+}
+
+fn wants_usage(options: Option<&StreamOptions>) -> bool {
+    options.and_then(|o| o.include_usage).unwrap_or(false)
+}
+
+/// Adds up what answers took. A prompt counts once, however many answers it gets.
+#[derive(Debug)]
+struct Account {
+    n_per_prompt: usize,
+    usage: Usage,
+    cached_tokens: u64,
+}
+
+impl Account {
+    fn new(n_per_prompt: usize) -> Self {
+        Self {
+            n_per_prompt,
+            usage: Usage::default(),
+            cached_tokens: 0,
+        }
+    }
+
+    fn add(&mut self, index: usize, outcome: &Outcome) {
+        let metrics = &outcome.metrics;
+        if index.is_multiple_of(self.n_per_prompt) {
+            self.usage.prompt_tokens += metrics.prompt_eval_count.unwrap_or(0);
+            self.cached_tokens += metrics.prompt_cached_count.unwrap_or(0);
+        }
+        self.usage.completion_tokens += metrics.eval_count.unwrap_or(0);
+    }
+
+    fn usage(&self) -> Usage {
+        Usage {
+            total_tokens: self.usage.prompt_tokens + self.usage.completion_tokens,
+            prompt_tokens_details: Some(PromptTokensDetails {
+                cached_tokens: self.cached_tokens,
+            }),
+            ..self.usage
+        }
+    }
+}
+
+/// A prefix and 24 random letters and digits.
+fn id(prefix: &str) -> String {
+    let random = (0..24).map(|_| fastrand::alphanumeric());
+    prefix.chars().chain(random).collect()
+}
+
+/// Now, in seconds since 1970.
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}

@@ -1,0 +1,133 @@
+"""Drives a running slmd with the unmodified `openai` and `anthropic` clients; prints OK at the end.
+
+usage: openai_client.py URL MODEL EMBEDDER
+"""
+import asyncio
+import sys
+
+import anthropic
+import openai
+
+url, model, embedder = sys.argv[1:]
+client = openai.OpenAI(base_url=url + "/v1", api_key="unused", max_retries=0)
+claude = anthropic.Anthropic(base_url=url, api_key="unused", max_retries=0)
+
+messages = [{"role": "user", "content": "What is the capital of France?"}]
+short = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 24}
+
+# models
+ids = [m.id for m in client.models.list()]
+assert model in ids, ids
+found = client.models.retrieve(model)
+assert found.id == model and found.object == "model" and found.created > 0, found
+
+# a conversation, whole and streamed
+whole = client.chat.completions.create(**short)
+text = whole.choices[0].message.content
+assert whole.choices[0].message.role == "assistant" and "Paris" in text, whole
+assert whole.choices[0].finish_reason in ("stop", "length"), whole
+assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens, whole
+chunks = list(client.chat.completions.create(**short, stream=True, stream_options={"include_usage": True}))
+assert chunks[0].choices[0].delta.role == "assistant", chunks[0]
+assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == text
+assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
+assert chunks[-1].choices == [] and chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+assert chunks[-1].usage.prompt_tokens_details.cached_tokens > 0, chunks[-1]
+both = client.chat.completions.create(**{**short, "temperature": 1.5}, n=2, seed=3)
+assert [c.index for c in both.choices] == [0, 1]
+assert both.choices[0].message.content != both.choices[1].message.content, both
+stopped = client.chat.completions.create(**short, stop=["Paris"])
+assert stopped.choices[0].finish_reason == "stop" and "Paris" not in stopped.choices[0].message.content, stopped
+
+
+async def stream():
+    said = ""
+    async with openai.AsyncOpenAI(base_url=url + "/v1", api_key="unused") as other:
+        async for chunk in await other.chat.completions.create(**short, stream=True):
+            said += chunk.choices[0].delta.content or ""
+    return said
+
+
+assert asyncio.run(stream()) == text
+
+# a text that goes on
+onward = {"model": model, "prompt": "The capital of France is", "temperature": 0, "max_tokens": 8}
+whole = client.completions.create(**onward)
+assert "Paris" in whole.choices[0].text and whole.usage.completion_tokens == 8, whole
+chunks = list(client.completions.create(**onward, stream=True))
+assert "".join(c.choices[0].text for c in chunks) == whole.choices[0].text
+echoed = client.completions.create(**{**onward, "prompt": ["One, two,", "A, B,"]}, echo=True)
+assert [c.text.split(",")[0] for c in echoed.choices] == ["One", "A"], echoed
+
+# vectors: the client asks for base64 by itself
+vectors = client.embeddings.create(model=embedder, input=["a boat", "rain"])
+assert [v.index for v in vectors.data] == [0, 1] and vectors.usage.prompt_tokens > 0, vectors
+for vector in vectors.data:
+    assert abs(sum(x * x for x in vector.embedding) - 1) < 1e-4
+floats = client.embeddings.create(model=embedder, input="rain", encoding_format="float")
+assert floats.data[0].embedding == vectors.data[1].embedding
+assert len(client.embeddings.create(model=embedder, input="rain", dimensions=16).data[0].embedding) == 16
+
+# errors
+for call, kind, code in [
+    (lambda: client.chat.completions.create(**{**short, "model": "absent"}), openai.NotFoundError, "model_not_found"),
+    (lambda: client.models.retrieve("some/absent"), openai.NotFoundError, "model_not_found"),
+    (lambda: client.chat.completions.create(**{**short, "messages": []}), openai.BadRequestError, None),
+]:
+    try:
+        call()
+    except kind as error:
+        assert error.code == code and error.body["message"], error
+    else:
+        raise AssertionError("it is an error")
+raw = client.chat.completions.with_raw_response.create(**short, logprobs=True)
+assert "logprobs" in raw.headers["x-slm-warning"], raw.headers
+
+# tools: the model's own template has no place for them; one that has sees them
+tool = {"name": "now", "description": "The time", "parameters": {"type": "object", "properties": {}}}
+try:
+    client.chat.completions.create(**short, tools=[{"type": "function", "function": tool}])
+except openai.BadRequestError as error:
+    assert "does not support tools" in error.body["message"], error
+else:
+    raise AssertionError("it is an error")
+history = messages + [
+    {"role": "assistant", "tool_calls": [
+        {"id": "call_1", "type": "function", "function": {"name": "now", "arguments": "{}"}}]},
+    {"role": "tool", "tool_call_id": "call_1", "content": "noon"},
+]
+tooled = {**short, "model": "tooled", "messages": history, "tools": [{"type": "function", "function": tool}]}
+with_tools = client.chat.completions.create(**tooled)
+without = client.chat.completions.create(**tooled, tool_choice="none")
+assert with_tools.usage.prompt_tokens > without.usage.prompt_tokens, (with_tools, without)
+
+# the same with Anthropic's client
+claude_short = {"model": model, "messages": messages, "max_tokens": 24, "extra_body": {"temperature": 0}}
+answer = claude.messages.create(**claude_short)
+assert answer.role == "assistant" and answer.content[0].text == text, answer
+assert answer.stop_reason in ("end_turn", "max_tokens") and answer.usage.output_tokens > 0, answer
+with claude.messages.stream(**claude_short) as streamed:
+    assert "".join(streamed.text_stream) == text
+    final = streamed.get_final_message()
+assert final.content[0].text == text and final.stop_reason == answer.stop_reason, final
+assert final.usage.output_tokens == answer.usage.output_tokens, final
+stopped = claude.messages.create(**claude_short, stop_sequences=["Paris"])
+assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", "Paris"), stopped
+counted = claude.messages.count_tokens(model=model, messages=messages)
+used = answer.usage.input_tokens + answer.usage.cache_read_input_tokens
+assert counted.input_tokens == used, (counted, answer)
+claude_tool = {"name": "now", "description": "The time", "input_schema": {"type": "object", "properties": {}}}
+claude_history = messages + [
+    {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "now", "input": {}}]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "noon"}]},
+]
+counted = claude.messages.count_tokens(model="tooled", messages=claude_history, tools=[claude_tool])
+assert counted.input_tokens == with_tools.usage.prompt_tokens, (counted, with_tools)
+try:
+    claude.messages.create(**{**claude_short, "model": "absent"})
+except anthropic.NotFoundError as error:
+    assert error.body["error"]["type"] == "not_found_error", error
+else:
+    raise AssertionError("it is an error")
+
+print("OK")
