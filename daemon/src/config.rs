@@ -76,7 +76,7 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
     "context-length" ["SLM_CONTEXT_LENGTH", "OLLAMA_CONTEXT_LENGTH"], "TOKENS" = "0":
         "Context window where neither model nor request says one; 0 chooses by model and memory";
     "memory" ["SLM_MEMORY"], "SIZE" = "0":
-        "Most that all models together may take, such as 2GiB; 0 is what the machine has";
+        "Most that the daemon and all models may take, such as 2GiB; 0 is what the machine has";
     "max-loaded-models" ["SLM_MAX_LOADED_MODELS", "OLLAMA_MAX_LOADED_MODELS"], "N" = "3":
         "Models that may be loaded at once";
     "num-parallel" ["SLM_NUM_PARALLEL", "OLLAMA_NUM_PARALLEL"], "N" = "16":
@@ -331,7 +331,7 @@ impl Config {
                 "bytes, such as 500M or 4G",
                 |text| match text {
                     "" => Some(None),
-                    bytes => slm_api::rate::parse(bytes).map(Some),
+                    bytes => slm_api::size::parse(bytes).map(Some),
                 },
             )?,
             origins: origins

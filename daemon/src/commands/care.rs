@@ -39,9 +39,9 @@ pub(super) struct GcArgs {
     /// Remove it, in place of showing what would go
     #[arg(short = 'f', long, visible_alias = "force")]
     yes: bool,
-    /// How many seconds old blobs that no model uses and unfinished downloads must be (default: an hour, and two weeks
-    /// for downloads)
-    #[arg(long, value_name = "SECONDS")]
+    /// How old blobs that no model uses and unfinished downloads must be, such as `30m` or `0` (default: an hour, and
+    /// two weeks for downloads)
+    #[arg(long, value_name = "AGE", value_parser = slm_api::age::parse)]
     older_than: Option<u64>,
     /// Earlier versions of models too, which `slm rollback` goes back to
     #[arg(long)]

@@ -414,13 +414,14 @@ impl Shared {
             prefix_store: prefix_store::options(self.prefix_cache, &key),
             ..self.options.clone()
         };
+        let was_pinned = self.slots().get(&key).is_some_and(|slot| slot.is_pinned);
         let ready = async {
             if self.is_wide_enough_soon(&demand) {
                 return self.widen(&demand).await.map(Ready::Widened);
             }
             let footprint = footprint(&demand, &options).await?;
             self.retire(&key).await;
-            self.make_place().await;
+            self.make_place().await?;
             let window = self.make_room(&demand, &footprint).await?;
             Ok(Ready::Room(footprint, window))
         };
@@ -471,7 +472,7 @@ impl Shared {
             record: Arc::clone(&demand.record),
             n_threads: demand.n_threads,
             window,
-            is_pinned: false,
+            is_pinned: was_pinned,
             n_leases: 0,
             is_retiring: false,
             keep: self.default_keep,
@@ -524,13 +525,29 @@ impl Shared {
     }
 
     /// Evicts until one more model may be loaded.
-    async fn make_place(&self) {
+    ///
+    /// # Errors
+    /// All places belong to pinned models.
+    async fn make_place(&self) -> Result<(), ApiError> {
         let mut changes = self.changed.subscribe();
         while self.slots().len() >= self.max_loaded {
-            if !self.evict_one(None).await && changes.changed().await.is_err() {
-                return;
+            if self.evict_one(None).await {
+                continue;
+            }
+            if !self.somebody_may_leave(None) {
+                return Err(ApiError::new(
+                    http::StatusCode::SERVICE_UNAVAILABLE,
+                    format!(
+                        "the {} models that may be loaded at once are all pinned; stop one (`slm stop MODEL`), or raise SLM_MAX_LOADED_MODELS",
+                        self.max_loaded
+                    ),
+                ));
+            }
+            if changes.changed().await.is_err() {
+                return Err(ApiError::canceled());
             }
         }
+        Ok(())
     }
 
     /// What may still be promised.

@@ -174,6 +174,30 @@ async fn memory_that_was_promised_to_one_is_not_promised_to_another() {
 }
 
 #[tokio::test]
+async fn pinned_models_keep_their_places_and_their_pins() {
+    let daemon = TestDaemon::with_model_and(|config| config.max_loaded_models = 1).await;
+    add_other(&daemon).await;
+    let (tiny, other) = (
+        record(&daemon, "tiny").await,
+        record(&daemon, "other").await,
+    );
+    let models = &daemon.app.models;
+    models.swap(demand(&tiny, None), Some(true)).await.unwrap();
+    let refused = models.acquire(demand(&other, None)).await.unwrap_err();
+    assert!(refused.message().contains("are all pinned"), "{refused:?}");
+    // loaded anew for another number of threads, it is pinned still
+    let with_two = Demand {
+        n_threads: Some(2),
+        ..demand(&tiny, None)
+    };
+    drop(models.acquire(with_two).await.unwrap());
+    assert!(models.running()[0].is_pinned);
+    models.unload(&tiny.weights.digest);
+    drop(models.acquire(demand(&other, None)).await.unwrap());
+    assert_eq!(names(&daemon), ["other:latest"]);
+}
+
+#[tokio::test]
 async fn a_swap_makes_one_ready_and_lets_the_others_go_when_they_are_done() {
     let daemon = TestDaemon::with_model().await;
     add_other(&daemon).await;
@@ -195,7 +219,8 @@ async fn a_swap_makes_one_ready_and_lets_the_others_go_when_they_are_done() {
     assert!(released.is_empty());
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(names(&daemon), ["other:latest", "tiny:latest"]);
-    assert!(!models.shared.evict_all_idle().await || names(&daemon) == ["other:latest"]);
+    assert!(models.shared.evict_all_idle().await);
+    assert_eq!(names(&daemon), ["other:latest"], "the pinned one");
     models.unload(&other.weights.digest);
     assert!(!names(&daemon).contains(&"other:latest".to_owned()));
 }
