@@ -3,8 +3,9 @@
 //! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`openai`] those of
 //! OpenAI's dialect, [`anthropic`] of Anthropic's, [`care`], [`store`] and [`tokens`]
 //! those that only slm has, [`ndjson`] the framing of streams, [`host`] where the daemon is to be found, [`client`] the
-//! calls, [`size`] and [`rate`] the spelling of bytes and of bytes per second.
+//! calls, [`size`], [`rate`] and [`age`] the spelling of bytes, of bytes per second and of time.
 
+pub mod age;
 pub mod anthropic;
 pub mod care;
 pub mod client;

@@ -20,16 +20,6 @@ const MAX_STDIN_BYTES: u64 = 64 * 1024 * 1024;
 /// Columns when the terminal does not say.
 const DEFAULT_WIDTH: usize = 80;
 
-/// How data is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// For people
-    #[default]
-    Text,
-    /// For programs
-    Json,
-}
-
 /// What is known about the three standard streams.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ui {

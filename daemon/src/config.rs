@@ -76,7 +76,7 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
     "context-length" ["SLM_CONTEXT_LENGTH", "OLLAMA_CONTEXT_LENGTH"], "TOKENS" = "0":
         "Context window where neither model nor request says one; 0 chooses by model and memory";
     "memory" ["SLM_MEMORY"], "SIZE" = "0":
-        "Most that all models together may take, such as 2GiB; 0 is what the machine has";
+        "Most that the daemon and all models may take, such as 2GiB; 0 is what the machine has";
     "max-loaded-models" ["SLM_MAX_LOADED_MODELS", "OLLAMA_MAX_LOADED_MODELS"], "N" = "3":
         "Models that may be loaded at once";
     "num-parallel" ["SLM_NUM_PARALLEL", "OLLAMA_NUM_PARALLEL"], "N" = "16":
@@ -221,7 +221,6 @@ impl clap::Args for Flags {
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) host: Host,
-    pub(crate) models_dir: PathBuf,
     /// The models directory and the folders beside it.
     pub(crate) locations: Locations,
     /// Where other programs may have models.
@@ -289,13 +288,12 @@ impl Config {
         let shared = given("models-shared").map(std::env::split_paths);
         let shared = shared.into_iter().flatten();
         let locations = Locations {
-            hot: models_dir.clone(),
+            hot: models_dir,
             shared: shared.filter(|dir| !dir.as_os_str().is_empty()).collect(),
             archive: given("models-archive").map(PathBuf::from),
         };
         Ok(Self {
             host: Host::parse(values.text("host")),
-            models_dir,
             locations,
             foreign: foreign(&variable),
             keep_alive: values.parse_with(
@@ -331,7 +329,7 @@ impl Config {
                 "bytes, such as 500M or 4G",
                 |text| match text {
                     "" => Some(None),
-                    bytes => slm_api::rate::parse(bytes).map(Some),
+                    bytes => slm_api::size::parse(bytes).map(Some),
                 },
             )?,
             origins: origins
@@ -529,7 +527,7 @@ mod tests {
         ];
         let config = resolve(&[], &env).unwrap();
         assert_eq!(
-            (config.host.port, config.models_dir),
+            (config.host.port, config.locations.hot),
             (1, PathBuf::from("/o"))
         );
         let config = resolve(&[("host", "h:3")], &env).unwrap();

@@ -131,7 +131,7 @@ fn the_example_makes_a_model() {
         .replace("./adapter.gguf", &adapter);
     let file = place.home.write("Modelfile", &text).display().to_string();
     let refused = place.home.slm(&["create", "x", "-f", &file]).refused();
-    refused.complains(&["column 7", "draft models are not supported"]);
+    refused.complains(&["column 7", "DRAFT is not supported"]);
     text = text.replace("DRAFT ./draft.gguf", "");
     place.goes_round(&text);
 }

@@ -7,9 +7,10 @@ use slm_api::Client;
 use slm_api::store::{AdoptFound, AdoptRequest};
 
 use crate::failure::Exit;
+use crate::format::Format;
 use crate::progress;
 use crate::text::{size, table};
-use crate::ui::{Format, Ui};
+use crate::ui::Ui;
 
 /// Arguments of `slm adopt`.
 #[derive(Debug, clap::Args)]
@@ -54,15 +55,11 @@ pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
         return Ok(Exit::Done);
     }
     let found = client.find_foreign(&request).await?;
-    if args.format == Format::Json {
-        ui.data(&format!("{}\n", serde_json::to_string_pretty(&found)?))?;
-        return Ok(Exit::Done);
-    }
     for note in &found.notes {
         ui.warn(note);
     }
-    ui.data(&render(&found))?;
-    if found.models.iter().any(|model| !model.is_here) {
+    args.format.print(&found, render, ui)?;
+    if args.format == Format::Text && found.models.iter().any(|model| !model.is_here) {
         ui.note("nothing is changed yet: adopt all with `--yes`, or name some behind the source");
     }
     Ok(Exit::Done)

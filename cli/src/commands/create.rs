@@ -138,7 +138,7 @@ impl Plan {
         let mut plan = Self::default();
         if let Some(place) = parsed.draft_place {
             anyhow::bail!(
-                "({place}): draft models are not supported; remove the DRAFT line to go on without one"
+                "({place}): DRAFT is not supported; put `PARAMETER draft_model NAME` in its place, with the name of a stored model that has the same vocabulary"
             );
         }
         for (from, place) in parsed.modelfile.from.iter().zip(&parsed.from_places) {

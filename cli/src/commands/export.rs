@@ -56,8 +56,18 @@ pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
     let mut target = Target::open(&args.output, to_stdout)?;
     let bar = FileBar::new("exporting".to_owned(), bundle.n_bytes.unwrap_or(0), ui);
     let mut n_bytes = 0;
-    while let Some(bytes) = bundle.next().await {
-        let bytes = bytes?;
+    loop {
+        let bytes = tokio::select! {
+            next = bundle.next() => match next {
+                Some(bytes) => bytes?,
+                None => break,
+            },
+            // the unfinished file goes with `target`
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.context("cannot hear of Ctrl-C")?;
+                return Ok(Exit::Interrupted);
+            }
+        };
         target.write(&bytes)?;
         n_bytes += bytes.len() as u64;
         bar.set(n_bytes);
@@ -70,6 +80,8 @@ pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
 /// Where the bytes go.
 enum Target {
     Stdout,
+    /// A device or a pipe, which stays what it is.
+    Special(std::fs::File, PathBuf),
     /// Under another name until it is whole; removed when this is dropped before.
     File {
         file: tempfile::NamedTempFile,
@@ -82,11 +94,22 @@ impl Target {
         if to_stdout {
             return Ok(Self::Stdout);
         }
+        let cannot = || format!("cannot write `{}`", path.display());
+        if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            let file = std::fs::File::options().write(true).open(path);
+            return Ok(Self::Special(file.with_context(cannot)?, path.to_owned()));
+        }
+        // what a link leads to is replaced, not the link
+        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let folder = path.parent().filter(|folder| *folder != Path::new(""));
-        let file = tempfile::Builder::new()
+        let mut builder = tempfile::Builder::new();
+        // a bundle is to be carried: the umask says for whom it is
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let file = builder
             .prefix(".slm-export-")
             .tempfile_in(folder.unwrap_or(Path::new(".")))
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
+            .with_context(cannot)?;
         Ok(Self::File {
             file,
             path: path.to_owned(),
@@ -101,6 +124,9 @@ impl Target {
                 }
                 written => written.context("cannot write to stdout"),
             },
+            Self::Special(file, path) => file
+                .write_all(bytes)
+                .with_context(|| format!("cannot write `{}`", path.display())),
             Self::File { file, path } => file
                 .write_all(bytes)
                 .with_context(|| format!("cannot write `{}`", path.display())),
@@ -113,23 +139,15 @@ impl Target {
                 .lock()
                 .flush()
                 .context("cannot write to stdout"),
+            Self::Special(..) => Ok(()),
             Self::File { file, path } => {
                 let synced = file.as_file().sync_all();
                 let kept = synced.and_then(|()| Ok(file.persist(&path)?));
-                kept.and_then(|file| make_readable(&file))
+                kept.map(drop)
                     .with_context(|| format!("cannot write `{}`", path.display()))
             }
         }
     }
-}
-
-/// Temporary files are for their owner alone; a bundle is to be carried.
-fn make_readable(file: &std::fs::File) -> std::io::Result<()> {
-    #[cfg(unix)]
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    #[cfg(not(unix))]
-    let _ = file;
-    Ok(())
 }
 
 fn digests(path: &Path) -> anyhow::Result<Vec<String>> {

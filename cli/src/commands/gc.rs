@@ -17,7 +17,7 @@ pub(crate) struct Args {
     pub yes: bool,
     /// How old blobs that no model uses and unfinished downloads must be, such as `30m` or `0` (default: an hour, and
     /// two weeks for downloads)
-    #[arg(long, value_name = "AGE", value_parser = age)]
+    #[arg(long, value_name = "AGE", value_parser = slm_api::age::parse)]
     pub older_than: Option<u64>,
     /// Earlier versions of models too, which `slm rollback` goes back to (otherwise kept for a month)
     #[arg(long)]
@@ -25,21 +25,6 @@ pub(crate) struct Args {
     /// How to print what was found
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-}
-
-/// `90`, `30m`, `12h`, `2d` in seconds.
-fn age(text: &str) -> Result<u64, String> {
-    let (number, unit) = match text.char_indices().next_back() {
-        Some((at, 's')) => (&text[..at], 1),
-        Some((at, 'm')) => (&text[..at], 60),
-        Some((at, 'h')) => (&text[..at], 3600),
-        Some((at, 'd')) => (&text[..at], 24 * 3600),
-        _ => (text, 1),
-    };
-    let seconds = number.parse::<u64>().ok();
-    seconds
-        .and_then(|n| n.checked_mul(unit))
-        .ok_or_else(|| "expected an age such as 0, 30m, 12h or 2d".to_owned())
 }
 
 /// Shows or removes.
@@ -94,23 +79,6 @@ fn render(found: &GcResponse) -> String {
 mod tests {
     use super::*;
     use slm_api::care::{GcFile, GcVersion};
-
-    #[test]
-    fn ages() {
-        let all = [
-            ("0", 0),
-            ("90", 90),
-            ("5s", 5),
-            ("30m", 1800),
-            ("2d", 172_800),
-        ];
-        for (text, seconds) in all {
-            assert_eq!(age(text), Ok(seconds), "{text}");
-        }
-        for text in ["", "d", "-1", "1w", "1.5h", "99999999999999999999d", "é"] {
-            assert!(age(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn what_would_go_is_listed_with_its_size() {

@@ -3,9 +3,10 @@
 use slm_api::Client;
 
 use crate::failure::Exit;
+use crate::format::Format;
 use crate::models;
 use crate::settings::Settings;
-use crate::ui::{Format, Ui};
+use crate::ui::Ui;
 
 /// Arguments of `slm path`.
 #[derive(Debug, clap::Args)]
@@ -41,7 +42,7 @@ pub(crate) async fn run(
         ));
     }
     if args.format == Format::Json {
-        ui.data(&format!("{}\n", serde_json::to_string_pretty(&found)?))?;
+        args.format.print(&found, |_| String::new(), ui)?;
         return Ok(Exit::Done);
     }
     let wanted = if args.adapter { "adapter" } else { "model" };

@@ -1,9 +1,10 @@
 //! `slm push`: uploads a model to a registry, with progress.
 
+use slm_api::Client;
 use slm_api::ollama::PushRequest;
-use slm_api::{Client, ClientError};
 
 use crate::failure::Exit;
+use crate::models;
 use crate::progress;
 use crate::ui::Ui;
 
@@ -16,7 +17,7 @@ pub(crate) struct Args {
     pub destination: Option<String>,
     /// How it is packed: `ollama` as it is, `modelpack` (CNCF), `docker` (a Docker model artifact), or `modelcar` (an
     /// image for KServe)
-    #[arg(long, value_name = "FORMAT", default_value = "ollama")]
+    #[arg(long, value_parser = ["ollama", "modelpack", "docker", "modelcar"], default_value = "ollama")]
     pub format: String,
     /// Allow a registry without TLS
     #[arg(long)]
@@ -35,11 +36,11 @@ pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
         insecure: args.insecure.then_some(true),
         ..PushRequest::default()
     };
-    let result: Result<(), ClientError> = async {
-        let lines = client.push(&request).await?;
-        progress::follow(lines, ui).await
-    }
-    .await;
-    result?;
+    // a status of 404 is about the model here; what a registry says comes in the stream
+    let lines = match client.push(&request).await {
+        Ok(lines) => lines,
+        Err(error) => return Err(models::explain(client, &request.model, error).await),
+    };
+    progress::follow(lines, ui).await?;
     Ok(Exit::Done)
 }

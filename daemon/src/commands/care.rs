@@ -39,9 +39,9 @@ pub(super) struct GcArgs {
     /// Remove it, in place of showing what would go
     #[arg(short = 'f', long, visible_alias = "force")]
     yes: bool,
-    /// How many seconds old blobs that no model uses and unfinished downloads must be (default: an hour, and two weeks
-    /// for downloads)
-    #[arg(long, value_name = "SECONDS")]
+    /// How old blobs that no model uses and unfinished downloads must be, such as `30m` or `0` (default: an hour, and
+    /// two weeks for downloads)
+    #[arg(long, value_name = "AGE", value_parser = slm_api::age::parse)]
     older_than: Option<u64>,
     /// Earlier versions of models too, which `slm rollback` goes back to
     #[arg(long)]
@@ -147,8 +147,8 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 async fn open(config: &Config) -> anyhow::Result<Store> {
     super::start_log("warn");
-    let root = config.models_dir.clone();
-    let opened = tokio::task::spawn_blocking(move || Store::open_without_index(&root)).await?;
+    let locations = config.locations.clone();
+    let opened = tokio::task::spawn_blocking(move || Store::open_without_index(locations)).await?;
     opened.map_err(super::with_hint)
 }
 

@@ -57,6 +57,8 @@ pub(super) struct Scheduler<'a> {
     embeddings: Vec<Embedding>,
     /// Requests for vectors that wait for a place.
     waiting_embeddings: VecDeque<Order>,
+    /// Whether those are next, where a generation waits too.
+    is_turn_of_vectors: bool,
     prefixes: PrefixCache,
     disk: DiskTier,
     draft: Option<DraftModel>,
@@ -85,6 +87,7 @@ impl<'a> Scheduler<'a> {
             waiting: Waiting::default(),
             embeddings: Vec::new(),
             waiting_embeddings: VecDeque::new(),
+            is_turn_of_vectors: false,
             prefixes: PrefixCache::default(),
             disk,
             draft,
@@ -131,37 +134,58 @@ impl<'a> Scheduler<'a> {
         self.limits.kv_bytes.load(Relaxed)
     }
 
-    /// Makes those that wait active, as many as have a place.
+    /// Makes those that wait active, as many as have a place. Generations and requests for vectors take turns, so that
+    /// neither keeps the other out.
     fn admit(&mut self) {
+        let mut n_deferred = 0;
         while self.has_place() {
-            let Some(Order::Embed {
-                request,
-                n_context,
-                reply,
-                queued_at,
-                place,
-            }) = self.waiting_embeddings.pop_front()
-            else {
-                break;
-            };
+            let vectors_wait = !self.waiting_embeddings.is_empty();
+            if vectors_wait && self.is_turn_of_vectors {
+                self.admit_embedding();
+            } else if self.admit_generation(&mut n_deferred) {
+                self.is_turn_of_vectors = true;
+            } else if vectors_wait {
+                self.admit_embedding();
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn admit_embedding(&mut self) {
+        self.is_turn_of_vectors = false;
+        let next = self.waiting_embeddings.pop_front();
+        if let Some(Order::Embed {
+            request,
+            n_context,
+            reply,
+            queued_at,
+            place,
+        }) = next
+        {
             let embedding =
                 Embedding::admit(self.loaded, request, n_context, reply, queued_at, place);
             self.embeddings.extend(embedding);
         }
-        if let Loaded::Decoder(model) = self.loaded {
-            // a client whose next one must wait for another's prompt lets the others go first
-            let mut n_deferred = 0;
-            while self.has_place() && n_deferred < self.waiting.n_clients() {
-                match self.admit_next(model) {
-                    Admission::Done => {}
-                    Admission::Deferred => {
-                        n_deferred += 1;
-                        self.waiting.defer();
-                    }
-                    Admission::NoRoom => break,
+    }
+
+    /// Makes one generation active; false where none can be. A client whose next one must wait for another's prompt lets
+    /// the others go first.
+    fn admit_generation(&mut self, n_deferred: &mut usize) -> bool {
+        let Loaded::Decoder(model) = self.loaded else {
+            return false;
+        };
+        while *n_deferred < self.waiting.n_clients() {
+            match self.admit_next(model) {
+                Admission::Done => return true,
+                Admission::Deferred => {
+                    *n_deferred += 1;
+                    self.waiting.defer();
                 }
+                Admission::NoRoom => return false,
             }
         }
+        false
     }
 
     /// Makes the next generation active, if it need not wait any longer.
