@@ -18,9 +18,16 @@ pub(crate) fn grammar(format: Option<&Value>) -> Result<Option<Grammar>, ApiErro
         Some(schema @ Value::Object(_)) => Ok(Some(Grammar::JsonSchema(schema.clone()))),
         Some(other) => Err(ApiError::bad_request(format!(
             "invalid format: {}; expected \"json\" or a valid JSON Schema object",
-            slm_gguf::shown(&other.to_string())
+            beginning(&other.to_string())
         ))),
     }
+}
+
+/// The first characters of JSON, which escapes what is not to be shown itself.
+fn beginning(json: &str) -> &str {
+    const MAX_SHOWN: usize = 100;
+    let end = json.char_indices().nth(MAX_SHOWN);
+    &json[..end.map_or(json.len(), |(end, _)| end)]
 }
 
 /// What may stand ahead of the answer to a prompt, where the model thinks: thoughts that the prompt has opened, or that

@@ -148,6 +148,10 @@ impl Constraint {
     /// # Errors
     /// The grammar needs more than the bounds allow, or leaves nothing to choose; one sentence.
     pub(crate) fn mask(&mut self, tokenizer: &Tokenizer, logits: &mut [f32]) -> Result<(), String> {
+        // a model may have more rows than its vocabulary has tokens
+        let n_tokens = logits.len().min(tokenizer.vocab_size());
+        let (logits, padding) = logits.split_at_mut(n_tokens);
+        padding.fill(f32::NEG_INFINITY);
         match self.prelude.place() {
             Place::Thoughts => self.prelude.mask(tokenizer, logits),
             Place::Form => self.mask_form(tokenizer, logits, |_| false)?,

@@ -263,7 +263,9 @@ async fn what_is_wrong_has_openais_shape() {
     check_error(&formed, 400, Some("response_format"), "expected \"text\"");
     let schema =
         json!({"type": "json_schema", "json_schema": {"schema": {"enum": ["sea", "wind"]}}});
-    let formed = with("response_format", schema).await;
+    let mut body = chat(12);
+    body["response_format"] = schema;
+    let formed = post(&daemon, "/v1/chat/completions", &body).await;
     assert_eq!(formed.status, 200, "{formed:?}");
     let said = &formed.json()["choices"][0]["message"]["content"];
     let said = said.as_str().unwrap();
