@@ -2,7 +2,7 @@
 //! several calls follow each other with `;` or a line break. Also the fallback for models without markers.
 use super::{
     Body, Region, Tools,
-    call::{JsonPrefix, json_prefix},
+    call::{JsonPrefix, call_prefix, json_prefix},
     families::Family,
     python,
 };
@@ -24,7 +24,7 @@ pub(super) const ANY: Family = Family {
     body,
 };
 
-fn body(region: Region<'_>, tools: &Tools) -> Body {
+pub(super) fn body(region: Region<'_>, tools: &Tools) -> Body {
     match region.marker {
         "<|python_tag|>" if region.text.trim_start().starts_with(['{', '[']) => {
             match json_prefix(region.text) {
@@ -41,18 +41,18 @@ fn body(region: Region<'_>, tools: &Tools) -> Body {
             let Some((json, len)) = region.until("```") else {
                 return Body::More;
             };
-            match serde_json::from_str(json)
-                .ok()
-                .and_then(|value| tools.calls_in(&value))
-            {
-                Some(calls) => Body::Calls(calls, len),
-                None => Body::Text,
-            }
+            let calls = match call_prefix(json, true) {
+                JsonPrefix::Value(value, end) if json[end..].trim().is_empty() => {
+                    tools.calls_in(&value)
+                }
+                _ => None,
+            };
+            calls.map_or(Body::Text, |calls| Body::Calls(calls, len))
         }
         brace => {
             // the brace belongs to the value
             let text = format!("{brace}{}", region.text);
-            match json_prefix(&text) {
+            match call_prefix(&text, region.at_end) {
                 JsonPrefix::Value(value, len) => match tools.calls_in(&value) {
                     Some(calls) => Body::Calls(calls, len - brace.len()),
                     None => Body::Text,

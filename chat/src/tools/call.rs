@@ -175,3 +175,26 @@ pub(super) fn json_prefix(text: &str) -> JsonPrefix {
         Some(Err(_)) | None => JsonPrefix::Unfinished,
     }
 }
+
+/// The same for an object between two braces on each side, which is never JSON: some templates of Qwen2.5 show calls so
+/// by mistake, and their models write what they were shown. At the end the outer brace may be missing.
+pub(super) fn call_prefix(text: &str, at_end: bool) -> JsonPrefix {
+    let trimmed = text.trim_start();
+    let Some(inner) = trimmed.strip_prefix("{{") else {
+        return json_prefix(text);
+    };
+    let inner_at = text.len() - inner.len() - 1;
+    match json_prefix(&text[inner_at..]) {
+        JsonPrefix::Value(value, len) => {
+            let len = inner_at + len;
+            let rest = &text[len..];
+            let after = rest.trim_start();
+            match after.strip_prefix('}') {
+                Some(after) => JsonPrefix::Value(value, text.len() - after.len()),
+                None if after.is_empty() && !at_end => JsonPrefix::Unfinished,
+                None => JsonPrefix::Value(value, len),
+            }
+        }
+        other => other,
+    }
+}

@@ -1,19 +1,24 @@
 //! Hermes, Qwen2.5, Qwen3, Granite 4, SmolLM3, Ernie: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`. One block may
 //! hold several objects, or a list of them: so write Hunyuan, Apriel and MiniMax M1 in `<tool_calls>`, Nemotron Nano 2 in
-//! `<TOOLCALL>`.
+//! `<TOOLCALL>`. Qwen2.5 and its coders often leave the tags away, or write the object in a code fence or in the tags
+//! of the list of tools: at the start of a message these are calls as well.
 use super::{
-    Body, Region, Tools,
-    call::{JsonPrefix, json_prefix},
+    Body, Region, Tools, bare_json,
+    call::{JsonPrefix, call_prefix},
     families::Family,
 };
 
 pub(super) const FAMILY: Family = Family {
     name: "hermes",
     opens: &["<tool_call>"],
-    starts: &[],
-    inner: &["</tool_call>"],
-    closers: &['>', '}', '{'],
-    body: |region, tools| body(region, "</tool_call>", tools),
+    starts: &["{", "```json", "<tools>"],
+    inner: &["</tool_call>", "</tools>"],
+    closers: &['>', '}', '{', '`'],
+    body: |region, tools| match region.marker {
+        "<tool_call>" => body(region, "</tool_call>", tools),
+        "<tools>" => body(region, "</tools>", tools),
+        _ => bare_json::body(region, tools),
+    },
 };
 pub(super) const TOOL_CALLS: Family = Family {
     name: "tool-calls",
@@ -47,7 +52,7 @@ fn body(region: Region<'_>, close: &str, tools: &Tools) -> Body {
         if !calls.is_empty() && !rest.trim_start().starts_with(['{', '[']) {
             return Body::Calls(calls, len); // the closing tag is missing
         }
-        match json_prefix(rest) {
+        match call_prefix(rest, region.at_end) {
             JsonPrefix::Value(value, value_len) => {
                 let Some(more) = tools.calls_in(&value) else {
                     return Body::Text;

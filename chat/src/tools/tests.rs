@@ -88,6 +88,27 @@ fn hermes() {
     );
 }
 
+/// What Qwen2.5-Coder writes, which was shown its calls between doubled braces.
+#[test]
+fn hermes_without_its_tags() {
+    let call = &[("add", r#"{"a":1,"b":{"c":2}}"#)];
+    let plain = r#"{"name": "add", "arguments": {"a": 1, "b": {"c": 2}}}"#;
+    for text in [
+        plain.to_owned(),
+        format!("{{{plain}}}"),
+        format!("{{{plain}"),
+        format!("\n```json\n{plain}\n```"),
+        format!("```json\n{{{plain}}}\n```"),
+        format!("<tools>\n{plain}\n</tools>"),
+        format!("<tool_call>\n{{{plain}\n}}\n</tool_call>\n"),
+    ] {
+        check(HERMES, &text, "", call);
+    }
+    check(HERMES, &format!("{{{plain}}} Done."), "Done.", call);
+    let two = format!("{{{plain}}}\n{{{plain}}}");
+    check(HERMES, &two, "", &[call[0]; 2]);
+}
+
 #[test]
 fn what_follows_a_call_does_not_depend_on_chunks() {
     let now = &[("now", "{}")];
@@ -170,7 +191,12 @@ fn what_only_looks_like_a_call_is_text() {
         "<tool_call>",
         "<tool_call></tool_call>",
         "x <tool_call>{]}</tool_call> y\n",
-        "{\"name\": \"now\", \"arguments\": {}}",
+        "{\"name\": \"unknown\", \"arguments\": {}}",
+        "{\"name\": \"Anna\", \"age\": 3}",
+        "{{\"name\": \"unknown\"}}",
+        "{{user}} is here",
+        "See {\"name\": \"now\"}",
+        "<tools> are listed",
     ] {
         check(HERMES, text, text, &[]);
     }
