@@ -93,6 +93,18 @@ pub enum Error {
         /// The models directory of the other store.
         owner: String,
     },
+    /// The archive is where the blobs are anyway: to move one would be to remove it.
+    #[error("the archive `{}` is the models directory itself", path.display())]
+    ArchiveIsStore {
+        /// The archive.
+        path: PathBuf,
+    },
+    /// The folder for the archive has what this store has not put there.
+    #[error("`{}` cannot be the archive: it has models or blobs of another store", path.display())]
+    ArchiveInUse {
+        /// The folder.
+        path: PathBuf,
+    },
     /// What is to be imported is no bundle of models, or a damaged one.
     #[error("what is imported is no whole bundle of models: {reason}")]
     Bundle {
@@ -355,6 +367,14 @@ impl Error {
             }
             Self::ForeignArchive { path, .. } => format!(
                 "choose another folder with `SLM_MODELS_ARCHIVE`; if that store has moved, correct `{}`",
+                path.join("slm-archive").display()
+            ),
+            Self::ArchiveIsStore { .. } => {
+                "choose a folder on another disk with `SLM_MODELS_ARCHIVE`, for the daemon".into()
+            }
+            Self::ArchiveInUse { path } => format!(
+                "choose an empty folder with `SLM_MODELS_ARCHIVE`, or read that store with `SLM_MODELS_SHARED`; if it is \
+                 the archive of this store, write the path of the models directory into `{}`",
                 path.join("slm-archive").display()
             ),
             Self::Bundle { .. } => {

@@ -100,6 +100,8 @@ pub(crate) struct Shared {
     locks: Arc<Locks>,
     index: Mutex<Index>,
     pub(crate) downloads: Downloads,
+    /// What moves to the archive and back take turns with.
+    moves: Mutex<()>,
     /// Held while this process keeps the index.
     _index_lock: Option<File>,
 }
@@ -111,9 +113,8 @@ impl Store {
     /// # Errors
     /// When the directory cannot be created or another process holds the index.
     pub fn open(locations: impl Into<Locations>) -> Result<Self, Error> {
-        let locations = locations.into();
+        let (locations, own) = prepare(locations.into())?;
         let root = locations.hot.clone();
-        let own = prepare(&root)?;
         let path = own.join("index.lock");
         let lock = match File::options()
             .create(true)
@@ -160,8 +161,7 @@ impl Store {
     /// # Errors
     /// When the directory cannot be created.
     pub fn open_without_index(locations: impl Into<Locations>) -> Result<Self, Error> {
-        let locations = locations.into();
-        prepare(&locations.hot)?;
+        let (locations, _) = prepare(locations.into())?;
         Self::new(locations, Index::in_memory(), None)
     }
 
@@ -172,6 +172,7 @@ impl Store {
             locations,
             index: Mutex::new(index),
             downloads: Downloads::default(),
+            moves: Mutex::default(),
             _index_lock: index_lock,
         };
         // Housekeeping may fail (a store of another user): what is stale then stays.
@@ -513,6 +514,11 @@ impl Shared {
             Ok(None) | Err(_) => self.hot_blob_path(digest),
         }
     }
+    /// Removes what there is of the blob beside the file in the hot folder, which is right where they are damaged.
+    pub(crate) fn remove_other_copies(&self, digest: &Digest) -> Result<(), Error> {
+        let guard = self.lock()?;
+        prune::remove_copies(self, &guard, digest)
+    }
     /// The length of the blob, if it is there.
     pub(crate) fn blob_size(&self, digest: &Digest) -> Option<u64> {
         Some(self.locate(digest).ok()??.size)
@@ -744,8 +750,10 @@ impl Shared {
     }
 }
 
-/// Makes the folders of a store; gives the one for this crate's own files.
-fn prepare(root: &Path) -> Result<PathBuf, Error> {
+/// Makes the folders of a store; gives its locations, the hot one in the one spelling that others may know it by, and the
+/// folder for this crate's own files.
+fn prepare(locations: Locations) -> Result<(Locations, PathBuf), Error> {
+    let root = &locations.hot;
     let own = root.join(".slm");
     let own_folders = [own.join("pins"), own.join("versions")];
     for folder in [root.join("blobs"), root.join("manifests")]
@@ -758,7 +766,9 @@ fn prepare(root: &Path) -> Result<PathBuf, Error> {
             Err(error) => return Err(Error::write(&folder)(error)),
         }
     }
-    Ok(own)
+    let hot = fs::canonicalize(root).map_err(Error::read(root))?;
+    let own = hot.join(".slm");
+    Ok((Locations { hot, ..locations }, own))
 }
 
 fn is_read_only(error: &io::Error) -> bool {
