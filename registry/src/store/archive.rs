@@ -167,3 +167,49 @@ fn is_weights(kind: &MediaType) -> bool {
         MediaType::Model | MediaType::Projector | MediaType::Adapter | MediaType::Other(_)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Descriptor, Locations, Manifest};
+
+    #[test]
+    fn a_move_and_its_contrary_do_not_remove_both_copies() {
+        let folder = tempfile::tempdir().unwrap();
+        let locations = Locations {
+            archive: Some(folder.path().join("big")),
+            ..Locations::from(&folder.path().join("models"))
+        };
+        fs::create_dir(folder.path().join("big")).unwrap();
+        let store = Store::open(locations.clone()).unwrap();
+        let digest = store.ingest(&mut &b"weights"[..], None).unwrap();
+        let blob = |media_type| Descriptor {
+            media_type,
+            digest,
+            size: 7,
+        };
+        let manifest = Manifest {
+            config: blob(MediaType::Config),
+            layers: vec![blob(MediaType::Model)],
+        };
+        let name: ModelName = "m".parse().unwrap();
+        store.write_manifest(&name, &manifest.to_json()).unwrap();
+        let hot = store.locate(&digest).unwrap().unwrap();
+        store.archive(&name, &mut |_, _, _| {}).unwrap();
+        let archived = store.locate(&digest).unwrap().unwrap();
+        // Another process moves it back, and has not removed the original yet.
+        fs::copy(&archived.path, &hot.path).unwrap();
+        let other = Store::open_without_index(locations).unwrap();
+        let mut others = None;
+        let mut meanwhile = |_: &Digest, _, _| {
+            let to = store.shared().blobs();
+            let moved = other.move_blob(&archived, &to, &mut |_, _, _| {});
+            others = Some(moved.is_ok());
+        };
+        let to = folder.path().join("big").join("blobs");
+        let moved = store.move_blob(&hot, &to, &mut meanwhile);
+        assert_eq!(others, Some(true));
+        assert!(matches!(moved, Err(Error::Read { .. })), "{moved:?}");
+        store.verify_blob(&digest).unwrap();
+    }
+}

@@ -566,6 +566,18 @@ impl Shared {
         Ok(all)
     }
 
+    /// What the models of stores that are only read refer to: a damaged blob of theirs is mended here. A manifest that
+    /// cannot be read keeps nothing, for it is somebody else's to mend.
+    fn blobs_of_shared_models(&self) -> HashSet<Digest> {
+        let mut blobs = HashSet::new();
+        for root in &self.locations.shared {
+            for found in manifests::walk(&root.join("manifests")).unwrap_or_default() {
+                blobs.extend(self.blobs_of(&found));
+            }
+        }
+        blobs
+    }
+
     fn read_small_blob(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
         let path = match self.locate(digest)? {
             Some(blob) => blob.path,
@@ -701,19 +713,19 @@ impl Shared {
             .as_ref()
             .map_or_else(|| folder.join(name.relative_path()), |old| old.path.clone());
         let name = replaced.as_ref().map_or(name, |old| &old.name);
-        let mut old = Vec::new();
         if let Some(replaced) = &replaced {
-            old = self.keep_version(guard, replaced, &digest)?;
+            self.keep_version(guard, replaced, &digest)?;
         }
         if let Some(provenance) = provenance {
             versions::note(self, guard, name, &digest, provenance)?;
         }
         manifests::write(&folder, &path, json)?;
-        match versions::trim(self, guard, name, &digest, versions::LIFETIME) {
-            Ok(dropped) => old.extend(dropped),
+        let dropped = versions::trim(self, guard, name, &digest, versions::LIFETIME);
+        let mut old = dropped.unwrap_or_else(|error| {
             // The model is there; one version too many stays until the next time.
-            Err(error) => tracing::warn!(%error, "cannot remove an earlier version"),
-        }
+            tracing::warn!(%error, "cannot remove an earlier version");
+            Vec::new()
+        });
         old.retain(|digest| manifest.blobs().all(|blob| blob.digest != *digest));
         let found = self.resolve(name)?;
         let mut index = self.index();
@@ -724,29 +736,14 @@ impl Shared {
 }
 
 impl Shared {
-    /// Keeps the manifest `found`, which another is about to replace, unless it is the same. Gives its blobs when it
-    /// cannot be gone back to.
-    fn keep_version(
-        &self,
-        guard: &Guard<'_>,
-        found: &Found,
-        next: &Digest,
-    ) -> Result<Vec<Digest>, Error> {
+    /// Keeps the manifest `found`, which another is about to replace, unless it is the same or none. Blobs that it lacks
+    /// may be on a disk that is away for a while.
+    fn keep_version(&self, guard: &Guard<'_>, found: &Found, next: &Digest) -> Result<(), Error> {
         let json = manifests::read(&found.path)?;
-        if Digest::of(&json) == *next {
-            return Ok(Vec::new());
+        if Digest::of(&json) == *next || Manifest::parse(&json).is_err() {
+            return Ok(());
         }
-        let Ok(manifest) = Manifest::parse(&json) else {
-            return Ok(Vec::new());
-        };
-        if manifest
-            .blobs()
-            .all(|blob| self.blob_size(&blob.digest) == Some(blob.size))
-        {
-            versions::keep(self, guard, &found.name, &json)?;
-            return Ok(Vec::new());
-        }
-        Ok(manifest.blobs().map(|blob| blob.digest).collect())
+        versions::keep(self, guard, &found.name, &json)
     }
 }
 

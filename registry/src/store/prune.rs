@@ -158,6 +158,12 @@ fn find(shared: &Shared, guard: &Guard<'_>, limits: &GcLimits) -> Result<Garbage
             garbage.versions.push((found.name.clone(), version.digest));
         }
     }
+    for name in orphans(shared)? {
+        for version in versions::all(shared, &name)? {
+            of_versions.extend(version.blobs()?);
+            garbage.versions.push((name.clone(), version.digest));
+        }
+    }
     let pinned = shared.locks.pinned(guard)?;
     let (blobs, partials) = usage::files(shared)?;
     garbage.partials = partials;
@@ -190,8 +196,8 @@ fn orphans(shared: &Shared) -> Result<Vec<ModelName>, Error> {
     Ok(names)
 }
 
-/// Every blob that a manifest or an earlier version of it refers to, but for the versions that were replaced `max_age`
-/// ago; or the model whose manifest cannot be understood, so that nothing may be removed.
+/// Every blob that a manifest, one of a shared store too, or an earlier version of it refers to, but for the versions that
+/// were replaced `max_age` ago; or the model whose manifest cannot be understood, so that nothing may be removed.
 fn referenced(
     shared: &Shared,
     max_age: Option<Duration>,
@@ -228,6 +234,7 @@ fn referenced(
             }
         }
     }
+    referenced.extend(shared.blobs_of_shared_models());
     Ok(Ok(referenced))
 }
 
