@@ -117,6 +117,22 @@ pub enum Error {
         /// Their digests, the first few.
         missing: String,
     },
+    /// A bundle has more models than could be stored.
+    #[error("the import stopped after {}, which are here now", list(models))]
+    ImportStopped {
+        /// The models that were stored.
+        models: Vec<ModelName>,
+        /// Why the next could not be.
+        source: Box<Error>,
+    },
+    /// More models than one bundle may have.
+    #[error("a bundle has at most {limit} models, and these are {n_models}")]
+    TooManyModels {
+        /// How many were asked for.
+        n_models: usize,
+        /// How many may be.
+        limit: usize,
+    },
     /// A bundle cannot be written to where it goes.
     #[error("cannot write the bundle")]
     BundleWrite {
@@ -156,6 +172,12 @@ pub enum Error {
     NoSource {
         /// The models that have the blob.
         models: Vec<ModelName>,
+    },
+    /// What a damaged blob came from gives models, and no single blobs.
+    #[error("it came from `{source_text}`, which cannot be asked for single blobs")]
+    NoSingleBlobs {
+        /// What was pulled.
+        source_text: String,
     },
     /// The registry has no such model.
     #[error("pull model manifest: file does not exist")]
@@ -383,6 +405,8 @@ impl Error {
             Self::BundleIncomplete { .. } => {
                 "export again without `--without`, or with the list that `slm list --digests` prints here".into()
             }
+            Self::ImportStopped { source, .. } => return source.hint(),
+            Self::TooManyModels { .. } => "export them as several bundles".into(),
             Self::BundleWrite { source } if is_disk_full(source) => "free disk space".into(),
             Self::BundleWrite { .. } => "check the disk, and try again".into(),
             Self::BlobTooLarge { .. } => {
@@ -397,7 +421,7 @@ impl Error {
             Self::NoSource { models } if models.is_empty() => {
                 "remove what no model uses with `slm gc --older-than 0`".into()
             }
-            Self::NoSource { .. } => {
+            Self::NoSource { .. } | Self::NoSingleBlobs { .. } => {
                 "pull the model again, or create it again from its files".into()
             }
             Self::RemoteNotFound { name } => format!(

@@ -386,3 +386,39 @@ fn a_damaged_blob_is_not_archived() {
     assert!(path.exists());
     assert_eq!(fs::read_dir(home.at("big/blobs")).unwrap().count(), 0);
 }
+
+#[test]
+fn a_manifest_that_cannot_be_read_is_noted_and_the_others_are_found() {
+    let home = Home::new();
+    let other = Store::open(&home.at("ollama")).unwrap();
+    let digest = other.ingest(&mut &weights(1)[..], None).unwrap();
+    let layers = vec![from_files::weights(digest, weights(1).len() as u64)];
+    let name: ModelName = "m".parse().unwrap();
+    from_files::write(&other, &name, layers, None, (None, None)).unwrap();
+    drop(other);
+    // A link to itself is a folder that cannot be read.
+    symlink("loop", home.at("ollama/manifests/loop")).unwrap();
+    let damaged = home.write("ollama/manifests/h/n/m/t", b"{");
+    let found = home.find(Program::Ollama, "ollama");
+    assert_eq!(names(&found), ["m:latest"]);
+    assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
+    fs::set_permissions(
+        &damaged,
+        std::os::unix::fs::PermissionsExt::from_mode(0o000),
+    )
+    .unwrap();
+    let sources = ["none", "ollama"].map(|path| Source {
+        program: Program::Ollama,
+        path: home.at(path),
+    });
+    let folder = Source {
+        program: Program::Folder,
+        path: home.at("nowhere"),
+    };
+    let sources = [&sources[..], &[folder]].concat();
+    let found = home.store.find_foreign(&sources).unwrap();
+    assert_eq!(names(&found), ["m:latest"]);
+    assert_eq!(found.notes.len(), 3, "{:?}", found.notes);
+    let alone = home.store.find_foreign(&sources[2..]);
+    assert!(matches!(alone, Err(Error::Read { .. })), "{alone:?}");
+}

@@ -554,11 +554,7 @@ impl Shared {
         let mut all = manifests::walk(&self.manifests())?;
         let mut names: HashSet<ModelName> = all.iter().map(|found| found.name.clone()).collect();
         for root in &self.locations.shared {
-            let walked = manifests::walk(&root.join("manifests")).unwrap_or_else(|error| {
-                tracing::warn!(%error, "passing over a shared store");
-                Vec::new()
-            });
-            let fresh = walked
+            let fresh = manifests_of_others(root)
                 .into_iter()
                 .filter(|found| names.insert(found.name.clone()));
             all.extend(fresh.map(Found::shared));
@@ -571,7 +567,7 @@ impl Shared {
     fn blobs_of_shared_models(&self) -> HashSet<Digest> {
         let mut blobs = HashSet::new();
         for root in &self.locations.shared {
-            for found in manifests::walk(&root.join("manifests")).unwrap_or_default() {
+            for found in manifests_of_others(root) {
                 blobs.extend(self.blobs_of(&found));
             }
         }
@@ -766,6 +762,17 @@ fn prepare(locations: Locations) -> Result<(Locations, PathBuf), Error> {
     let hot = fs::canonicalize(root).map_err(Error::read(root))?;
     let own = hot.join(".slm");
     Ok((Locations { hot, ..locations }, own))
+}
+
+/// The manifests of a store that is only read, as far as they can be seen.
+fn manifests_of_others(root: &Path) -> Vec<Found> {
+    let passed_over =
+        |error: Error| tracing::warn!(%error, "passing over a part of a shared store");
+    let walked = manifests::walk_readable(&root.join("manifests"), passed_over);
+    walked.unwrap_or_else(|error| {
+        tracing::warn!(%error, "passing over a shared store");
+        Vec::new()
+    })
 }
 
 fn is_read_only(error: &io::Error) -> bool {

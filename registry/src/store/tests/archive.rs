@@ -34,7 +34,8 @@ impl Two {
     }
 }
 
-fn locations(folder: &Path, archive: &str) -> Locations {
+/// Two folders of a store in `folder`.
+pub(super) fn locations(folder: &Path, archive: &str) -> Locations {
     Locations {
         archive: Some(folder.join(archive)),
         ..Locations::from(&folder.join("models"))
@@ -210,11 +211,14 @@ fn what_is_mended_of_a_shared_model_is_no_garbage() {
     let damaged = home.at("shared/manifests/h/n/m");
     fs::create_dir_all(&damaged).unwrap();
     fs::write(damaged.join("t"), b"{").unwrap();
+    // A link to itself is a folder that cannot be read.
+    std::os::unix::fs::symlink("loop", home.at("shared/manifests/loop")).unwrap();
     let locations = Locations {
         shared: vec![home.at("none"), home.at("shared")],
         ..Locations::from(&home.at("mine"))
     };
     let store = Store::open(locations).unwrap();
+    assert_eq!(store.list().unwrap().len(), 1, "what can be read is listed");
     // As a repair leaves it.
     store.ingest(&mut &b"unrelated"[..], None).unwrap();
     let mended = store.root().join("blobs").join(digest.file_name());
