@@ -6,8 +6,10 @@
 //! numbers, unless the request asks for a shorter prompt; then the answer says how many tokens went.
 
 mod adapters;
+mod close_json;
 mod draft;
 mod embedding;
+mod form;
 mod generation;
 mod options;
 mod prompt;
@@ -16,6 +18,7 @@ mod truncate;
 
 pub(crate) use adapters::choose as choose_adapters;
 pub(crate) use embedding::{Text, Texts, Vectors, embed};
+pub(crate) use form::grammar;
 pub(crate) use generation::{Event, Generation, Outcome};
 pub(crate) use options::RunOptions;
 pub(crate) use prompt::{ChatPrompt, PromptSource, conversation, from_wire};
@@ -28,7 +31,7 @@ use crate::{
     state::App,
 };
 use prompt::Prompt;
-use slm_engine::GenerateRequest;
+use slm_engine::{GenerateRequest, Grammar};
 use std::{sync::Arc, time::Instant};
 
 /// Room for an answer when a window is made large enough for a prompt.
@@ -48,16 +51,20 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    fn demand(&self, window: Window) -> Demand {
-        Demand {
+    /// What the model must be able to do.
+    ///
+    /// # Errors
+    /// The model that is to guess for it is not here.
+    async fn demand(&self, app: &Arc<App>, window: Window) -> Result<Demand, ApiError> {
+        Ok(Demand {
             record: Arc::clone(&self.record),
             window,
             n_threads: self.options.n_threads,
             kv_type: self.options.kv_type,
-            draft: None,
+            draft: draft::weights(app, &self.options).await?,
             adapters: self.adapters.clone(),
             keep: self.keep,
-        }
+        })
     }
 
     fn window(&self, app: &App) -> Window {
@@ -73,9 +80,8 @@ impl Job {
 /// # Errors
 /// It cannot be loaded.
 pub(crate) async fn load(app: &Arc<App>, job: &Job) -> Result<(), ApiError> {
-    let draft = draft::weights(app, &job.options).await?;
-    let demand = job.demand(job.window(app));
-    app.models.acquire(Demand { draft, ..demand }).await?;
+    let demand = job.demand(app, job.window(app)).await?;
+    app.models.acquire(demand).await?;
     note_use(app, job);
     Ok(())
 }
@@ -89,7 +95,8 @@ pub(crate) async fn swap(
     job: &Job,
     pin: Option<bool>,
 ) -> Result<Vec<Arc<Record>>, ApiError> {
-    let released = app.models.swap(job.demand(job.window(app)), pin).await?;
+    let demand = job.demand(app, job.window(app)).await?;
+    let released = app.models.swap(demand, pin).await?;
     note_use(app, job);
     Ok(released)
 }
@@ -107,12 +114,8 @@ pub(crate) async fn start(
         return Err(ApiError::shutting_down());
     }
     let window = job.window(app);
-    let draft = draft::weights(app, &job.options).await?;
-    let demand = |window| Demand {
-        draft: draft.clone(),
-        ..job.demand(window)
-    };
-    let mut lease = app.models.acquire(demand(window)).await?;
+    let demand = job.demand(app, window).await?;
+    let mut lease = app.models.acquire(demand.clone()).await?;
     note_use(app, &job);
     let (back, mut prompt, source) = prepare(lease, source).await?;
     lease = back;
@@ -123,12 +126,16 @@ pub(crate) async fn start(
         && matches!(window, Window::Auto { .. })
     {
         let at_least = (n_prompt + ANSWER_ROOM).min(trained);
-        // the model stays where it is meanwhile
-        let wider = app
-            .models
-            .acquire(demand(Window::Auto { at_least }))
-            .await?;
-        lease = wider;
+        // whoever waits for room must not hold what another load may be waiting for
+        drop(lease);
+        let wider = Demand {
+            window: Window::Auto { at_least },
+            ..demand.clone()
+        };
+        lease = match app.models.acquire(wider).await {
+            Err(_) if job.options.truncate => app.models.acquire(demand).await?,
+            wider => wider?,
+        };
     }
     let context_length = lease.context_length;
     let mut n_truncated = 0;
@@ -142,10 +149,14 @@ pub(crate) async fn start(
             return Err(too_long(n_prompt, context_length, trained));
         }
     }
+    let grammar = job.options.grammar;
+    let constraint = form::constrain(&lease, &prompt, grammar.clone()).await?;
     let request = GenerateRequest {
         prompt: prompt.tokens.clone(),
         sampling: job.options.sampling,
         stop: job.options.stop,
+        constraint,
+        logprobs: job.options.logprobs,
         shown: prompt.shown.clone(),
         max_tokens: job.options.max_tokens,
         context_length,
@@ -154,6 +165,7 @@ pub(crate) async fn start(
         adapters: lease.adapters().clone(),
         salt: None,
     };
+    let is_json = matches!(grammar, Some(Grammar::Json | Grammar::JsonSchema(_)));
     Generation::start(
         lease,
         (prompt, n_truncated),
@@ -161,6 +173,10 @@ pub(crate) async fn start(
         job.began,
         app.shutdown.abort.clone(),
     )
+    .map(|generation| match job.options.close_json && is_json {
+        true => generation.closing_json(),
+        false => generation,
+    })
 }
 
 async fn prepare(

@@ -25,7 +25,10 @@ pub use request::{
 pub(crate) use scheduler::GUESSED_TOGETHER;
 
 use crate::{
-    Adapter, Footprint, LoadError, ModelFiles, PrefixStoreOptions, Tokenizer, memory,
+    Adapter, Constraint, ConstraintError, Footprint, Grammar, LoadError, ModelFiles,
+    PrefixStoreOptions, Thoughts, Tokenizer,
+    constraint::Guide,
+    memory,
     model::{Loaded, WeakAdapter},
 };
 use disk_tier::DiskTier;
@@ -37,7 +40,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
         mpsc as inbox,
     },
@@ -111,6 +114,8 @@ struct Shared {
     draft_pool: Option<KvPool>,
     /// Those that were loaded and may still be there.
     adapters: Mutex<Vec<WeakAdapter>>,
+    /// What constraints are made with, from the first one on.
+    guide: OnceLock<Result<Guide, ConstraintError>>,
     thread: thread::EngineThread,
 }
 
@@ -207,6 +212,7 @@ impl Engine {
                 max_queue,
                 draft_pool,
                 adapters: Mutex::default(),
+                guide: OnceLock::new(),
                 thread,
             }),
         })
@@ -223,6 +229,24 @@ impl Engine {
         adapters.retain(|known| known.size_bytes().is_some());
         adapters.push(adapter.downgrade());
         Ok(adapter)
+    }
+
+    /// Compiles a grammar for this model's vocabulary; what it constrains begins behind `thoughts`. Takes milliseconds,
+    /// for a model's first one about a second: call it on a blocking thread. Generations go on meanwhile.
+    ///
+    /// # Errors
+    /// A grammar with a mistake, one that cannot be enforced or is too large, a vocabulary that cannot be constrained.
+    pub fn constrain(
+        &self,
+        grammar: &Grammar,
+        thoughts: Option<Thoughts>,
+    ) -> Result<Constraint, ConstraintError> {
+        let guide = self
+            .shared
+            .guide
+            .get_or_init(|| Guide::new(self.tokenizer()));
+        let guide = guide.as_ref().map_err(Clone::clone)?;
+        Constraint::new(guide, grammar, thoughts, self.tokenizer())
     }
 
     /// Queues a generation. Dropping the receiver cancels it before the next step.
@@ -244,7 +268,7 @@ impl Engine {
             queued_at: Instant::now(),
             place: self.place()?,
         };
-        self.send(Order::Generate(entry));
+        self.send(Order::Generate(Box::new(entry)));
         Ok(receiver)
     }
 

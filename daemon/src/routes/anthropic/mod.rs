@@ -88,6 +88,8 @@ async fn answer(
     }
     let model = request.model.clone();
     let is_streamed = request.stream.unwrap_or(false);
+    let stops = request.stop_sequences.as_ref();
+    let has_stops = stops.is_some_and(|stops| !stops.is_empty());
     let mut ignored = Ignored::of(&request.rest, HARMLESS);
     let (record, request) = translated(&app, request, &mut ignored).await?;
     ignored.check(&app)?;
@@ -95,11 +97,12 @@ async fn answer(
     let generation = inference::start(&app, job, source).await?;
     let message = stream::begun(model, generation.n_prompt_tokens());
     let response = if is_streamed {
-        events::streamed(vec![generation], stream::Script::new(message)).await?
+        events::streamed(vec![generation], stream::Script::new(message, has_stops)).await?
     } else {
         let answers = events::whole(vec![generation]).await?;
         let ended = answers.into_iter().next();
-        let ended = ended.map(|(answer, outcome)| stream::whole(message, answer, &outcome));
+        let ended =
+            ended.map(|(answer, outcome)| stream::whole(message, answer, &outcome, has_stops));
         Json(ended).into_response()
     };
     Ok(ignored.tell(response))
@@ -144,10 +147,11 @@ async fn translated(
         .is_some_and(|m| m.role == "assistant")
     {
         // answers begin anew and do not go on from what the client has begun
-        ignored.add("messages (an answer that the client has begun)");
+        ignored.add("an assistant message at the end");
     }
     let messages = blocks::conversation(request.system, request.messages, &request.model)?;
     let tools = blocks::tools(request.tools, request.tool_choice.as_ref(), ignored)?;
+    let format = format(request.output_config.as_ref())?;
     let effort = request.output_config.as_ref();
     let think = think(request.thinking.as_ref(), effort, &record, ignored)?;
     let named = [
@@ -171,11 +175,24 @@ async fn translated(
         messages,
         tools,
         think: Some(think),
+        format,
         options: Some(options),
         keep_alive: request.keep_alive,
         ..ChatRequest::default()
     };
     Ok((record, request))
+}
+
+/// What the answer must look like: a schema, if any.
+fn format(output_config: Option<&Value>) -> Result<Option<Value>, ApiError> {
+    let format = output_config.map_or(&Value::Null, |config| &config["format"]);
+    match (format["type"].as_str(), &format["schema"]) {
+        _ if format.is_null() => Ok(None),
+        (Some("json_schema"), schema @ Value::Object(_)) => Ok(Some(schema.clone())),
+        _ => Err(ApiError::bad_request(
+            "output_config.format: expected {\"type\": \"json_schema\", \"schema\": {…}}",
+        )),
+    }
 }
 
 /// Whether and how much to think.
@@ -185,11 +202,6 @@ fn think(
     record: &Record,
     ignored: &mut Ignored,
 ) -> Result<Think, ApiError> {
-    if output_config.is_some_and(|config| !config["format"].is_null()) {
-        return Err(ApiError::bad_request(
-            "output_config.format: not supported yet; leave it out, and ask for the format in the prompt",
-        ));
-    }
     let effort = output_config.and_then(|config| config["effort"].as_str());
     let level = match effort {
         None => None,
