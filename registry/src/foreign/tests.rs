@@ -221,10 +221,14 @@ fn a_file_that_changed_or_vanished_is_refused_by_name() {
     fs::remove_file(&path).unwrap();
     let error = home.store.verify_blob(&digest).unwrap_err().to_string();
     assert!(error.contains("is not there any more"), "{error}");
-    // the model can be removed, and adopted again
+    // it can be adopted again as it is now
+    fs::write(&path, weights(1)).unwrap();
+    let candidate = home.find(Program::Folder, "d").candidates.remove(0);
+    assert_eq!(home.adopt(&candidate).unwrap(), Adopted::Reference);
+    home.store.verify_blob(&digest).unwrap();
+    // or removed before that
     home.store.remove(&candidate.name).unwrap();
     assert!(home.store.locate(&digest).unwrap().is_none());
-    fs::write(&path, weights(1)).unwrap();
     assert_eq!(home.adopt(&candidate).unwrap(), Adopted::Reference);
     home.store.verify_blob(&digest).unwrap();
 }
