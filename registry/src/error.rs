@@ -93,6 +93,18 @@ pub enum Error {
         /// The models directory of the other store.
         owner: String,
     },
+    /// The archive is where the blobs are anyway: to move one would be to remove it.
+    #[error("the archive `{}` is the models directory itself", path.display())]
+    ArchiveIsStore {
+        /// The archive.
+        path: PathBuf,
+    },
+    /// The folder for the archive has what this store has not put there.
+    #[error("`{}` cannot be the archive: it has models or blobs of another store", path.display())]
+    ArchiveInUse {
+        /// The folder.
+        path: PathBuf,
+    },
     /// What is to be imported is no bundle of models, or a damaged one.
     #[error("what is imported is no whole bundle of models: {reason}")]
     Bundle {
@@ -104,6 +116,22 @@ pub enum Error {
     BundleIncomplete {
         /// Their digests, the first few.
         missing: String,
+    },
+    /// A bundle has more models than could be stored.
+    #[error("the import stopped after {}, which are here now", list(models))]
+    ImportStopped {
+        /// The models that were stored.
+        models: Vec<ModelName>,
+        /// Why the next could not be.
+        source: Box<Error>,
+    },
+    /// More models than one bundle may have.
+    #[error("a bundle has at most {limit} models, and these are {n_models}")]
+    TooManyModels {
+        /// How many were asked for.
+        n_models: usize,
+        /// How many may be.
+        limit: usize,
     },
     /// A bundle cannot be written to where it goes.
     #[error("cannot write the bundle")]
@@ -144,6 +172,12 @@ pub enum Error {
     NoSource {
         /// The models that have the blob.
         models: Vec<ModelName>,
+    },
+    /// What a damaged blob came from gives models, and no single blobs.
+    #[error("it came from `{source_text}`, which cannot be asked for single blobs")]
+    NoSingleBlobs {
+        /// What was pulled.
+        source_text: String,
     },
     /// The registry has no such model.
     #[error("pull model manifest: file does not exist")]
@@ -357,12 +391,22 @@ impl Error {
                 "choose another folder with `SLM_MODELS_ARCHIVE`; if that store has moved, correct `{}`",
                 path.join("slm-archive").display()
             ),
+            Self::ArchiveIsStore { .. } => {
+                "choose a folder on another disk with `SLM_MODELS_ARCHIVE`, for the daemon".into()
+            }
+            Self::ArchiveInUse { path } => format!(
+                "choose an empty folder with `SLM_MODELS_ARCHIVE`, or read that store with `SLM_MODELS_SHARED`; if it is \
+                 the archive of this store, write the path of the models directory into `{}`",
+                path.join("slm-archive").display()
+            ),
             Self::Bundle { .. } => {
                 "check that it is a file that `slm export` wrote, and copy it again".into()
             }
             Self::BundleIncomplete { .. } => {
                 "export again without `--without`, or with the list that `slm list --digests` prints here".into()
             }
+            Self::ImportStopped { source, .. } => return source.hint(),
+            Self::TooManyModels { .. } => "export them as several bundles".into(),
             Self::BundleWrite { source } if is_disk_full(source) => "free disk space".into(),
             Self::BundleWrite { .. } => "check the disk, and try again".into(),
             Self::BlobTooLarge { .. } => {
@@ -377,7 +421,7 @@ impl Error {
             Self::NoSource { models } if models.is_empty() => {
                 "remove what no model uses with `slm gc --older-than 0`".into()
             }
-            Self::NoSource { .. } => {
+            Self::NoSource { .. } | Self::NoSingleBlobs { .. } => {
                 "pull the model again, or create it again from its files".into()
             }
             Self::RemoteNotFound { name } => format!(

@@ -14,16 +14,21 @@ const MAX_PAX_BYTES: u64 = 64 << 10;
 /// No honest bundle has more files.
 const MAX_ENTRIES: usize = 100_000;
 /// The largest size that the octal field holds.
-const MAX_OCTAL_SIZE: u64 = (1 << 33) - 1;
+pub(crate) const MAX_OCTAL_SIZE: u64 = (1 << 33) - 1;
 
 /// The header of a file called `path`, which has at most 100 bytes, of `size` bytes. No owner, no time: equal files have
 /// equal headers.
 pub(crate) fn header(path: &str, size: u64) -> [u8; BLOCK_BYTES] {
+    header_of_kind(path, size, b'0', 0o644)
+}
+
+/// As [`header`], for an entry of that kind and mode.
+pub(crate) fn header_of_kind(path: &str, size: u64, kind: u8, mode: u32) -> [u8; BLOCK_BYTES] {
     let mut block = [0; BLOCK_BYTES];
     let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
     assert!(path.len() <= 100, "a longer name needs another header");
     put(0, path.as_bytes());
-    put(100, b"0000644\0");
+    put(100, format!("{mode:07o}\0").as_bytes());
     put(108, b"0000000\0");
     put(116, b"0000000\0");
     if size <= MAX_OCTAL_SIZE {
@@ -35,7 +40,7 @@ pub(crate) fn header(path: &str, size: u64) -> [u8; BLOCK_BYTES] {
     }
     put(136, b"00000000000\0");
     put(148, b"        ");
-    put(156, b"0");
+    put(156, &[kind]);
     put(257, b"ustar\x0000");
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());

@@ -22,7 +22,7 @@ use slm_api::{
     ollama::Progress,
     store::{AdoptFound, AdoptRequest, ForeignModel},
 };
-use slm_registry::{AdoptBy, Candidate, ForeignSource, Found};
+use slm_registry::{AdoptBy, Candidate, ForeignSource, Found, ModelName};
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 /// Looks, and changes nothing.
@@ -40,7 +40,7 @@ pub(super) async fn find(
             program: candidate.program.to_string(),
             size: candidate.size,
             path: candidate.path().display().to_string(),
-            is_here: app.store.find(&candidate.name).is_ok(),
+            is_here: is_whole(app, &candidate.name),
         });
         Ok(Json(AdoptFound {
             models: models.collect(),
@@ -50,7 +50,7 @@ pub(super) async fn find(
     .await
 }
 
-/// Makes what was found models of the store; those whose names it has are passed over.
+/// Makes what was found models of the store; those that it has, whole, are passed over.
 pub(super) async fn adopt(
     State(app): State<Arc<App>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -123,6 +123,16 @@ fn chosen(candidates: Vec<Candidate>, wanted: &[String]) -> Result<Vec<Candidate
     Ok(chosen)
 }
 
+/// Whether the model is here with all of its blobs: one that lost a file it referred to is adopted again.
+fn is_whole(app: &App, name: &ModelName) -> bool {
+    let manifest = app.store.manifest(name);
+    manifest.is_ok_and(|manifest| {
+        manifest
+            .blobs()
+            .all(|blob| app.store.has_blob(&blob.digest))
+    })
+}
+
 fn adopt_one(
     app: &App,
     candidate: &Candidate,
@@ -134,7 +144,7 @@ fn adopt_one(
         status,
         ..Progress::default()
     };
-    if app.store.find(name).is_ok() {
+    if is_whole(app, name) {
         reports.line(line(format!("{name} is here already")));
         return Ok(());
     }

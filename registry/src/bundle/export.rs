@@ -1,7 +1,7 @@
 //! Writing a bundle: what goes in is decided, pinned and measured before the first byte.
 use super::{
-    INDEX_FILE, INDEX_TYPE, Index, IndexEntry, LAYOUT_FILE, LAYOUT_VERSION, Layout, REF_NAME,
-    blob_path,
+    INDEX_FILE, INDEX_TYPE, Index, IndexEntry, LAYOUT_FILE, LAYOUT_VERSION, Layout, MAX_MODELS,
+    REF_NAME, blob_path,
 };
 use crate::{
     Digest, Error, Manifest, ModelName, Pin, Store,
@@ -31,7 +31,7 @@ impl Store {
     /// Prepares a bundle of `names`, without the blobs that the other side has. The order of the names does not matter.
     ///
     /// # Errors
-    /// [`Error::NotFound`], a model with a missing blob, or the disk.
+    /// [`Error::NotFound`], [`Error::TooManyModels`], a model with a missing blob, or the disk.
     pub fn plan_export(
         &self,
         names: &[ModelName],
@@ -42,6 +42,12 @@ impl Store {
             // as it is spelled here, whatever the case it was asked for in
             let entry = self.find(name)?;
             models.insert(entry.name.to_string(), self.manifest_json(&entry.name)?);
+        }
+        if models.len() > MAX_MODELS {
+            return Err(Error::TooManyModels {
+                n_models: models.len(),
+                limit: MAX_MODELS,
+            });
         }
         let mut sizes = BTreeMap::new();
         let mut manifests = BTreeMap::new();

@@ -2,7 +2,9 @@
 //!
 //! Each blob is verified before it is visible, as in any ingest; the manifests are written when all is there. Whatever
 //! fails before that takes the new blobs away again; after a kill they are garbage that no model refers to.
-use super::{INDEX_FILE, Index, IndexEntry, LAYOUT_FILE, LAYOUT_VERSION, Layout, REF_NAME};
+use super::{
+    INDEX_FILE, Index, IndexEntry, LAYOUT_FILE, LAYOUT_VERSION, Layout, MAX_MODELS, REF_NAME,
+};
 use crate::{
     Digest, Error, Manifest, ModelName, Store,
     error::one_line,
@@ -49,6 +51,7 @@ impl Store {
             store: self,
             has_layout: false,
             index: None,
+            sizes: HashMap::new(),
             manifests: HashMap::new(),
             wanted: None,
             seen: HashSet::new(),
@@ -69,6 +72,8 @@ struct Import<'a> {
     store: &'a Store,
     has_layout: bool,
     index: Option<Index>,
+    /// Of the manifests, by the index.
+    sizes: HashMap<Digest, u64>,
     /// Manifests that came after the index.
     manifests: HashMap<Digest, Vec<u8>>,
     /// Blobs and sizes, as soon as the index and all of its manifests are known.
@@ -149,8 +154,17 @@ impl Import<'_> {
         if index.manifests.is_empty() {
             return Err(bundle("it has no models"));
         }
+        if index.manifests.len() > MAX_MODELS {
+            return Err(bundle(format!(
+                "it has {} models, and at most {MAX_MODELS} are imported at once",
+                index.manifests.len()
+            )));
+        }
         if n_bytes > MAX_MANIFESTS_BYTES {
             return Err(bundle(format!("its manifests have {n_bytes} bytes")));
+        }
+        for entry in &index.manifests {
+            self.sizes.entry(entry.digest).or_insert(entry.size);
         }
         self.index = Some(index);
         self.note_wanted()
@@ -165,10 +179,8 @@ impl Import<'_> {
         if !self.seen.insert(digest) {
             return Err(bundle(format!("it has the blob {digest} twice")));
         }
-        let index = self.index.as_ref();
-        let manifests = index.map_or(&[][..], |index| &index.manifests);
-        if let Some(manifest) = manifests.iter().find(|other| other.digest == digest) {
-            check_size(&digest, manifest.size, entry.size)?;
+        if let Some(size) = self.sizes.get(&digest) {
+            check_size(&digest, *size, entry.size)?;
             let json = archive
                 .read_small(MAX_MANIFEST_BYTES as u64)
                 .map_err(explain)?;
@@ -205,14 +217,11 @@ impl Import<'_> {
 
     /// With the index and all manifests, it is known what is needed and whether there is room for it.
     fn note_wanted(&mut self) -> Result<(), Error> {
-        let Some(index) = &self.index else {
+        if self.index.is_none() || self.manifests.len() < self.sizes.len() {
             return Ok(());
-        };
+        }
         let mut wanted = HashMap::new();
-        for entry in &index.manifests {
-            let Some(json) = self.manifests.get(&entry.digest) else {
-                return Ok(());
-            };
+        for json in self.manifests.values() {
             let manifest = Manifest::parse(json)?;
             wanted.extend(manifest.blobs().map(|blob| (blob.digest, blob.size)));
         }
@@ -269,10 +278,31 @@ impl Import<'_> {
             return Err(incomplete(missing));
         }
         let mut replaced = Vec::new();
+        let mut stored = Vec::new();
+        let mut stopped = None;
         for (name, json) in &models {
-            replaced.extend(shared.write_manifest(&guard, name, json, None)?);
+            match shared.write_manifest(&guard, name, json, None) {
+                Ok(old) => {
+                    replaced.extend(old);
+                    stored.push(name.clone());
+                }
+                Err(error) => {
+                    stopped = Some(error);
+                    break;
+                }
+            }
         }
         shared.remove_replaced(&guard, replaced);
+        match stopped {
+            Some(error) if stored.is_empty() => return Err(error),
+            Some(error) => {
+                return Err(Error::ImportStopped {
+                    models: stored,
+                    source: Box::new(error),
+                });
+            }
+            None => {}
+        }
         Ok(Imported {
             models: models.into_keys().collect(),
             n_new_blobs: self.new.len(),

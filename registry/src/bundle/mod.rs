@@ -19,6 +19,8 @@ use crate::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Models of one bundle.
+const MAX_MODELS: usize = 1000;
 /// The file that says what this is.
 const LAYOUT_FILE: &str = "oci-layout";
 const INDEX_FILE: &str = "index.json";

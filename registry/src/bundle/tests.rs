@@ -333,3 +333,69 @@ fn a_damaged_blob_is_not_carried_on() {
     let error = export.write(&mut Vec::new()).unwrap_err();
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
 }
+
+#[test]
+fn a_bundle_of_too_many_models_is_refused_before_they_are_read() {
+    let there = Home::new();
+    let entries: Vec<String> = (0..1001_u32)
+        .map(|idx| {
+            let digest = Digest::of(&idx.to_le_bytes());
+            format!(r#"{{"mediaType":"x","digest":"{digest}","size":9}}"#)
+        })
+        .collect();
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+        entries.join(",")
+    );
+    let files = [
+        (
+            LAYOUT_FILE.to_owned(),
+            br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec(),
+        ),
+        (INDEX_FILE.to_owned(), index.into_bytes()),
+    ];
+    let error = there.import(&archive(&files)).unwrap_err().to_string();
+    assert!(error.contains("1001 models, and at most 1000"), "{error}");
+}
+
+#[test]
+fn an_import_that_stops_says_which_models_are_here() {
+    let (here, there) = (Home::new(), Home::new());
+    here.model("a", &[b"1"]);
+    here.model("b", &[b"2"]);
+    there.model("a", &[b"before"]);
+    let bytes = here.export(&["a", "b"], &HashSet::new());
+    let in_the_way = there
+        .store
+        .root()
+        .join("manifests/registry.ollama.ai/library/b");
+    fs::write(in_the_way, b"").unwrap();
+    let error = there.import(&bytes).unwrap_err();
+    assert!(error.to_string().contains("after `a"), "{error}");
+    assert!(matches!(error, Error::ImportStopped { .. }));
+    assert_eq!(there.names(), ["a:latest"]);
+    let json = |home: &Home| home.store.manifest_json(&parse("a")).unwrap();
+    assert_eq!(json(&here), json(&there));
+}
+
+#[test]
+fn more_models_than_can_be_imported_are_not_exported() {
+    let home = Home::new();
+    home.model("m", &[b"x"]);
+    let library = home
+        .store
+        .root()
+        .join("manifests/registry.ollama.ai/library");
+    let names: Vec<ModelName> = (0..1001)
+        .map(|idx| {
+            let folder = library.join(format!("m{idx}"));
+            fs::create_dir(&folder).unwrap();
+            fs::copy(library.join("m/latest"), folder.join("latest")).unwrap();
+            parse(&format!("m{idx}"))
+        })
+        .collect();
+    let plan = |names| home.store.plan_export(names, &HashSet::new());
+    plan(&names[1..]).unwrap();
+    let error = plan(&names).unwrap_err();
+    assert!(matches!(error, Error::TooManyModels { n_models: 1001, .. }));
+}

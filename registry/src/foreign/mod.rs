@@ -122,7 +122,7 @@ pub struct Found {
 /// Looks through `sources` for models that `store` could use.
 ///
 /// # Errors
-/// A source that is named and cannot be read.
+/// A source that cannot be read, if it is the only one.
 pub(crate) fn find(store: &Store, sources: &[Source]) -> Result<Found, Error> {
     let mut found = Found::default();
     for source in sources {
@@ -133,11 +133,16 @@ pub(crate) fn find(store: &Store, sources: &[Source]) -> Result<Found, Error> {
             found.notes.push(text);
             continue;
         }
-        match source.program {
-            Program::Ollama => ollama::find(path, &mut found)?,
-            Program::HuggingFace => hugging_face::find(path, &mut found)?,
-            Program::LmStudio => folder::find_by_publisher(path, &mut found)?,
-            Program::Folder => folder::find(path, &mut found)?,
+        let looked = match source.program {
+            Program::Ollama => ollama::find(path, &mut found),
+            Program::HuggingFace => hugging_face::find(path, &mut found),
+            Program::LmStudio => folder::find_by_publisher(path, &mut found),
+            Program::Folder => folder::find(path, &mut found),
+        };
+        match looked {
+            // The others are not to blame.
+            Err(error) if sources.len() > 1 => found.notes.push(in_full(&error)),
+            looked => looked?,
         }
     }
     found.candidates.sort_by(|a, b| a.name.cmp(&b.name));
@@ -217,9 +222,17 @@ impl Store {
     /// Looks through `sources` for models of other programs.
     ///
     /// # Errors
-    /// A source that cannot be read.
+    /// A source that cannot be read, if it is the only one.
     pub fn find_foreign(&self, sources: &[Source]) -> Result<Found, Error> {
         find(self, sources)
+    }
+}
+
+/// The error with its cause, for a note.
+fn in_full(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 

@@ -1,15 +1,19 @@
 //! Ollama's store: the layout of ours, so that models keep their names and manifests.
-use super::{Candidate, Found, Program, files_of, has_weights};
+use super::{Candidate, Found, Program, files_of, has_weights, in_full};
 use crate::{Error, Manifest, store::manifests};
 use std::path::Path;
 
 pub(super) fn find(root: &Path, found: &mut Found) -> Result<(), Error> {
     let blobs = root.join("blobs");
-    for manifest_file in manifests::walk(&root.join("manifests"))? {
+    let notes = &mut found.notes;
+    let manifest_files =
+        manifests::walk_readable(&root.join("manifests"), |error| notes.push(in_full(&error)))?;
+    for manifest_file in manifest_files {
         let name = manifest_file.name;
-        let json = manifests::read(&manifest_file.path)?;
-        let manifest = match Manifest::parse(&json) {
-            Ok(manifest) if has_weights(&manifest) => manifest,
+        let read = manifests::read(&manifest_file.path)
+            .and_then(|json| Ok((Manifest::parse(&json)?, json)));
+        let (manifest, json) = match read {
+            Ok((manifest, json)) if has_weights(&manifest) => (manifest, json),
             Ok(_) => {
                 let text =
                     format!("`{name}` has no GGUF weights, which is the only kind that can be run");
@@ -17,7 +21,7 @@ pub(super) fn find(root: &Path, found: &mut Found) -> Result<(), Error> {
                 continue;
             }
             Err(error) => {
-                found.notes.push(format!("`{name}`: {error}"));
+                found.notes.push(format!("`{name}`: {}", in_full(&error)));
                 continue;
             }
         };

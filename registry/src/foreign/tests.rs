@@ -221,10 +221,14 @@ fn a_file_that_changed_or_vanished_is_refused_by_name() {
     fs::remove_file(&path).unwrap();
     let error = home.store.verify_blob(&digest).unwrap_err().to_string();
     assert!(error.contains("is not there any more"), "{error}");
-    // the model can be removed, and adopted again
+    // it can be adopted again as it is now
+    fs::write(&path, weights(1)).unwrap();
+    let candidate = home.find(Program::Folder, "d").candidates.remove(0);
+    assert_eq!(home.adopt(&candidate).unwrap(), Adopted::Reference);
+    home.store.verify_blob(&digest).unwrap();
+    // or removed before that
     home.store.remove(&candidate.name).unwrap();
     assert!(home.store.locate(&digest).unwrap().is_none());
-    fs::write(&path, weights(1)).unwrap();
     assert_eq!(home.adopt(&candidate).unwrap(), Adopted::Reference);
     home.store.verify_blob(&digest).unwrap();
 }
@@ -385,4 +389,40 @@ fn a_damaged_blob_is_not_archived() {
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
     assert!(path.exists());
     assert_eq!(fs::read_dir(home.at("big/blobs")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_is_noted_and_the_others_are_found() {
+    let home = Home::new();
+    let other = Store::open(&home.at("ollama")).unwrap();
+    let digest = other.ingest(&mut &weights(1)[..], None).unwrap();
+    let layers = vec![from_files::weights(digest, weights(1).len() as u64)];
+    let name: ModelName = "m".parse().unwrap();
+    from_files::write(&other, &name, layers, None, (None, None)).unwrap();
+    drop(other);
+    // A link to itself is a folder that cannot be read.
+    symlink("loop", home.at("ollama/manifests/loop")).unwrap();
+    let damaged = home.write("ollama/manifests/h/n/m/t", b"{");
+    let found = home.find(Program::Ollama, "ollama");
+    assert_eq!(names(&found), ["m:latest"]);
+    assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
+    fs::set_permissions(
+        &damaged,
+        std::os::unix::fs::PermissionsExt::from_mode(0o000),
+    )
+    .unwrap();
+    let sources = ["none", "ollama"].map(|path| Source {
+        program: Program::Ollama,
+        path: home.at(path),
+    });
+    let folder = Source {
+        program: Program::Folder,
+        path: home.at("nowhere"),
+    };
+    let sources = [&sources[..], &[folder]].concat();
+    let found = home.store.find_foreign(&sources).unwrap();
+    assert_eq!(names(&found), ["m:latest"]);
+    assert_eq!(found.notes.len(), 3, "{:?}", found.notes);
+    let alone = home.store.find_foreign(&sources[2..]);
+    assert!(matches!(alone, Err(Error::Read { .. })), "{alone:?}");
 }

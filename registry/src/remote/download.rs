@@ -135,7 +135,11 @@ pub(super) async fn anew(
     )
     .await?;
     let digest = blob.digest;
-    on_disk(shared, move |shared| partial.reveal(shared, digest)).await?;
+    on_disk(shared, move |shared| {
+        partial.reveal(shared, digest)?;
+        shared.remove_other_copies(&digest)
+    })
+    .await?;
     meter.show(blob.size);
     Ok(())
 }

@@ -7,7 +7,7 @@
 use super::{
     Network, Patience, PullEvent, PullOptions,
     client::{Failure, Origin, Remote},
-    download, hugging_face, on_disk, prepare, transfer,
+    download, hugging_face, neighbors, on_disk, prepare, transfer,
 };
 use crate::{
     Descriptor, Digest, Error, MediaType, ModelName, Original, Store,
@@ -34,6 +34,8 @@ pub(super) struct Job<'a> {
 /// Where a file came from, as the config says it.
 pub(super) struct Provenance {
     pub(super) url: String,
+    /// Addresses of the files of weights in their order, where there are several.
+    pub(super) parts: Vec<String>,
     /// What changes when the file does.
     pub(super) validator: Option<String>,
 }
@@ -57,7 +59,12 @@ impl Job<'_> {
         let endpoint = self.network().hugging_face();
         let base = address(endpoint, "hf.co")?;
         let remote = self.remote(base.clone()).await?;
-        let files = hugging_face::list(&remote, endpoint, repo).await?;
+        let files = match hugging_face::list(&remote, endpoint, repo).await {
+            Err(error) if neighbors::is_offline(&error) => {
+                return self.without_origin(error, None, progress).await;
+            }
+            listed => listed?,
+        };
         let choice = hugging_face::choose(repo, files, file)?;
         let commit = hugging_face::commit(&remote, endpoint, repo).await;
         progress(PullEvent::Note(choice.why));
@@ -99,9 +106,10 @@ impl Job<'_> {
         .await?;
         let provenance = Provenance {
             url: url.to_string(),
+            parts: origins.iter().map(|(_, url)| url.to_string()).collect(),
             validator: None,
         };
-        let hood = self.neighborhood().await?;
+        let hood = self.neighborhood().await;
         for (weights, (origin, _)) in weights.iter().zip(origins) {
             self.bring_from(&hood, &[origin], weights, progress).await?;
         }
@@ -187,6 +195,7 @@ impl Job<'_> {
         }
         let provenance = Provenance {
             url: shown.clone(),
+            parts: Vec::new(),
             validator: probe.validator.clone(),
         };
         if self.is_current(&provenance).await? {
@@ -285,20 +294,23 @@ impl Job<'_> {
         let license_of = self.network().license_of.clone();
         let mut noted = self.provenance(None);
         let is_weights = |layer: &&Descriptor| layer.media_type == MediaType::Model;
-        let address = provenance
+        let of_all = provenance
             .as_ref()
-            .map_or_else(|| self.source.clone(), |provenance| provenance.url.clone());
+            .map_or(&self.source, |provenance| &provenance.url);
+        let parts = provenance
+            .as_ref()
+            .map_or(&[][..], |provenance| &provenance.parts);
         noted.originals = layers
             .iter()
             .filter(is_weights)
-            .map(|layer| Original {
-                name: address.clone(),
+            .enumerate()
+            .map(|(idx, layer)| Original {
+                name: parts.get(idx).unwrap_or(of_all).clone(),
                 digest: layer.digest,
             })
             .collect();
         noted.revision = revision.or_else(|| provenance.as_ref()?.validator.clone());
-        let source = provenance
-            .map(|Provenance { url, validator }| json!({"url": url, "validator": validator}));
+        let source = provenance.map(|from| json!({"url": from.url, "validator": from.validator}));
         on_disk(self.shared(), move |shared| {
             let first = layers.iter().find(is_weights);
             noted.license = license_of

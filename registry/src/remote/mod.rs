@@ -183,27 +183,18 @@ async fn pull_from(
         options,
         patience,
     };
-    let (pulled, pin) = match reference.source() {
+    match reference.source() {
         Source::Registry {
             repository,
             tag,
             pin,
-        } => (job.registry(repository, tag, *pin, progress).await, *pin),
+        } => job.registry(repository, tag, *pin, progress).await,
         Source::HuggingFace { repo, file } => {
-            let pulled = job.hugging_face(repo, file.as_deref(), progress).await;
-            (pulled, None)
+            job.hugging_face(repo, file.as_deref(), progress).await
         }
-        Source::Neighbor { address, pin } => {
-            return job.neighbor(address, *pin, progress).await;
-        }
-        Source::Url(url) => return job.url(url, progress).await,
-        Source::File(path) => return job.file(path, progress).await,
-    };
-    match pulled {
-        Err(error) if neighbors::is_offline(&error) => {
-            job.without_origin(error, pin, progress).await
-        }
-        pulled => pulled,
+        Source::Neighbor { address, pin } => job.neighbor(address, *pin, progress).await,
+        Source::Url(url) => job.url(url, progress).await,
+        Source::File(path) => job.file(path, progress).await,
     }
 }
 
@@ -245,7 +236,7 @@ impl Job<'_> {
         progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
         let registries = self.registries(repository).await?;
-        let hood = self.neighborhood().await?;
+        let hood = self.neighborhood().await;
         // What is asked for by its digest may come from anybody.
         let known = match pin {
             Some(pin) => hood.manifest(self.name.tag(), Some(pin)).await,
@@ -253,9 +244,21 @@ impl Job<'_> {
         };
         let json = match known {
             Some((json, _)) => json,
-            None => self.manifest(&registries, tag, pin).await?,
+            None => match self.manifest(&registries, tag, pin).await {
+                Err(error) if neighbors::is_offline(&error) => {
+                    return self.without_origin(error, pin, progress).await;
+                }
+                answered => answered?,
+            },
         };
-        self.model(&registries, &hood, json, progress).await
+        // What the tag is has been said: neighbours may give that and nothing else.
+        let said = Digest::of(&json);
+        match self.model(&registries, &hood, json, progress).await {
+            Err(error) if neighbors::is_offline(&error) => {
+                self.without_origin(error, Some(said), progress).await
+            }
+            pulled => pulled,
+        }
     }
 
     /// The manifest, from the first registry that has it.

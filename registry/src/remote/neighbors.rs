@@ -13,6 +13,7 @@ use super::{
 use crate::{Descriptor, Digest, Error, reference::neighbor_address};
 use futures_util::future::join_all;
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -150,7 +151,7 @@ impl Neighborhood {
 
 impl Job<'_> {
     /// The neighbours that there are at the moment.
-    pub(super) async fn neighborhood(&self) -> Result<Neighborhood, Error> {
+    pub(super) async fn neighborhood(&self) -> Neighborhood {
         let network = &self.options.network;
         let mut addresses = network.neighbors.clone();
         if let Some(discover) = &network.discover {
@@ -159,14 +160,21 @@ impl Job<'_> {
             // Nobody was found.
             addresses.extend(found.unwrap_or_default());
         }
+        let mut seen = HashSet::new();
+        addresses.retain(|address| seen.insert(address.clone()));
         addresses.truncate(MAX_NEIGHBORS);
         let mut neighbors = Vec::new();
         for address in addresses {
-            let remote = Remote::neighbor(&address, self.name, self.options, IMPATIENT).await?;
-            let is_out = AtomicBool::new(false);
-            neighbors.push(Neighbor { remote, is_out });
+            match Remote::neighbor(&address, self.name, self.options, IMPATIENT).await {
+                Ok(remote) => neighbors.push(Neighbor {
+                    remote,
+                    is_out: AtomicBool::new(false),
+                }),
+                // Somebody on the network announces it: that is no reason not to pull.
+                Err(error) => tracing::debug!(%error, address, "passing over a neighbour"),
+            }
         }
-        Ok(Neighborhood(neighbors))
+        Neighborhood(neighbors)
     }
 
     /// Brings `blob` into the store, from a neighbour if one has it, else from `registries`.
@@ -263,19 +271,24 @@ impl Job<'_> {
             .await
     }
 
-    /// The model from neighbours alone, after the registry failed with `error`.
+    /// The model from neighbours alone, after the registry failed with `error`; the one with the digest `pin`, if anybody
+    /// said which it is.
     pub(super) async fn without_origin(
         &self,
         error: Error,
         pin: Option<Digest>,
         progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(), Error> {
-        let hood = self.neighborhood().await?;
+        let hood = self.neighborhood().await;
         let Some((json, host)) = hood.manifest(self.name.tag(), pin).await else {
             return Err(error);
         };
+        let how = match pin {
+            Some(_) => format!("comes from the neighbour {host}"),
+            None => format!("is what the neighbour {host} says"),
+        };
         progress(PullEvent::Note(format!(
-            "{} cannot be reached; {} is what the neighbour {host} says",
+            "{} cannot be reached; {} {how}",
             self.name.host(),
             self.name
         )));

@@ -202,6 +202,7 @@ impl Job<'_> {
                 .last()
                 .map(|registry| registry.base().to_string())
                 .unwrap_or_default(),
+            parts: Vec::new(),
             validator: Some(packed.to_string()),
         };
         if original.is_none() && self.is_current(&source).await? {
@@ -217,11 +218,9 @@ impl Job<'_> {
         let digests: Vec<Digest> = raw.chain(known).collect();
         let pin = on_disk(self.shared(), {
             let store = self.store.clone();
-            let sizes: Vec<_> = package
-                .layers
-                .iter()
-                .map(|layer| (layer.digest, layer.size))
-                .collect();
+            let used = package.layers.iter();
+            let used = used.filter(|layer| layer.content != Content::Unused);
+            let sizes: Vec<_> = used.map(|layer| (layer.digest, layer.size)).collect();
             move |shared| {
                 let pin = store.pin(&digests)?;
                 let is_missing = |blob: &&(Digest, u64)| shared.blob_size(&blob.0) != Some(blob.1);

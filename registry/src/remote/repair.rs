@@ -2,7 +2,11 @@
 //!
 //! A damaged blob stays where it is until the right one takes its place.
 use super::{
-    Patience, PullEvent, PullOptions, client::Origin, download, files, files::Job, on_disk,
+    Patience, PullEvent, PullOptions,
+    client::{Origin, Remote},
+    download, files,
+    files::Job,
+    on_disk,
 };
 use crate::{
     Descriptor, Digest, Error, MediaType, ModelName, Provenance, Reference, Store,
@@ -12,7 +16,8 @@ use crate::{
 /// Fetches the blob of `problem` again.
 ///
 /// # Errors
-/// [`Error::NoSource`] when nobody knows where it could be had, else what the last of the sources said.
+/// [`Error::NoSource`] when nobody knows where it could be had, [`Error::NoSingleBlobs`] when it cannot be had alone, else
+/// what the last of the sources said.
 pub async fn repair(
     store: &Store,
     problem: &Problem,
@@ -46,7 +51,12 @@ pub async fn repair(
             patience: Patience::default(),
         };
         let origins = match job.origins(&reference, provenance.as_ref(), digest).await {
-            Ok(origins) if origins.is_empty() => continue,
+            Ok(origins) if origins.is_empty() => {
+                failed = Error::NoSingleBlobs {
+                    source_text: job.source,
+                };
+                continue;
+            }
             Ok(origins) => origins,
             Err(error) => {
                 failed = error;
@@ -113,6 +123,10 @@ impl Job<'_> {
                 .iter()
                 .map(|registry| registry.blob(&digest))
                 .collect();
+        }
+        if let Source::Neighbor { address, .. } = reference.source() {
+            let remote = Remote::neighbor(address, self.name, self.options, self.patience).await?;
+            return Ok(vec![remote.blob(&digest)?]);
         }
         let originals = provenance.into_iter().flat_map(|it| &it.originals);
         let mut origins = Vec::new();

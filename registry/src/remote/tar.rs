@@ -3,12 +3,10 @@
 //! Written is `ustar` with no owner, no time and mode 0644; sizes that eight gigabytes of octal digits cannot say are
 //! binary, as everybody reads them. Read are also PAX and GNU headers of others.
 
+use crate::tar::{END, header_of_kind, padding};
+
 /// Archives consist of such blocks.
-pub(super) const BLOCK: usize = 512;
-/// The end of an archive: two blocks of zeros.
-const END_BYTES: usize = 2 * BLOCK;
-/// The largest size in eleven octal digits.
-const MAX_OCTAL: u64 = 0o77_777_777_777;
+pub(super) const BLOCK: usize = crate::tar::BLOCK_BYTES;
 
 /// What comes before a file and after it, in an archive that has only `folder` and the file in it.
 pub(super) struct Frame {
@@ -18,37 +16,11 @@ pub(super) struct Frame {
 
 /// The archive around the file `folder/name` of `size` bytes.
 pub(super) fn frame(folder: &str, name: &str, size: u64) -> Frame {
-    let mut before = header(&format!("{folder}/"), 0, b'5', 0o755);
-    before.extend(header(&format!("{folder}/{name}"), size, b'0', 0o644));
-    let after = vec![0; padding(size) + END_BYTES];
+    let mut before = header_of_kind(&format!("{folder}/"), 0, b'5', 0o755).to_vec();
+    let file = format!("{folder}/{name}");
+    before.extend(header_of_kind(&file, size, b'0', 0o644));
+    let after = vec![0; padding(size) as usize + END.len()];
     Frame { before, after }
-}
-
-/// Zeros between a file of `size` bytes and the next header.
-fn padding(size: u64) -> usize {
-    (size.next_multiple_of(BLOCK as u64) - size) as usize
-}
-
-fn header(path: &str, size: u64, kind: u8, mode: u32) -> Vec<u8> {
-    let mut block = vec![0; BLOCK];
-    let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, &path.as_bytes()[..path.len().min(100)]);
-    put(100, format!("{mode:07o}").as_bytes());
-    put(108, b"0000000");
-    put(116, b"0000000");
-    if size <= MAX_OCTAL {
-        put(124, format!("{size:011o}").as_bytes());
-    } else {
-        put(124, &[0x80, 0, 0, 0]);
-        put(128, &size.to_be_bytes());
-    }
-    put(136, b"00000000000");
-    put(148, b"        ");
-    put(156, &[kind]);
-    put(257, b"ustar\x0000");
-    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    block
 }
 
 /// One entry of an archive.
@@ -219,10 +191,11 @@ fn number(field: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tar::MAX_OCTAL_SIZE;
 
     #[test]
     fn what_is_written_is_read() {
-        for size in [0, 1, 512, 513, MAX_OCTAL, MAX_OCTAL + 1, 1 << 45] {
+        for size in [0, 1, 512, 513, MAX_OCTAL_SIZE, MAX_OCTAL_SIZE + 1, 1 << 45] {
             let frame = frame("models", "model.gguf", size);
             let entry = |at: usize| parse(&frame.before[at..at + BLOCK], at as u64).unwrap();
             assert!(
@@ -275,10 +248,11 @@ mod tests {
         };
         let records =
             record("path=models/long.gguf") + &record("size=70000") + &record("mtime=1.5");
-        let mut archive = header("PaxHeaders/x", records.len() as u64, b'x', 0o644);
+        let mut archive =
+            header_of_kind("PaxHeaders/x", records.len() as u64, b'x', 0o644).to_vec();
         archive.extend(records.as_bytes());
         archive.resize(2 * BLOCK, 0);
-        archive.extend(header("short", 0, b'0', 0o644));
+        archive.extend(header_of_kind("short", 0, b'0', 0o644));
         archive.resize(archive.len() + 600, 7);
         let (small, large) = first_large(&archive, 10).unwrap();
         assert!(small.is_empty());

@@ -5,14 +5,15 @@
 //! ```
 //!
 //! At every moment one whole copy is visible, so that a kill anywhere loses nothing; at worst the blob is in both places,
-//! and the next move removes the original. Manifests and small parts stay where they are, so that listing models reads
+//! and the next move reads the copy and removes the original. Manifests and small parts stay where they are, so that listing models reads
 //! nothing from there.
-use super::{Place, Store, ingest, locations::BlobFile, temporary};
+use super::{Place, Store, ingest, locations::BlobFile, steps, temporary};
 use crate::{Digest, Error, MediaType, ModelName, digest::Hasher};
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
+    sync::PoisonError,
 };
 
 /// What was moved.
@@ -65,6 +66,9 @@ impl Store {
         let _pin = self.pin(&digests)?;
         let mut moved = Moved::default();
         for digest in &digests {
+            // One after the other: two that move the same blob would each take the other's copy for one that stays.
+            let moves = &self.shared().moves;
+            let _turn = moves.lock().unwrap_or_else(PoisonError::into_inner);
             let there = self.shared().locate(digest)?;
             let Some(blob) = there.filter(|blob| blob.place == from) else {
                 continue;
@@ -83,12 +87,18 @@ impl Store {
         progress: MoveProgress<'_>,
     ) -> Result<(), Error> {
         let target = to.join(blob.digest.file_name());
-        // A copy of this length that is visible is whole: an earlier move ended between its last two steps.
-        if super::locations::file_size(&target) != Some(blob.size) {
+        // An earlier move may have ended between its last two steps. What is there may be damaged, too.
+        if !is_whole(&target, blob, progress) {
             self.copy_blob(blob, to, &target, progress)?;
         }
         let _guard = self.shared().lock()?;
+        // Another process may have moved or removed it meanwhile.
+        if own_size(&target) != Some(blob.size) {
+            let gone = io::Error::new(io::ErrorKind::NotFound, "it was removed meanwhile");
+            return Err(Error::read(&target)(gone));
+        }
         fs::remove_file(&blob.path).map_err(Error::write(&blob.path))?;
+        steps::between();
         temporary::sync_folder(blob.path.parent().expect("a blob is in a folder"))
     }
 
@@ -129,8 +139,25 @@ impl Store {
         let _guard = self.shared().lock()?;
         copy.persist(target)
             .map_err(|error| Error::write(target)(error.error))?;
+        steps::between();
         temporary::sync_folder(to)
     }
+}
+
+/// The length of a regular file, and of nothing that leads to one.
+fn own_size(path: &Path) -> Option<u64> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    metadata.is_file().then_some(metadata.len())
+}
+
+/// Whether `target` is a copy of `blob` to its last byte.
+fn is_whole(target: &Path, blob: &BlobFile, progress: MoveProgress<'_>) -> bool {
+    let mut count = |n_bytes| progress(&blob.digest, n_bytes, blob.size);
+    own_size(target) == Some(blob.size)
+        && File::open(target)
+            .map_err(Error::read(target))
+            .and_then(|file| ingest::hash(&file, target, &mut count))
+            .is_ok_and(|actual| actual == blob.digest)
 }
 
 /// Whether layers of that kind are large.
@@ -139,4 +166,50 @@ fn is_weights(kind: &MediaType) -> bool {
         kind,
         MediaType::Model | MediaType::Projector | MediaType::Adapter | MediaType::Other(_)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Descriptor, Locations, Manifest};
+
+    #[test]
+    fn a_move_and_its_contrary_do_not_remove_both_copies() {
+        let folder = tempfile::tempdir().unwrap();
+        let locations = Locations {
+            archive: Some(folder.path().join("big")),
+            ..Locations::from(&folder.path().join("models"))
+        };
+        fs::create_dir(folder.path().join("big")).unwrap();
+        let store = Store::open(locations.clone()).unwrap();
+        let digest = store.ingest(&mut &b"weights"[..], None).unwrap();
+        let blob = |media_type| Descriptor {
+            media_type,
+            digest,
+            size: 7,
+        };
+        let manifest = Manifest {
+            config: blob(MediaType::Config),
+            layers: vec![blob(MediaType::Model)],
+        };
+        let name: ModelName = "m".parse().unwrap();
+        store.write_manifest(&name, &manifest.to_json()).unwrap();
+        let hot = store.locate(&digest).unwrap().unwrap();
+        store.archive(&name, &mut |_, _, _| {}).unwrap();
+        let archived = store.locate(&digest).unwrap().unwrap();
+        // Another process moves it back, and has not removed the original yet.
+        fs::copy(&archived.path, &hot.path).unwrap();
+        let other = Store::open_without_index(locations).unwrap();
+        let mut others = None;
+        let mut meanwhile = |_: &Digest, _, _| {
+            let to = store.shared().blobs();
+            let moved = other.move_blob(&archived, &to, &mut |_, _, _| {});
+            others = Some(moved.is_ok());
+        };
+        let to = folder.path().join("big").join("blobs");
+        let moved = store.move_blob(&hot, &to, &mut meanwhile);
+        assert_eq!(others, Some(true));
+        assert!(matches!(moved, Err(Error::Read { .. })), "{moved:?}");
+        store.verify_blob(&digest).unwrap();
+    }
 }

@@ -42,21 +42,37 @@ impl Locations {
         self.archive.is_some() || !self.shared.is_empty()
     }
 
-    /// What is wrong with the archive, if anything: two stores in one archive would remove each other's blobs.
+    /// What is wrong with the archive, if anything: two stores in one archive would remove each other's blobs, and a move
+    /// within one folder the only copy.
     pub(super) fn check_archive(&self) -> Result<(), Error> {
         let Some(archive) = &self.archive else {
             return Ok(());
         };
-        let path = archive.join(OWNER_FILE);
-        match fs::read_to_string(&path) {
-            Ok(owner) if Path::new(owner.trim_end()) != self.hot => Err(Error::ForeignArchive {
+        if is_same_folder(&archive.join("blobs"), &self.hot.join("blobs")) {
+            let path = archive.clone();
+            return Err(Error::ArchiveIsStore { path });
+        }
+        match owner_of(archive)? {
+            Some(owner) if !self.is_hot(&owner) => Err(Error::ForeignArchive {
                 path: archive.clone(),
                 owner: crate::error::one_line(&owner),
             }),
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::read(&path)(error)),
+            _ => Ok(()),
         }
+    }
+
+    /// Whether this store may remove blobs of the archive: only while the archive says that it is this store's. Asked at
+    /// each use, for disks come and go.
+    fn has_own_archive(&self) -> bool {
+        let archive = self.archive.as_ref();
+        let owner = archive.and_then(|archive| owner_of(archive).ok().flatten());
+        owner.is_some() && self.check_archive().is_ok()
+    }
+
+    /// Whether an owner file with that text names the hot folder, however spelled.
+    fn is_hot(&self, owner: &str) -> bool {
+        let owner = Path::new(owner.trim_end());
+        owner == self.hot || is_same_folder(owner, &self.hot)
     }
 
     /// The folder of the archive's blobs, made and marked as this store's. The archive itself must be there: a disk that
@@ -68,8 +84,9 @@ impl Locations {
             return Err(Error::read(archive)(missing));
         }
         self.check_archive()?;
-        let owner = archive.join(OWNER_FILE);
-        if !owner.exists() {
+        if owner_of(archive)?.is_none() {
+            check_unused(archive)?;
+            let owner = archive.join(OWNER_FILE);
             let text = format!("{}\n", self.hot.display());
             fs::write(&owner, text).map_err(Error::write(&owner))?;
         }
@@ -77,6 +94,43 @@ impl Locations {
         fs::create_dir_all(&blobs).map_err(Error::write(&blobs))?;
         Ok(blobs)
     }
+}
+
+/// What an archive says of whose it is.
+fn owner_of(archive: &Path) -> Result<Option<String>, Error> {
+    let path = archive.join(OWNER_FILE);
+    match fs::read_to_string(&path) {
+        Ok(owner) => Ok(Some(owner)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::read(&path)(error)),
+    }
+}
+
+/// That a folder which nobody has claimed has nothing of a store: what is in an archive may be removed.
+fn check_unused(archive: &Path) -> Result<(), Error> {
+    let blobs = archive.join("blobs");
+    let has_blobs = match fs::read_dir(&blobs) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(Error::read(&blobs)(error)),
+    };
+    if has_blobs || archive.join("manifests").exists() {
+        let path = archive.to_owned();
+        return Err(Error::ArchiveInUse { path });
+    }
+    Ok(())
+}
+
+/// Whether both are there and the same folder, through links and mounts.
+fn is_same_folder(a: &Path, b: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let id = |path: &Path| fs::metadata(path).map(|it| (it.dev(), it.ino()));
+        matches!((id(a), id(b)), (Ok(a), Ok(b)) if a == b)
+    }
+    #[cfg(not(unix))]
+    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Which of the locations has something.
@@ -160,26 +214,32 @@ impl Shared {
         roots.map(|(place, root)| (place, root.join("blobs")))
     }
 
+    /// Those of [`Self::blob_folders`] whose files this store may remove.
+    fn own_blob_folders(&self) -> impl Iterator<Item = PathBuf> {
+        let has_own_archive = self.locations.has_own_archive();
+        self.blob_folders()
+            .filter(move |(place, _)| match place {
+                Place::Hot => true,
+                Place::Archive => has_own_archive,
+                Place::Shared | Place::Reference => false,
+            })
+            .map(|(_, folder)| folder)
+    }
+
     /// Everything of this store that is removed with the blob, where it exists: files of its own, and the entry of a
     /// reference, never what that refers to.
     pub(super) fn own_files(&self, digest: &Digest) -> Vec<PathBuf> {
         let name = digest.file_name();
-        let own = self
-            .blob_folders()
-            .filter(|(place, _)| *place != Place::Shared);
-        let own = own.map(|(_, folder)| folder);
-        own.chain([self.references()])
+        self.own_blob_folders()
+            .chain([self.references()])
             .map(|folder| folder.join(&name))
             .collect()
     }
 
     /// The folders with files of blobs that this store may remove, and with entries of references.
     pub(super) fn own_folders(&self) -> Vec<PathBuf> {
-        let own = self
-            .blob_folders()
-            .filter(|(place, _)| *place != Place::Shared);
-        let mut folders: Vec<PathBuf> = own.map(|(_, folder)| folder).collect();
-        folders.push(self.references());
+        let own = self.own_blob_folders().chain([self.references()]);
+        let mut folders: Vec<PathBuf> = own.collect();
         folders.retain(|folder| folder.is_dir());
         folders
     }

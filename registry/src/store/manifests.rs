@@ -38,21 +38,35 @@ impl Found {
 
 /// All manifest files under `folder`; what is no valid name is passed over.
 pub(crate) fn walk(folder: &Path) -> Result<Vec<Found>, Error> {
-    walk_matching(folder, fs::Metadata::is_file, |_, _| true)
+    walk_matching(folder, fs::Metadata::is_file, |_, _| true, &mut Err)
+}
+
+/// As [`walk`], for a store of somebody else: `passed_over` hears of folders in it that cannot be read.
+pub(crate) fn walk_readable(
+    folder: &Path,
+    mut passed_over: impl FnMut(Error),
+) -> Result<Vec<Found>, Error> {
+    let mut failed = |error: Error| match &error {
+        Error::Read { path, .. } if path != folder => {
+            passed_over(error);
+            Ok(())
+        }
+        _ => Err(error),
+    };
+    walk_matching(folder, fs::Metadata::is_file, |_, _| true, &mut failed)
 }
 
 /// The names of which there is a folder under `folder`, in place of a manifest.
 pub(super) fn walk_folders(folder: &Path) -> Result<Vec<ModelName>, Error> {
-    let found = walk_matching(folder, fs::Metadata::is_dir, |_, _| true)?;
+    let found = walk_matching(folder, fs::Metadata::is_dir, |_, _| true, &mut Err)?;
     Ok(found.into_iter().map(|found| found.name).collect())
 }
 
 /// The manifest that `name` means: the one spelled like it, else one that differs in case only.
 pub(super) fn resolve(folder: &Path, name: &ModelName) -> Result<Option<Found>, Error> {
     let parts = name.parts();
-    let mut found = walk_matching(folder, fs::Metadata::is_file, |depth, part| {
-        part.eq_ignore_ascii_case(parts[depth])
-    })?;
+    let is_part = |depth: usize, part: &str| part.eq_ignore_ascii_case(parts[depth]);
+    let mut found = walk_matching(folder, fs::Metadata::is_file, is_part, &mut Err)?;
     let exact = found.iter().position(|found| found.name == *name);
     Ok(match exact {
         Some(at) => Some(found.swap_remove(at)),
@@ -61,10 +75,12 @@ pub(super) fn resolve(folder: &Path, name: &ModelName) -> Result<Option<Found>, 
 }
 
 /// Everything that is where a manifest would be, is one by `is_it`, and whose every part passes `matches(depth, part)`.
+/// `failed` hears of folders that cannot be read, and whether that ends it is what it says.
 fn walk_matching(
     folder: &Path,
     is_it: impl Fn(&fs::Metadata) -> bool,
     matches: impl Fn(usize, &str) -> bool,
+    failed: &mut dyn FnMut(Error) -> Result<(), Error>,
 ) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
     let mut open: Vec<(PathBuf, Vec<String>)> = vec![(folder.to_owned(), Vec::new())];
@@ -92,10 +108,19 @@ fn walk_matching(
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) if is_no_folder(&error) => continue,
-            Err(error) => return Err(Error::read(&path)(error)),
+            Err(error) => {
+                failed(Error::read(&path)(error))?;
+                continue;
+            }
         };
         for entry in entries {
-            let entry = entry.map_err(Error::read(&path))?;
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    failed(Error::read(&path)(error))?;
+                    break;
+                }
+            };
             let Ok(part) = entry.file_name().into_string() else {
                 continue;
             };

@@ -100,6 +100,8 @@ pub(crate) struct Shared {
     locks: Arc<Locks>,
     index: Mutex<Index>,
     pub(crate) downloads: Downloads,
+    /// What moves to the archive and back take turns with.
+    moves: Mutex<()>,
     /// Held while this process keeps the index.
     _index_lock: Option<File>,
 }
@@ -111,9 +113,8 @@ impl Store {
     /// # Errors
     /// When the directory cannot be created or another process holds the index.
     pub fn open(locations: impl Into<Locations>) -> Result<Self, Error> {
-        let locations = locations.into();
+        let (locations, own) = prepare(locations.into())?;
         let root = locations.hot.clone();
-        let own = prepare(&root)?;
         let path = own.join("index.lock");
         let lock = match File::options()
             .create(true)
@@ -160,8 +161,7 @@ impl Store {
     /// # Errors
     /// When the directory cannot be created.
     pub fn open_without_index(locations: impl Into<Locations>) -> Result<Self, Error> {
-        let locations = locations.into();
-        prepare(&locations.hot)?;
+        let (locations, _) = prepare(locations.into())?;
         Self::new(locations, Index::in_memory(), None)
     }
 
@@ -172,6 +172,7 @@ impl Store {
             locations,
             index: Mutex::new(index),
             downloads: Downloads::default(),
+            moves: Mutex::default(),
             _index_lock: index_lock,
         };
         // Housekeeping may fail (a store of another user): what is stale then stays.
@@ -513,6 +514,11 @@ impl Shared {
             Ok(None) | Err(_) => self.hot_blob_path(digest),
         }
     }
+    /// Removes what there is of the blob beside the file in the hot folder, which is right where they are damaged.
+    pub(crate) fn remove_other_copies(&self, digest: &Digest) -> Result<(), Error> {
+        let guard = self.lock()?;
+        prune::remove_copies(self, &guard, digest)
+    }
     /// The length of the blob, if it is there.
     pub(crate) fn blob_size(&self, digest: &Digest) -> Option<u64> {
         Some(self.locate(digest).ok()??.size)
@@ -548,16 +554,24 @@ impl Shared {
         let mut all = manifests::walk(&self.manifests())?;
         let mut names: HashSet<ModelName> = all.iter().map(|found| found.name.clone()).collect();
         for root in &self.locations.shared {
-            let walked = manifests::walk(&root.join("manifests")).unwrap_or_else(|error| {
-                tracing::warn!(%error, "passing over a shared store");
-                Vec::new()
-            });
-            let fresh = walked
+            let fresh = manifests_of_others(root)
                 .into_iter()
                 .filter(|found| names.insert(found.name.clone()));
             all.extend(fresh.map(Found::shared));
         }
         Ok(all)
+    }
+
+    /// What the models of stores that are only read refer to: a damaged blob of theirs is mended here. A manifest that
+    /// cannot be read keeps nothing, for it is somebody else's to mend.
+    fn blobs_of_shared_models(&self) -> HashSet<Digest> {
+        let mut blobs = HashSet::new();
+        for root in &self.locations.shared {
+            for found in manifests_of_others(root) {
+                blobs.extend(self.blobs_of(&found));
+            }
+        }
+        blobs
     }
 
     fn read_small_blob(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
@@ -695,19 +709,19 @@ impl Shared {
             .as_ref()
             .map_or_else(|| folder.join(name.relative_path()), |old| old.path.clone());
         let name = replaced.as_ref().map_or(name, |old| &old.name);
-        let mut old = Vec::new();
         if let Some(replaced) = &replaced {
-            old = self.keep_version(guard, replaced, &digest)?;
+            self.keep_version(guard, replaced, &digest)?;
         }
         if let Some(provenance) = provenance {
             versions::note(self, guard, name, &digest, provenance)?;
         }
         manifests::write(&folder, &path, json)?;
-        match versions::trim(self, guard, name, &digest, versions::LIFETIME) {
-            Ok(dropped) => old.extend(dropped),
+        let dropped = versions::trim(self, guard, name, &digest, versions::LIFETIME);
+        let mut old = dropped.unwrap_or_else(|error| {
             // The model is there; one version too many stays until the next time.
-            Err(error) => tracing::warn!(%error, "cannot remove an earlier version"),
-        }
+            tracing::warn!(%error, "cannot remove an earlier version");
+            Vec::new()
+        });
         old.retain(|digest| manifest.blobs().all(|blob| blob.digest != *digest));
         let found = self.resolve(name)?;
         let mut index = self.index();
@@ -718,34 +732,21 @@ impl Shared {
 }
 
 impl Shared {
-    /// Keeps the manifest `found`, which another is about to replace, unless it is the same. Gives its blobs when it
-    /// cannot be gone back to.
-    fn keep_version(
-        &self,
-        guard: &Guard<'_>,
-        found: &Found,
-        next: &Digest,
-    ) -> Result<Vec<Digest>, Error> {
+    /// Keeps the manifest `found`, which another is about to replace, unless it is the same or none. Blobs that it lacks
+    /// may be on a disk that is away for a while.
+    fn keep_version(&self, guard: &Guard<'_>, found: &Found, next: &Digest) -> Result<(), Error> {
         let json = manifests::read(&found.path)?;
-        if Digest::of(&json) == *next {
-            return Ok(Vec::new());
+        if Digest::of(&json) == *next || Manifest::parse(&json).is_err() {
+            return Ok(());
         }
-        let Ok(manifest) = Manifest::parse(&json) else {
-            return Ok(Vec::new());
-        };
-        if manifest
-            .blobs()
-            .all(|blob| self.blob_size(&blob.digest) == Some(blob.size))
-        {
-            versions::keep(self, guard, &found.name, &json)?;
-            return Ok(Vec::new());
-        }
-        Ok(manifest.blobs().map(|blob| blob.digest).collect())
+        versions::keep(self, guard, &found.name, &json)
     }
 }
 
-/// Makes the folders of a store; gives the one for this crate's own files.
-fn prepare(root: &Path) -> Result<PathBuf, Error> {
+/// Makes the folders of a store; gives its locations, the hot one in the one spelling that others may know it by, and the
+/// folder for this crate's own files.
+fn prepare(locations: Locations) -> Result<(Locations, PathBuf), Error> {
+    let root = &locations.hot;
     let own = root.join(".slm");
     let own_folders = [own.join("pins"), own.join("versions")];
     for folder in [root.join("blobs"), root.join("manifests")]
@@ -758,7 +759,20 @@ fn prepare(root: &Path) -> Result<PathBuf, Error> {
             Err(error) => return Err(Error::write(&folder)(error)),
         }
     }
-    Ok(own)
+    let hot = fs::canonicalize(root).map_err(Error::read(root))?;
+    let own = hot.join(".slm");
+    Ok((Locations { hot, ..locations }, own))
+}
+
+/// The manifests of a store that is only read, as far as they can be seen.
+fn manifests_of_others(root: &Path) -> Vec<Found> {
+    let passed_over =
+        |error: Error| tracing::warn!(%error, "passing over a part of a shared store");
+    let walked = manifests::walk_readable(&root.join("manifests"), passed_over);
+    walked.unwrap_or_else(|error| {
+        tracing::warn!(%error, "passing over a shared store");
+        Vec::new()
+    })
 }
 
 fn is_read_only(error: &io::Error) -> bool {

@@ -5,6 +5,7 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     io,
+    path::Path,
     time::{Duration, SystemTime},
 };
 use tracing::{debug, warn};
@@ -79,19 +80,42 @@ pub(super) fn remove_unused(
     for digest in unused {
         let mut was_there = false;
         for path in shared.own_files(&digest) {
-            match fs::remove_file(&path) {
-                Ok(()) => {
-                    was_there = true;
-                    steps::between();
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::write(&path)(error)),
-            }
+            was_there |= remove_file(&path)?;
         }
         n_removed += usize::from(was_there);
         debug!(%digest, "removed an unused blob");
     }
     Ok(n_removed)
+}
+
+/// Removes what this store has of a blob beside its file in the hot folder.
+pub(super) fn remove_copies(
+    shared: &Shared,
+    _guard: &Guard<'_>,
+    digest: &Digest,
+) -> Result<(), Error> {
+    let hot = shared.hot_blob_path(digest);
+    if !hot.is_file() {
+        return Ok(());
+    }
+    for path in shared.own_files(digest) {
+        if path != hot {
+            remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the file was there.
+fn remove_file(path: &Path) -> Result<bool, Error> {
+    match fs::remove_file(path) {
+        Ok(()) => {
+            steps::between();
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::write(path)(error)),
+    }
 }
 
 /// Finds all garbage, and removes it unless `is_dry`.
@@ -134,6 +158,12 @@ fn find(shared: &Shared, guard: &Guard<'_>, limits: &GcLimits) -> Result<Garbage
             garbage.versions.push((found.name.clone(), version.digest));
         }
     }
+    for name in orphans(shared)? {
+        for version in versions::all(shared, &name)? {
+            of_versions.extend(version.blobs()?);
+            garbage.versions.push((name.clone(), version.digest));
+        }
+    }
     let pinned = shared.locks.pinned(guard)?;
     let (blobs, partials) = usage::files(shared)?;
     garbage.partials = partials;
@@ -166,8 +196,8 @@ fn orphans(shared: &Shared) -> Result<Vec<ModelName>, Error> {
     Ok(names)
 }
 
-/// Every blob that a manifest or an earlier version of it refers to, but for the versions that were replaced `max_age`
-/// ago; or the model whose manifest cannot be understood, so that nothing may be removed.
+/// Every blob that a manifest, one of a shared store too, or an earlier version of it refers to, but for the versions that
+/// were replaced `max_age` ago; or the model whose manifest cannot be understood, so that nothing may be removed.
 fn referenced(
     shared: &Shared,
     max_age: Option<Duration>,
@@ -204,6 +234,7 @@ fn referenced(
             }
         }
     }
+    referenced.extend(shared.blobs_of_shared_models());
     Ok(Ok(referenced))
 }
 

@@ -6,7 +6,7 @@
 use super::{
     Shared,
     locations::{BlobFile, Place},
-    temporary,
+    steps, temporary,
 };
 use crate::{Digest, Error};
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,7 @@ pub(super) fn write(shared: &Shared, digest: &Digest, reference: &Reference) -> 
     written.map_err(Error::write(&path))?;
     file.persist(&path)
         .map_err(|error| Error::write(&path)(error.error))?;
+    steps::between();
     temporary::sync_folder(&folder)
 }
 

@@ -15,9 +15,9 @@ pub struct ModelUsage {
     pub name: ModelName,
     /// Of its manifest.
     pub digest: Digest,
-    /// Bytes that nobody else refers to; removing the model gives them back.
+    /// Bytes that no other model or version of one refers to; removing the model gives them back.
     pub own: u64,
-    /// Bytes that other models refer to as well.
+    /// Bytes that other models or earlier versions of them refer to as well.
     pub shared: u64,
     /// Bytes that only earlier versions of models refer to, this one's among them.
     pub earlier: u64,
@@ -117,7 +117,11 @@ impl Store {
             blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
         let mut models = Vec::new();
         let mut n_users: HashMap<Digest, usize> = HashMap::new();
-        let mut all_earlier = HashSet::new();
+        let mut n_keepers: HashMap<Digest, usize> = HashMap::new();
+        // What a model of a shared store refers to stays here as well.
+        for digest in shared.blobs_of_shared_models() {
+            *n_users.entry(digest).or_default() += 1;
+        }
         for found in manifests::walk(&shared.manifests())? {
             let Ok(json) = manifests::read(&found.path) else {
                 continue;
@@ -130,32 +134,39 @@ impl Store {
                 *n_users.entry(*digest).or_default() += 1;
             }
             let digest = Digest::of(&json);
-            let mut earlier = HashSet::new();
+            let mut earlier: HashSet<Digest> = HashSet::new();
             for version in versions::earlier(shared, &found.name, &digest)? {
                 earlier.extend(version.blobs()?);
             }
-            all_earlier.extend(earlier.iter().copied());
+            for digest in &earlier {
+                *n_keepers.entry(*digest).or_default() += 1;
+            }
             models.push((found.name, digest, of_model, earlier));
         }
         let sum = |digests: &mut dyn Iterator<Item = &Digest>| {
             digests.filter_map(|digest| sizes.get(digest)).sum::<u64>()
         };
         let n_users = |digest: &Digest| n_users.get(digest).copied().unwrap_or(0);
+        // Of a model with those earlier blobs: another's earlier version keeps what it has, too.
+        let is_own = |digest: &Digest, earlier: &HashSet<Digest>| {
+            let n_keepers = n_keepers.get(digest).copied().unwrap_or(0);
+            n_users(digest) == 1 && n_keepers == usize::from(earlier.contains(digest))
+        };
         let mut models: Vec<ModelUsage> = models
             .into_iter()
             .map(|(name, digest, of_model, earlier)| ModelUsage {
                 name,
                 digest,
-                own: sum(&mut of_model.iter().filter(|digest| n_users(digest) == 1)),
-                shared: sum(&mut of_model.iter().filter(|digest| n_users(digest) > 1)),
+                own: sum(&mut of_model.iter().filter(|digest| is_own(digest, &earlier))),
+                shared: sum(&mut of_model.iter().filter(|digest| !is_own(digest, &earlier))),
                 earlier: sum(&mut earlier.iter().filter(|digest| n_users(digest) == 0)),
             })
             .collect();
         models.sort_by(|a, b| a.name.cmp(&b.name));
-        let is_unused = |digest: &&Digest| n_users(digest) == 0 && !all_earlier.contains(*digest);
+        let is_unused = |digest: &&Digest| n_users(digest) == 0 && !n_keepers.contains_key(*digest);
         Ok(Usage {
             blobs: sizes.values().sum(),
-            earlier: sum(&mut all_earlier.iter().filter(|digest| n_users(digest) == 0)),
+            earlier: sum(&mut n_keepers.keys().filter(|digest| n_users(digest) == 0)),
             unreferenced: sum(&mut sizes.keys().filter(is_unused)),
             free: free_bytes(&shared.locations.hot),
             models,

@@ -227,7 +227,16 @@ fn look_at(
     is_cancelled: &AtomicBool,
     count: &impl Fn(usize),
 ) -> Option<Trouble> {
-    let path = shared.blob_path(&task.digest);
+    let path = match shared.locate(&task.digest) {
+        Ok(Some(blob)) => blob.path,
+        Ok(None) => shared.hot_blob_path(&task.digest),
+        // A file of another program that may be whole is no use either.
+        Err(error) => {
+            return Some(Trouble::Unreadable {
+                reason: error.to_string(),
+            });
+        }
+    };
     let file = match File::open(&path) {
         Ok(file) => file,
         // It may have been removed with its models since they were listed.

@@ -99,9 +99,16 @@ pub(super) fn earlier(
     name: &ModelName,
     current: &Digest,
 ) -> Result<Vec<Earlier>, Error> {
+    let mut found = all(shared, name)?;
+    found.retain(|version| version.digest != *current);
+    Ok(found)
+}
+
+/// The versions of `name`, the current one among them where it was kept too; the one replaced last comes first.
+pub(super) fn all(shared: &Shared, name: &ModelName) -> Result<Vec<Earlier>, Error> {
     let mut found = Vec::new();
     for (digest, is_note, entry) in files(&folder(shared, name))? {
-        if is_note || digest == *current {
+        if is_note {
             continue;
         }
         let modified = entry.metadata().and_then(|metadata| metadata.modified());
@@ -220,16 +227,8 @@ pub(super) fn forget(
 ) -> Result<Vec<Digest>, Error> {
     let folder = folder(shared, name);
     let mut blobs = Vec::new();
-    for (digest, is_note, entry) in files(&folder)? {
-        if !is_note {
-            let (replaced, path) = (SystemTime::UNIX_EPOCH, entry.path());
-            let version = Earlier {
-                digest,
-                replaced,
-                path,
-            };
-            blobs.extend(version.blobs()?);
-        }
+    for version in all(shared, name)? {
+        blobs.extend(version.blobs()?);
     }
     for (_, _, entry) in files(&folder)? {
         remove_file(&entry.path())?;

@@ -126,7 +126,7 @@ pub(super) async fn push_patiently(
     })
     .await?;
     let remote = Remote::registry(to, repository, &options.remote, patience).await?;
-    for (payload, mounts) in package.payloads.iter().zip(&mounts) {
+    for (idx, (payload, mounts)) in package.payloads.iter().zip(&mounts).enumerate() {
         let mut shown: Option<(u64, Instant)> = None;
         let mut show = |completed: u64| {
             let is_due = shown.is_none_or(|(shown, at)| {
@@ -146,6 +146,7 @@ pub(super) async fn push_patiently(
             patience: &patience,
             payload,
             mounts,
+            is_first: idx == 0,
             // The last byte is there when the registry says so.
             show: |n_bytes: u64| show(n_bytes.min(payload.size.saturating_sub(1))),
         };

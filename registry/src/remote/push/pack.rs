@@ -41,8 +41,7 @@ struct File<'a> {
 /// A manifest that does not parse, or the disk.
 pub(super) fn pack(store: &Store, json: &[u8], format: Format) -> Result<Package, Error> {
     let manifest = Manifest::parse(json)?;
-    let stored =
-        |blob: &Descriptor| Payload::of_file(store.blob_path(&blob.digest), blob.digest, blob.size);
+    let stored = |blob: &Descriptor| Payload::of_blob(store, blob.digest, blob.size);
     if format == Format::Ollama {
         let said: Option<Value> = serde_json::from_slice(json).ok();
         let said = said
@@ -91,8 +90,9 @@ pub(super) fn pack(store: &Store, json: &[u8], format: Format) -> Result<Package
                 let frame = tar::frame(CAR_FOLDER, name, file.layer.size);
                 let payload = Payload::of_segments(vec![
                     Segment::Bytes(frame.before.into()),
-                    Segment::File {
-                        path: store.blob_path(&file.layer.digest),
+                    Segment::Blob {
+                        store: store.clone(),
+                        digest: file.layer.digest,
                         len: file.layer.size,
                     },
                     Segment::Bytes(frame.after.into()),

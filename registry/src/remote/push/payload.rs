@@ -1,8 +1,10 @@
-//! What is uploaded as one blob: bytes in memory, files, or both one after the other, of which no copy is made.
-use crate::{Digest, Error, digest::Hasher};
+//! What is uploaded as one blob: bytes in memory, blobs of the store, or both one after the other, of which no copy is made.
+use super::super::joined;
+use crate::{Digest, Error, Store, digest::Hasher};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use std::{
+    fs::File,
     io::{self, Read, SeekFrom},
     ops::Range,
     path::PathBuf,
@@ -17,14 +19,19 @@ const CHUNK_BYTES: u64 = 256 << 10;
 #[derive(Clone, Debug)]
 pub(super) enum Segment {
     Bytes(Bytes),
-    File { path: PathBuf, len: u64 },
+    /// A blob of the store, wherever it is when it is read: it may move to the archive during a push.
+    Blob {
+        store: Store,
+        digest: Digest,
+        len: u64,
+    },
 }
 
 impl Segment {
     fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File { len, .. } => *len,
+            Self::Blob { len, .. } => *len,
         }
     }
 }
@@ -47,12 +54,13 @@ impl Payload {
         }
     }
 
-    /// The file at `path`, which has that digest.
-    pub(super) fn of_file(path: PathBuf, digest: Digest, size: u64) -> Self {
+    /// The blob of `store` with that digest.
+    pub(super) fn of_blob(store: &Store, digest: Digest, size: u64) -> Self {
+        let (store, len) = (store.clone(), size);
         Self {
             digest,
             size,
-            segments: [Segment::File { path, len: size }].into(),
+            segments: [Segment::Blob { store, digest, len }].into(),
         }
     }
 
@@ -65,8 +73,9 @@ impl Payload {
         for segment in &segments {
             match segment {
                 Segment::Bytes(bytes) => hasher.update(bytes),
-                Segment::File { path, len } => {
-                    let file = std::fs::File::open(path).map_err(Error::read(path))?;
+                Segment::Blob { store, digest, len } => {
+                    let (file, path) = open(store, digest)?;
+                    let path = &path;
                     let mut file = file.take(*len);
                     let mut buffer = vec![0; 1 << 20];
                     let mut n_read = 0;
@@ -96,7 +105,7 @@ impl Payload {
     pub(super) fn read(
         &self,
         span: Range<u64>,
-    ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    ) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
         let reader = Reader {
             segments: Arc::clone(&self.segments),
             at: span.start,
@@ -110,16 +119,31 @@ impl Payload {
     }
 }
 
+/// The file of a blob, where it is now.
+fn open(store: &Store, digest: &Digest) -> Result<(File, PathBuf), Error> {
+    let open = || {
+        let found = store.locate(digest)?;
+        let path = found.map_or_else(|| store.blob_path(digest), |blob| blob.path);
+        let file = File::open(&path).map_err(Error::read(&path))?;
+        Ok((file, path))
+    };
+    match open() {
+        // It moved between the look and the opening.
+        Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => open(),
+        opened => opened,
+    }
+}
+
 struct Reader {
     segments: Arc<[Segment]>,
     at: u64,
     end: u64,
-    /// The file of the segment with that index, open at [`Self::at`].
-    open: Option<(usize, tokio::fs::File)>,
+    /// The file of the segment with that index, open at [`Self::at`], and its path.
+    open: Option<(usize, tokio::fs::File, PathBuf)>,
 }
 
 impl Reader {
-    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let mut start = 0;
         let segments = Arc::clone(&self.segments);
         for (idx, segment) in segments.iter().enumerate() {
@@ -139,18 +163,23 @@ impl Reader {
                     let inside = inside as usize;
                     bytes.slice(inside..inside + n_bytes as usize)
                 }
-                Segment::File { path, .. } => {
-                    let mut file = match self.open.take() {
-                        Some((open, file)) if open == idx => file,
+                Segment::Blob { store, digest, .. } => {
+                    let (mut file, path) = match self.open.take() {
+                        Some((open, file, path)) if open == idx => (file, path),
                         _ => {
-                            let mut file = tokio::fs::File::open(path).await?;
-                            file.seek(SeekFrom::Start(inside)).await?;
-                            file
+                            let (store, digest) = (store.clone(), *digest);
+                            let opened = tokio::task::spawn_blocking(move || open(&store, &digest));
+                            let (file, path) = joined(opened).await?;
+                            let mut file = tokio::fs::File::from_std(file);
+                            let sought = file.seek(SeekFrom::Start(inside)).await;
+                            sought.map_err(Error::read(&path))?;
+                            (file, path)
                         }
                     };
                     let mut chunk = vec![0; n_bytes as usize];
-                    file.read_exact(&mut chunk).await?;
-                    self.open = Some((idx, file));
+                    let read = file.read_exact(&mut chunk).await;
+                    read.map_err(Error::read(&path))?;
+                    self.open = Some((idx, file, path));
                     chunk.into()
                 }
             };
@@ -169,16 +198,18 @@ mod tests {
     #[tokio::test]
     async fn any_span_of_bytes_and_files() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("f");
+        let store = Store::open_without_index(folder.path()).unwrap();
         let file: Vec<u8> = (0..600_000_u32).map(|n| (n % 251) as u8).collect();
-        std::fs::write(&path, &file).unwrap();
+        let digest = store.ingest(&mut &file[..], None).unwrap();
+        let of_store = |len| Segment::Blob {
+            store: store.clone(),
+            digest,
+            len,
+        };
         let whole = [b"before".as_slice(), &file, b"after"].concat();
         let payload = Payload::of_segments(vec![
             Segment::Bytes(Bytes::from_static(b"before")),
-            Segment::File {
-                path: path.clone(),
-                len: file.len() as u64,
-            },
+            of_store(file.len() as u64),
             Segment::Bytes(Bytes::from_static(b"after")),
         ])
         .unwrap();
@@ -203,7 +234,25 @@ mod tests {
                 .unwrap();
             assert_eq!(chunks.concat(), whole[span.clone()], "{span:?}");
         }
-        let longer = Segment::File { path, len: 700_000 };
-        assert!(Payload::of_segments(vec![longer]).is_err());
+        assert!(Payload::of_segments(vec![of_store(700_000)]).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_blob_that_went_to_the_archive_is_read_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("big");
+        std::fs::create_dir(&archive).unwrap();
+        let locations = crate::Locations {
+            archive: Some(archive.clone()),
+            ..crate::Locations::from(&folder.path().join("models"))
+        };
+        let store = Store::open_without_index(locations).unwrap();
+        let digest = store.ingest(&mut &b"weights"[..], None).unwrap();
+        let payload = Payload::of_blob(&store, digest, 7);
+        let hot = store.blob_path(&digest);
+        std::fs::create_dir(archive.join("blobs")).unwrap();
+        std::fs::rename(hot, archive.join("blobs").join(digest.file_name())).unwrap();
+        let chunks: Vec<Bytes> = payload.read(3..7).try_collect().await.unwrap();
+        assert_eq!(chunks.concat(), b"ghts");
     }
 }

@@ -20,9 +20,10 @@ use reqwest::{
     header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE},
 };
 use std::{
+    io,
     ops::Range,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -60,6 +61,8 @@ pub(super) struct Upload<'a, P> {
     pub(super) payload: &'a Payload,
     /// Repositories of the same registry that have it.
     pub(super) mounts: &'a [String],
+    /// Whether nothing was sent to the registry before: then one that cannot be reached is given up at once.
+    pub(super) is_first: bool,
     /// Is told how many bytes are there.
     pub(super) show: P,
 }
@@ -88,7 +91,7 @@ impl<P: FnMut(u64) + Send> Upload<'_, P> {
                 Failure::Final(error) => return Err(error),
                 // Nobody wants to wait for what is not there at all.
                 Failure::Passing(error @ Error::Unreachable { .. })
-                    if !had_session && n_failures == 0 =>
+                    if self.is_first && !had_session && n_failures == 0 =>
                 {
                     return Err(error);
                 }
@@ -345,11 +348,18 @@ impl<P: FnMut(u64) + Send> Upload<'_, P> {
         let (remote, payload) = (self.remote, self.payload);
         let sent = Arc::new(AtomicU64::new(0));
         let n_bytes = span.end - span.start;
+        // Why the bytes could not be read here, which the HTTP client calls a failure to send.
+        let unreadable: Arc<Mutex<Option<Error>>> = Arc::default();
         let make = || {
-            let counter = Arc::clone(&sent);
+            let (counter, unreadable) = (Arc::clone(&sent), Arc::clone(&unreadable));
             counter.store(0, Ordering::Relaxed);
             let bytes = payload.read(span.clone()).inspect_ok(move |chunk| {
                 counter.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            });
+            let bytes = bytes.map_err(move |error| {
+                let said = io::Error::other(error.to_string());
+                *lock(&unreadable) = Some(error);
+                said
             });
             let request = remote.change(method.clone(), url);
             let request = request.header(CONTENT_TYPE, "application/octet-stream");
@@ -372,13 +382,16 @@ impl<P: FnMut(u64) + Send> Upload<'_, P> {
             loop {
                 tokio::select! {
                     answer = &mut sending => {
+                        if let Some(error) = lock(&unreadable).take() {
+                            return Err(Failure::Final(error));
+                        }
                         return answer.map_err(|error| remote.network_failure(&error));
                     }
                     _ = look.tick() => {
                         let n_sent = sent.load(Ordering::Relaxed);
                         if n_sent != seen {
                             (seen, moved) = (n_sent, Instant::now());
-                            let mut show = show.lock().unwrap_or_else(PoisonError::into_inner);
+                            let mut show = lock(&show);
                             show(span.start + n_sent.min(n_bytes));
                         } else if moved.elapsed() >= patience {
                             return Err(remote.stalled());
@@ -390,6 +403,10 @@ impl<P: FnMut(u64) + Send> Upload<'_, P> {
         let doing = format!("push blob {}", payload.digest);
         remote.exchange(&doing, url, make, send).await
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many bytes an upload has, by `Range: 0-41`. (Nothing and one byte are both `0-0`; the latter is sent again.)

@@ -6,7 +6,7 @@ use crate::{
 };
 use std::sync::atomic::AtomicBool;
 
-fn problems(store: &Store) -> Vec<Problem> {
+pub(super) fn problems(store: &Store) -> Vec<Problem> {
     let mut problems = Vec::new();
     let take = |event| {
         if let VerifyEvent::Problem(problem) = event {
@@ -17,7 +17,7 @@ fn problems(store: &Store) -> Vec<Problem> {
     problems
 }
 
-fn damage(store: &Store, digest: &Digest) {
+pub(super) fn damage(store: &Store, digest: &Digest) {
     let path = store.blob_path(digest);
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
@@ -209,4 +209,81 @@ async fn files_from_the_web_are_noted_compared_and_mended() {
     assert_eq!(ask().await, Freshness::Current);
     site.put("/x.gguf", page(2, "\"two\""));
     assert_eq!(ask().await, Freshness::Outdated(Some("\"two\"".into())));
+}
+
+#[tokio::test]
+async fn every_part_of_a_model_is_mended_from_its_own_address() {
+    let (site, place) = (Site::start().await, Place::new());
+    let parts = [gguf(7, 90_000), gguf(8, 80_000)];
+    let list: Vec<String> = (0..2)
+        .map(|idx| {
+            let path = format!("m-Q8_0-{:05}-of-00002.gguf", idx + 1);
+            let (oid, size) = (Digest::of(&parts[idx]).hex(), parts[idx].len());
+            let page = Page::of(parts[idx].clone());
+            site.put(&format!("/u/r/resolve/main/{path}"), page);
+            format!(
+                r#"{{"type":"file","path":"{path}","size":{size},"lfs":{{"oid":"{oid}","size":{size}}}}}"#
+            )
+        })
+        .collect();
+    let list = format!("[{}]", list.join(","));
+    site.put("/api/models/u/r/tree/main", Page::of(list));
+    let network = || Network {
+        hugging_face_endpoint: Some(site.url("")),
+        ..Network::default()
+    };
+    place.pull("hf.co/u/r", network()).await.unwrap();
+    let options = PullOptions {
+        network: Arc::new(network()),
+        ..PullOptions::default()
+    };
+    for part in &parts {
+        damage(&place.store, &Digest::of(part));
+        let found = problems(&place.store);
+        repair(&place.store, &found[0], &options, |_| {})
+            .await
+            .unwrap();
+        assert!(problems(&place.store).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_right_blob_takes_the_place_of_the_damaged_one_in_the_archive() {
+    let (folder, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    fs::create_dir(folder.path().join("big")).unwrap();
+    let store = Store::open(crate::Locations {
+        archive: Some(folder.path().join("big")),
+        ..crate::Locations::from(&folder.path().join("models"))
+    })
+    .unwrap();
+    let (name, manifest) = registry.offer("m", &[&bytes(1, 200_000)]);
+    let digest = manifest.layers[0].digest;
+    let options = PullOptions::default();
+    pull(&store, &name, &options, |_| {}).await.unwrap();
+    store.archive(&name, &mut |_, _, _| {}).unwrap();
+    let archived = store.blob_path(&digest);
+    damage(&store, &digest);
+    let found = problems(&store);
+    repair(&store, &found[0], &options, |_| {}).await.unwrap();
+    store.verify_blob(&digest).unwrap();
+    assert!(!archived.exists(), "the damaged one");
+    store.archive(&name, &mut |_, _, _| {}).unwrap();
+    assert_eq!(store.blob_path(&digest), archived);
+    store.verify_blob(&digest).unwrap();
+}
+
+#[tokio::test]
+async fn what_gives_no_single_blobs_is_named() {
+    let (folder, place) = (tempfile::tempdir().unwrap(), Place::new());
+    let path = folder.path().join("m.gguf");
+    fs::write(&path, gguf(9, 50_000)).unwrap();
+    let text = format!("file://{}", path.display());
+    place.pull(&text, Network::default()).await.unwrap();
+    damage(&place.store, &Digest::of(&gguf(9, 50_000)));
+    let found = problems(&place.store);
+    let error = repair(&place.store, &found[0], &PullOptions::default(), |_| {})
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::NoSingleBlobs { .. }), "{error}");
+    assert!(error.to_string().contains("m.gguf"), "{error}");
 }

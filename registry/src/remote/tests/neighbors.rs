@@ -1,5 +1,10 @@
 //! Neighbours: asked first, believed nothing, and given up soon.
-use super::{super::*, Fault, IMPATIENT, bytes, fake_registry::FakeRegistry};
+use super::{
+    super::*,
+    Fault, IMPATIENT, bytes,
+    care::{damage, problems},
+    fake_registry::FakeRegistry,
+};
 use crate::ModelName;
 use std::time::Instant;
 
@@ -202,4 +207,56 @@ async fn a_daemon_is_a_source_of_its_own() {
         .await
         .unwrap();
     assert_eq!(home.origin.content().requests.len(), 0);
+}
+
+#[tokio::test]
+async fn what_a_registry_said_a_tag_is_no_neighbour_says_otherwise() {
+    let home = Home::new().await;
+    home.origin.offer("m", &[&bytes(6, 100_000)]);
+    let neighbor = neighbor_of(&home.origin).await;
+    let (name, manifest) = home.origin.offer("m", &[&bytes(7, 100_000)]);
+    home.origin.content().always = Some(|_| Fault::Status(500));
+    let addresses = [neighbor.address.to_string()];
+    home.pull(&name, &addresses).await.unwrap_err();
+    assert!(home.store.find(&name).is_err(), "it is another model");
+    // Who has that very model may give it.
+    let blobs = home.origin.content().blobs.clone();
+    neighbor.content().blobs.extend(blobs);
+    home.pull(&name, &addresses).await.unwrap();
+    home.check(&name, &manifest);
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_does_not_end_a_pull() {
+    let home = Home::new().await;
+    let (name, manifest) = home.origin.offer("m", &[&bytes(8, 100_000)]);
+    let neighbor = neighbor_of(&home.origin).await.address.to_string();
+    let bad = "no address".to_owned();
+    let events = home
+        .pull(&name, &[bad, neighbor.clone(), neighbor.clone()])
+        .await
+        .unwrap();
+    home.check(&name, &manifest);
+    assert!(
+        notes(&events).contains(&format!("comes from {neighbor}\n")),
+        "asked once: {}",
+        notes(&events)
+    );
+}
+
+#[tokio::test]
+async fn what_came_from_a_daemon_is_mended_from_there() {
+    let home = Home::new().await;
+    let (name, manifest) = home.origin.offer("m", &[&bytes(9, 100_000)]);
+    let neighbor = neighbor_of(&home.origin).await;
+    let reference = format!("slm://{}/{name}", neighbor.address);
+    home.pull(reference.parse::<Reference>().unwrap(), &[])
+        .await
+        .unwrap();
+    damage(&home.store, &manifest.layers[0].digest);
+    let found = problems(&home.store);
+    repair(&home.store, &found[0], &PullOptions::default(), |_| {})
+        .await
+        .unwrap();
+    home.check(&name, &manifest);
 }

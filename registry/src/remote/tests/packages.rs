@@ -194,6 +194,22 @@ async fn packages_of_others_become_models() {
     assert!(matches!(error, Error::NoFile { .. }), "{error}");
 }
 
+#[tokio::test]
+async fn what_is_not_fetched_needs_no_room() {
+    let home = Home::new().await;
+    let weights = gguf(3, 50_000);
+    let mut unused = descriptor("application/vnd.docker.ai.safetensors", b"x", None);
+    unused["size"] = json!(1_u64 << 60);
+    let docker = json!({
+        "schemaVersion": 2,
+        "config": descriptor("application/vnd.docker.ai.model.config.v0.1+json", b"{}", None),
+        "layers": [descriptor("application/vnd.docker.ai.gguf.v3", &weights, None), unused],
+    });
+    let name = offer(&home, "docker", &docker, &[&weights]);
+    pull(&home, &name).await.unwrap();
+    check_layers(&home, &name, &[(MediaType::Model, &weights)]);
+}
+
 /// A layer as other builders write it: a folder, a small file, a record before a long path, the weights.
 fn car_layer(weights: &[u8]) -> Vec<u8> {
     let license = super::super::tar::frame("models", "LICENSE", 3);

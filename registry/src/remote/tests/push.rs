@@ -12,6 +12,17 @@ use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
 
+/// Passes connections on to `to`, until it is dropped with all of them.
+async fn pass_on(listener: tokio::net::TcpListener, to: std::net::SocketAddr) {
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((mut near, _)) = listener.accept().await {
+        connections.spawn(async move {
+            let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        });
+    }
+}
+
 struct Home {
     _folder: tempfile::TempDir,
     store: Store,
@@ -411,4 +422,55 @@ async fn packages_are_what_their_formats_say() {
     assert_eq!(layer.len(), 1024 + big.len().next_multiple_of(512) + 1024);
     assert_eq!(layer[1024..1024 + big.len()], big);
     assert!(layer[512..].starts_with(b"models/model.gguf\0"));
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_no_failure_of_the_network() {
+    let home = Home::new().await;
+    let big = bytes(1, 3_000_000);
+    let name = home.model("m", &[(MediaType::Model, &big)]);
+    let path = home.store.blob_path(&Digest::of(&big));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, &big[..1_000_000]).unwrap();
+    let error = home.push(&name).await.unwrap_err();
+    assert!(matches!(&error, Error::Read { path: at, .. } if *at == path));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_is_away_between_two_blobs_is_tried_again() {
+    let home = Home::new().await;
+    let big = bytes(1, 2_000_000);
+    let name = home.model("m", &[(MediaType::Model, &big), (MediaType::License, b"x")]);
+    let origin = home.registry.address;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut passing = Some(tokio::spawn(pass_on(listener, origin)));
+    let leave = |event| {
+        let is_done =
+            matches!(event, PushEvent::Blob { total, completed, .. } if total == completed);
+        let Some(passing) = passing.take_if(|_| is_done) else {
+            return;
+        };
+        passing.abort();
+        while !passing.is_finished() {
+            std::thread::yield_now();
+        }
+        // Long enough for the open connection to be seen closed.
+        std::thread::sleep(Duration::from_millis(50));
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+            pass_on(listener, origin).await;
+        });
+    };
+    let destination: Reference = format!("{address}/library/m:v1").parse().unwrap();
+    let patience = Patience {
+        first_pause: Duration::from_millis(200),
+        ..IMPATIENT
+    };
+    let options = PushOptions::default();
+    let pushed = push_patiently(&home.store, &name, &destination, &options, patience, leave);
+    tokio::time::timeout(SOON, pushed).await.unwrap().unwrap();
+    assert!(passing.is_none());
+    home.check_whole(&name);
 }

@@ -254,7 +254,9 @@ fn versions_of_a_model_that_another_program_removed_are_garbage() {
             .join("manifests/registry.ollama.ai/library/m/latest"),
     )
     .unwrap();
-    home.store.collect_garbage(&AT_ONCE, false).unwrap();
+    let shown = home.store.collect_garbage(&AT_ONCE, true).unwrap();
+    assert_eq!(shown.versions.len(), 1);
+    assert_eq!(home.store.collect_garbage(&AT_ONCE, false).unwrap(), shown);
     assert_eq!((home.files("blobs").len(), home.versions()), (0, 0));
 }
 
@@ -280,6 +282,18 @@ fn every_byte_on_the_disk_has_its_place() {
     assert_eq!(usage.blobs, 6 + 2 + 1 + 4 + 6 + 2 * config);
     assert_eq!(usage.partials.len(), 1);
     assert!(usage.free.is_some_and(|free| free > 0));
+}
+
+#[test]
+fn what_another_models_earlier_version_keeps_is_not_a_models_own() {
+    let home = Home::new();
+    home.model("a", &["both"]);
+    home.model("b", &["both"]);
+    home.model("b", &["newer"]);
+    let usage = home.store.usage().unwrap();
+    let config = r#"{"model_family":"a"}"#.len() as u64;
+    assert_eq!((usage.models[0].own, usage.models[0].shared), (config, 4));
+    assert_eq!(usage.models[1].own, 5 + config);
 }
 
 #[test]

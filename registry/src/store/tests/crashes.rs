@@ -1,5 +1,5 @@
 //! A random life of a store, looked at between any two changes of the disk: what a crash would leave there is whole.
-use super::*;
+use super::{archive::locations, *};
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 /// Names with the digests of their manifests.
@@ -60,8 +60,15 @@ impl Found {
 }
 
 /// Opens a copy of what a crash left, and checks what ARCHITECTURE.md promises of it.
-fn recover(root: &Path) -> Found {
-    let store = Store::open_without_index(root).unwrap();
+fn recover(folder: &Path) -> Found {
+    let root = &folder.join("models");
+    // The archive is the copy's.
+    let owner = folder.join("big/slm-archive");
+    if owner.exists() {
+        let canonical = fs::canonicalize(root).unwrap();
+        fs::write(owner, canonical.display().to_string()).unwrap();
+    }
+    let store = Store::open_without_index(locations(folder, "big")).unwrap();
     let mut problems = Vec::new();
     let take = |event| {
         if let VerifyEvent::Problem(problem) = event {
@@ -72,8 +79,11 @@ fn recover(root: &Path) -> Found {
     store.verify(&[], &never, take).unwrap();
     assert_eq!(problems, []);
     let found = Found::in_store(&store);
-    for folder in ["blobs", "manifests", ".slm/versions"] {
-        for entry in fs::read_dir(root.join(folder)).unwrap() {
+    let folders = ["blobs", "manifests", ".slm/versions", "../big/blobs"];
+    let folders = folders.map(|folder| root.join(folder));
+    let folders = || folders.iter().filter(|folder| folder.exists());
+    for folder in folders() {
+        for entry in fs::read_dir(folder).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             assert!(!name.starts_with('.'), "{name} was left behind");
         }
@@ -93,9 +103,9 @@ fn recover(root: &Path) -> Found {
         store.remove(&parse(name)).unwrap();
     }
     store.collect_garbage(&AT_ONCE, false).unwrap();
-    for folder in ["blobs", "manifests", ".slm/versions"] {
+    for folder in folders() {
         // Folders that a file was about to come into may stay.
-        assert_eq!(n_files(&root.join(folder)), 0, "{folder}");
+        assert_eq!(n_files(folder), 0, "{}", folder.display());
     }
     found
 }
@@ -107,7 +117,7 @@ fn act(home: &Home, random: &mut fastrand::Rng) -> String {
         .map(|_| format!("layer {}", random.u8(..5)))
         .collect();
     let layers: Vec<&str> = layers.iter().map(String::as_str).collect();
-    let what = random.u8(..8);
+    let what = random.u8(..10);
     match what {
         0..=2 => drop(home.model(&name, &layers)),
         3 => drop(home.store.copy(&parse(&name), &parse("m1"))),
@@ -120,6 +130,8 @@ fn act(home: &Home, random: &mut fastrand::Rng) -> String {
             };
             home.store.collect_garbage(&limits, false).unwrap();
         }
+        8 => drop(home.store.archive(&parse(&name), &mut |_, _, _| {})),
+        9 => drop(home.store.unarchive(&parse(&name), &mut |_, _, _| {})),
         _ => {
             // A new file each time: the blob may be a link to it.
             let file = format!("file-{:016x}", random.u64(..));
@@ -152,9 +164,10 @@ fn quick_folder() -> tempfile::TempDir {
 fn live(seed: u64, n_acts: usize) -> usize {
     let mut random = fastrand::Rng::with_seed(seed);
     let folder = quick_folder();
-    let store = Store::open(&folder.path().join("models")).unwrap();
+    fs::create_dir(folder.path().join("big")).unwrap();
+    let store = Store::open(locations(folder.path(), "big")).unwrap();
     let home = Home { folder, store };
-    let root = home.store.root().to_owned();
+    let root = home.folder.path().to_owned();
     let copies = quick_folder();
     let n_steps = Rc::new(RefCell::new(0));
     let mut n_looked = 0;

@@ -1,3 +1,4 @@
+mod archive;
 mod care;
 mod crashes;
 
