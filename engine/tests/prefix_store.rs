@@ -145,7 +145,7 @@ fn a_beginning_outlives_the_engine() {
 }
 
 /// Windows that had passed a page before the state was written leave no bytes of it; prompts that would need them do not
-/// find it.
+/// find it, until one of them has been computed.
 #[test]
 fn what_windows_let_go_of_is_not_there() {
     let place = Place::new("gemma3");
@@ -157,6 +157,13 @@ fn what_windows_let_go_of_is_not_there() {
     assert_eq!(n_known, 0);
     let without = Engine::load(&place.model, &LoadOptions::default());
     assert_eq!(ask(&without.unwrap(), &short, None).0, answer);
+    assert_eq!(ask(&place.engine(), &short, None), (answer, 256));
+    // a longer beginning, of which the first two pages are whole now
+    let middle = [&long[..900], &[30, 40]].concat();
+    let (answer, n_known) = ask(&place.engine(), &middle, None);
+    assert_eq!(n_known, 256);
+    assert_eq!(ask(&place.engine(), &middle, None), (answer, 896));
+    assert_eq!(ask(&place.engine(), &long, None).1, 3968);
 }
 
 #[test]

@@ -122,7 +122,11 @@ impl Worker {
         let mut most = heads.len();
         // each turn gives up a page at least
         while most > 0 {
-            let (n_pages, firsts) = empty.restorable(most, has)?;
+            let (n_pages, firsts) = empty.restorable(most, has).unwrap_or_default();
+            self.forget_partial(&links[n_pages..most], &heads[n_pages..most]);
+            if n_pages == 0 {
+                break;
+            }
             let mut state = empty.clone();
             for (kv, first) in state.stored_layers_mut().zip(firsts) {
                 kv.skip_pages(first);
@@ -147,6 +151,17 @@ impl Worker {
             }
         }
         None
+    }
+
+    /// Forgets those of the pages that could not be gone on from for want of a layer's bytes: whoever computes the
+    /// positions anew writes them whole.
+    fn forget_partial(&self, links: &[Link], heads: &[page_file::Head]) {
+        let mut index = self.index.links();
+        for (link, head) in links.iter().zip(heads) {
+            if !head.is_whole() {
+                index.remove(link);
+            }
+        }
     }
 
     /// A file that is damaged, or gone.
