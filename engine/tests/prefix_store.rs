@@ -293,6 +293,53 @@ fn short_ones_and_states_that_cannot_be_cut_are_left_out() {
     }
 }
 
+/// A pipe in a page's place: whoever writes the page waits until somebody reads it.
+#[cfg(unix)]
+fn put_pipe(page: &Path) -> PathBuf {
+    fs::remove_file(page).unwrap();
+    let pipe = page.with_extension("new");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    pipe
+}
+
+/// Reads what is written to such a pipe, after a while.
+#[cfg(unix)]
+fn read_later(pipe: PathBuf) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        fs::read(pipe).unwrap();
+    })
+}
+
+/// States that wait for a slow disk hold memory: a generation waits for it too, and is not refused.
+#[test]
+#[cfg(unix)]
+fn a_slow_disk_fails_no_answer() {
+    let place = Place::new("llama");
+    let (first, second) = (prompt(1, 600), prompt(2, 600));
+    let (answer, _) = ask(&place.engine(), &second, None);
+    let pages = place.files();
+    ask(&place.engine(), &first, None);
+    let of_first = place.files().into_iter().find(|page| !pages.contains(page));
+    let pipe = put_pipe(&of_first.unwrap());
+    for page in pages {
+        fs::remove_file(page).unwrap();
+    }
+    let options = LoadOptions {
+        context_length: Some(700),
+        ..place.options()
+    };
+    let engine = Engine::load(&place.model, &options).unwrap();
+    // of one sequence
+    engine.set_kv_limit(engine.memory().kv_bytes);
+    ask(&engine, &first, None);
+    let writing = read_later(pipe);
+    assert_eq!(ask(&engine, &second, None).0, answer);
+    assert!(engine.memory().kv_bytes_in_use <= engine.memory().kv_bytes_limit);
+    writing.join().unwrap();
+}
+
 /// Many at once, of which all want what is on disk, and others run meanwhile.
 #[test]
 fn several_find_it_while_others_run() {

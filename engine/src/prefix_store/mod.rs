@@ -21,6 +21,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
     },
     thread::JoinHandle,
@@ -53,17 +54,50 @@ impl Index {
     }
 }
 
+/// Counts the states that were handed over and hold memory still.
+#[derive(Default)]
+struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    fn one_more(&self) -> OneHeld {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        OneHeld(Arc::clone(&self.0))
+    }
+
+    fn is_any(&self) -> bool {
+        // whoever sees that one is gone sees that its memory is
+        self.0.load(Ordering::Acquire) > 0
+    }
+}
+
+/// One of them, until it is dropped.
+struct OneHeld(Arc<AtomicUsize>);
+
+impl Drop for OneHeld {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
 enum Order {
-    Write {
-        state: Box<KvCache>,
-        links: Vec<Link>,
-    },
-    Read {
-        /// Empty; gets the state.
-        state: Box<KvCache>,
-        found: Found,
-        reply: SyncSender<Option<KvCache>>,
-    },
+    Write(Write),
+    Read(Read),
+}
+
+struct Write {
+    state: Box<KvCache>,
+    links: Vec<Link>,
+    /// Goes after the state.
+    _held: OneHeld,
+}
+
+struct Read {
+    /// What the state is made of.
+    empty: Box<KvCache>,
+    found: Found,
+    reply: SyncSender<Option<KvCache>>,
+    /// Goes after the state was sent.
+    _held: OneHeld,
 }
 
 /// A prompt's beginning that is on disk.
@@ -83,6 +117,7 @@ impl Found {
 pub(crate) struct PrefixStore {
     chain: Chain,
     index: Index,
+    held: Held,
     /// `Some` until drop.
     orders: Option<SyncSender<Order>>,
     thread: Option<JoinHandle<()>>,
@@ -125,6 +160,7 @@ impl PrefixStore {
         Some(Self {
             chain,
             index,
+            held: Held::default(),
             orders: Some(orders),
             thread: Some(thread),
         })
@@ -141,9 +177,17 @@ impl PrefixStore {
         // the unfinished last page stays the sequence's own
         let mut state = state.clone();
         if state.rewind(n_pages * PAGE_POSITIONS) == n_pages * PAGE_POSITIONS {
-            let state = Box::new(state);
-            self.send(Order::Write { state, links });
+            self.send(Order::Write(Write {
+                state: Box::new(state),
+                links,
+                _held: self.held.one_more(),
+            }));
         }
+    }
+
+    /// Whether states that wait to be written, or are being written or read, hold memory.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.held.is_any()
     }
 
     /// The longest known beginning of `owner`'s `prompt` without its last token, whose logits are wanted; nothing that is
@@ -177,14 +221,15 @@ impl PrefixStore {
         })
     }
 
-    /// Begins to read what was found into `state`, which is empty and the owner's. `None` when too much waits.
-    pub(crate) fn read(&self, found: Found, state: KvCache) -> Option<Reading> {
+    /// Begins to make a state of `empty`, which is the owner's, and of what was found. `None` when too much waits.
+    pub(crate) fn read(&self, found: Found, empty: KvCache) -> Option<Reading> {
         let (reply, reading) = sync_channel(1);
-        let is_sent = self.send(Order::Read {
-            state: Box::new(state),
+        let is_sent = self.send(Order::Read(Read {
+            empty: Box::new(empty),
             found,
             reply,
-        });
+            _held: self.held.one_more(),
+        }));
         is_sent.then_some(Reading(reading))
     }
 

@@ -52,14 +52,10 @@ impl Worker {
     pub(super) fn run(self, orders: &Receiver<Order>) {
         for order in orders {
             match order {
-                Order::Write { state, links } => self.write(&state, &links),
-                Order::Read {
-                    state,
-                    found,
-                    reply,
-                } => {
-                    let state = self.read(*state, &found);
-                    let _nobody_may_wait = reply.send(state);
+                Order::Write(write) => self.write(&write.state, &write.links),
+                Order::Read(read) => {
+                    let state = self.read(&read.empty, &read.found);
+                    let _nobody_may_wait = read.reply.send(state);
                 }
             }
         }
@@ -106,11 +102,11 @@ impl Worker {
     }
 
     /// The state of as much of what was found as can be read, made of `empty`; `None` where that is nothing.
-    fn read(&self, empty: KvCache, found: &Found) -> Option<KvCache> {
+    fn read(&self, empty: &KvCache, found: &Found) -> Option<KvCache> {
         let links = &found.links;
         let mut heads = Vec::with_capacity(links.len());
         for link in links {
-            match page_file::head(&self.folder, link, &empty) {
+            match page_file::head(&self.folder, link, empty) {
                 Ok(head) => heads.push(head),
                 Err(error) => {
                     self.give_up(link, &error);

@@ -65,6 +65,11 @@ impl DiskTier {
         }
     }
 
+    /// Whether states on their way to the disk or from there hold memory.
+    pub(super) fn is_busy(&self) -> bool {
+        self.reading.is_some() || self.store.as_ref().is_some_and(PrefixStore::is_busy)
+    }
+
     /// Looks for more of a request's beginning than the `n_known` tokens that are known without; once for each request.
     pub(super) fn look(
         &mut self,

@@ -52,6 +52,8 @@ pub(super) struct Scheduler<'a> {
     counters: Arc<Counters>,
     /// The oldest first.
     active: Vec<Sequence>,
+    /// Whether the oldest waits for memory that what is no generation is about to give back. Nobody begins meanwhile.
+    is_short: bool,
     /// Those that wait for a place, for memory or for a prompt that begins as their own.
     waiting: Waiting,
     embeddings: Vec<Embedding>,
@@ -84,6 +86,7 @@ impl<'a> Scheduler<'a> {
             limits,
             counters,
             active: Vec::new(),
+            is_short: false,
             waiting: Waiting::default(),
             embeddings: Vec::new(),
             waiting_embeddings: VecDeque::new(),
@@ -138,7 +141,7 @@ impl<'a> Scheduler<'a> {
     /// neither keeps the other out.
     fn admit(&mut self) {
         let mut n_deferred = 0;
-        while self.has_place() {
+        while self.has_place() && !self.is_short {
             let vectors_wait = !self.waiting_embeddings.is_empty();
             if vectors_wait && self.is_turn_of_vectors {
                 self.admit_embedding();
@@ -308,6 +311,11 @@ impl<'a> Scheduler<'a> {
         true
     }
 
+    /// Whether what is no generation holds memory, and gives it back before long.
+    fn others_hold_memory(&self) -> bool {
+        !self.embeddings.is_empty() || self.disk.is_busy()
+    }
+
     /// Which sequences the next step runs, and how many tokens of each.
     fn plan(&mut self, model: &Model, is_ready: &[bool]) -> (Vec<(usize, usize)>, Load) {
         for sequence in &mut self.active {
@@ -341,6 +349,9 @@ impl<'a> Scheduler<'a> {
         }
         let n_prompt = self.pace.n_prompt(n_decoded);
         let mut load = Load::default();
+        self.is_short = false;
+        // before the memory is counted: what is given back meanwhile is not missed
+        let will_be_more = self.others_hold_memory();
         let mut plan = Vec::with_capacity(self.active.len());
         let mut i = 0;
         while i < self.active.len() {
@@ -361,6 +372,9 @@ impl<'a> Scheduler<'a> {
                 } else {
                     load.n_prompt += n_tokens;
                 }
+            } else if i == 0 && will_be_more {
+                self.is_short = true;
+                break;
             } else if i == 0 {
                 self.active.remove(0).fail(&format!(
                     "the memory set aside for keys and values ({} MiB) is used up; ask for less text, or give the model more memory",
