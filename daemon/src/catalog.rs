@@ -130,7 +130,8 @@ pub(crate) struct Record {
     pub(crate) digest: Digest,
     pub(crate) manifest: Manifest,
     pub(crate) config: Value,
-    pub(crate) weights: Descriptor,
+    /// What tells its weights apart from others'.
+    pub(crate) weights_key: Digest,
     /// The file of the weights, or the parts of the model in order.
     pub(crate) weights_paths: Vec<PathBuf>,
     pub(crate) gguf: GgufFacts,
@@ -238,12 +239,12 @@ impl Catalog {
 
     fn read(&self, entry: &ModelEntry) -> Result<Record, ApiError> {
         let manifest = self.manifest(entry)?;
-        let Some(weights) = manifest.layer(&MediaType::Model).cloned() else {
+        if manifest.layer(&MediaType::Model).is_none() {
             return Err(ApiError::bad_request(format!(
                 "`{}` has no GGUF weights, which is the only kind that can be run",
                 entry.name
             )));
-        };
+        }
         let weights_paths = details::in_order(weights_paths(&self.store, &manifest.layers)?)?;
         let gguf = GgufFacts::of_model(&weights_paths)?;
         let text = |kind: MediaType| self.text_layer(&manifest, &kind);
@@ -261,7 +262,7 @@ impl Catalog {
             digest: entry.digest,
             adapters: adapters.cloned().collect(),
             config: Value::Object(config),
-            weights,
+            weights_key: weights_key(&manifest.layers),
             weights_paths,
             params: self.json_layer(&manifest, &MediaType::Params)?,
             system: text(MediaType::System)?.filter(|text| !text.is_empty()),
@@ -301,6 +302,21 @@ impl Catalog {
                 layer.digest
             ))
         })
+    }
+}
+
+/// What tells weights apart: the digest of their file, or of the digests of all parts. Parts may be alike in two models.
+fn weights_key(layers: &[Descriptor]) -> Digest {
+    let weights = layers
+        .iter()
+        .filter(|layer| layer.media_type == MediaType::Model);
+    let digests: Vec<Digest> = weights.map(|layer| layer.digest).collect();
+    match digests.as_slice() {
+        [digest] => *digest,
+        parts => {
+            let parts: Vec<String> = parts.iter().map(Digest::to_string).collect();
+            Digest::of(parts.join("\n").as_bytes())
+        }
     }
 }
 

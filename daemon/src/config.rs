@@ -221,7 +221,6 @@ impl clap::Args for Flags {
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) host: Host,
-    pub(crate) models_dir: PathBuf,
     /// The models directory and the folders beside it.
     pub(crate) locations: Locations,
     /// Where other programs may have models.
@@ -289,13 +288,12 @@ impl Config {
         let shared = given("models-shared").map(std::env::split_paths);
         let shared = shared.into_iter().flatten();
         let locations = Locations {
-            hot: models_dir.clone(),
+            hot: models_dir,
             shared: shared.filter(|dir| !dir.as_os_str().is_empty()).collect(),
             archive: given("models-archive").map(PathBuf::from),
         };
         Ok(Self {
             host: Host::parse(values.text("host")),
-            models_dir,
             locations,
             foreign: foreign(&variable),
             keep_alive: values.parse_with(
@@ -529,7 +527,7 @@ mod tests {
         ];
         let config = resolve(&[], &env).unwrap();
         assert_eq!(
-            (config.host.port, config.models_dir),
+            (config.host.port, config.locations.hot),
             (1, PathBuf::from("/o"))
         );
         let config = resolve(&[("host", "h:3")], &env).unwrap();

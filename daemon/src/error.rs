@@ -72,6 +72,11 @@ impl ApiError {
     pub(crate) fn busy() -> Self {
         Self::from(slm_engine::QueueFull { wait: BUSY_WAIT })
     }
+    /// What is done one at a time is being done.
+    pub(crate) fn busy_with(what: &str) -> Self {
+        let text = format!("the daemon is {what} already; try again when it is done");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(BUSY_WAIT)
+    }
     /// The daemon is about to end.
     pub(crate) fn shutting_down() -> Self {
         Self::new(

@@ -18,12 +18,12 @@ pub(crate) const LINES_AHEAD: usize = 64;
 pub(crate) fn lines<T: Serialize + Send + 'static>(
     items: impl Stream<Item = Result<T, ApiError>> + Send + 'static,
 ) -> Response {
-    let ended = items.scan(false, |failed, item| {
-        if *failed {
-            return std::future::ready(None);
-        }
-        *failed = item.is_err();
-        std::future::ready(Some(item))
+    // after an error the items are not even asked for: what would follow must not happen
+    let ended = stream::unfold(Some(Box::pin(items)), |items| async {
+        let mut items = items?;
+        let item = items.next().await?;
+        let rest = item.is_ok().then_some(items);
+        Some((item, rest))
     });
     let bytes = ended.map(|item| {
         let line = match item {

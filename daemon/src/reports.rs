@@ -20,7 +20,7 @@ pub(crate) struct Reports {
 impl Reports {
     /// Tells a step.
     pub(crate) fn line(&self, line: Progress) {
-        let _client_may_be_gone = self.lines.blocking_send(Ok(line));
+        let _slow_or_gone = self.lines.try_send(Ok(line));
     }
 
     /// Tells how far a file is: now and then, and at its end.
@@ -45,17 +45,19 @@ pub(crate) fn run(
     work: impl FnOnce(&App, &mut Reports) -> Result<(), ApiError> + Send + 'static,
 ) -> mpsc::Receiver<Result<Progress, ApiError>> {
     let (lines, receiver) = mpsc::channel(LINES_AHEAD);
+    let last = lines.clone();
     let app = Arc::clone(app);
-    drop(tokio::task::spawn_blocking(move || {
-        let mut reports = Reports {
-            lines: lines.clone(),
-            last: None,
-        };
-        let done = work(&app, &mut reports).map(|()| Progress {
+    let work = tokio::task::spawn_blocking(move || {
+        let mut reports = Reports { lines, last: None };
+        work(&app, &mut reports).map(|()| Progress {
             status: "success".to_owned(),
             ..Progress::default()
-        });
-        let _client_may_be_gone = lines.blocking_send(done);
-    }));
+        })
+    });
+    // only the last line waits for the client, and no thread with it
+    tokio::spawn(async move {
+        let done = work.await.unwrap_or_else(|error| Err(error.into()));
+        let _client_may_be_gone = last.send(done).await;
+    });
     receiver
 }

@@ -18,8 +18,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     process::show(
         workspace
             .cargo()
-            .args(["build", "--release", "--workspace", "--bins"]),
-        "building the programs",
+            // as `cargo test` builds them, so that nothing is built twice with other features
+            .args(["build", "--release", "--workspace", "--bins", "--tests"]),
+        "building the programs and the tests",
     )?;
     let mut test = workspace.cargo();
     test.args(["test", "--release", "--workspace", "--no-fail-fast"])

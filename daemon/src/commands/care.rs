@@ -147,8 +147,8 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 async fn open(config: &Config) -> anyhow::Result<Store> {
     super::start_log("warn");
-    let root = config.models_dir.clone();
-    let opened = tokio::task::spawn_blocking(move || Store::open_without_index(&root)).await?;
+    let locations = config.locations.clone();
+    let opened = tokio::task::spawn_blocking(move || Store::open_without_index(locations)).await?;
     opened.map_err(super::with_hint)
 }
 

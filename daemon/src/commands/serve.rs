@@ -68,7 +68,7 @@ fn prune(store: Store) {
 fn log_start(config: &Config, cpu: &CpuChoice) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        models = %config.models_dir.display(),
+        models = %config.locations.hot.display(),
         "slmd"
     );
     tracing::info!(

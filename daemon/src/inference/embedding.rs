@@ -48,7 +48,7 @@ pub(crate) async fn embed(app: &Arc<App>, job: &Job, texts: Texts) -> Result<Vec
     }
     let window = job.window(app);
     let trained = job.record.gguf.context_length;
-    let mut lease = app.models.acquire(job.demand(window)).await?;
+    let mut lease = app.models.acquire(job.demand(app, window).await?).await?;
     note_use(app, job);
     let Texts {
         texts,
@@ -66,10 +66,10 @@ pub(crate) async fn embed(app: &Arc<App>, job: &Job, texts: Texts) -> Result<Vec
         && matches!(window, Window::Auto { .. })
     {
         let at_least = longest.min(whole);
-        let wider = job.demand(Window::Auto { at_least });
-        // the model stays where it is meanwhile
-        let wider = app.models.acquire(wider).await?;
-        lease = wider;
+        // whoever waits for room must not hold what another load may be waiting for
+        drop(lease);
+        let wider = job.demand(app, Window::Auto { at_least }).await?;
+        lease = app.models.acquire(wider).await?;
     }
     let loaded = lease.context_length;
     let limit = match window {

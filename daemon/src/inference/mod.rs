@@ -48,16 +48,20 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    fn demand(&self, window: Window) -> Demand {
-        Demand {
+    /// What the model must be able to do.
+    ///
+    /// # Errors
+    /// The model that is to guess for it is not here.
+    async fn demand(&self, app: &Arc<App>, window: Window) -> Result<Demand, ApiError> {
+        Ok(Demand {
             record: Arc::clone(&self.record),
             window,
             n_threads: self.options.n_threads,
             kv_type: self.options.kv_type,
-            draft: None,
+            draft: draft::weights(app, &self.options).await?,
             adapters: self.adapters.clone(),
             keep: self.keep,
-        }
+        })
     }
 
     fn window(&self, app: &App) -> Window {
@@ -73,9 +77,8 @@ impl Job {
 /// # Errors
 /// It cannot be loaded.
 pub(crate) async fn load(app: &Arc<App>, job: &Job) -> Result<(), ApiError> {
-    let draft = draft::weights(app, &job.options).await?;
-    let demand = job.demand(job.window(app));
-    app.models.acquire(Demand { draft, ..demand }).await?;
+    let demand = job.demand(app, job.window(app)).await?;
+    app.models.acquire(demand).await?;
     note_use(app, job);
     Ok(())
 }
@@ -89,7 +92,8 @@ pub(crate) async fn swap(
     job: &Job,
     pin: Option<bool>,
 ) -> Result<Vec<Arc<Record>>, ApiError> {
-    let released = app.models.swap(job.demand(job.window(app)), pin).await?;
+    let demand = job.demand(app, job.window(app)).await?;
+    let released = app.models.swap(demand, pin).await?;
     note_use(app, job);
     Ok(released)
 }
@@ -107,12 +111,8 @@ pub(crate) async fn start(
         return Err(ApiError::shutting_down());
     }
     let window = job.window(app);
-    let draft = draft::weights(app, &job.options).await?;
-    let demand = |window| Demand {
-        draft: draft.clone(),
-        ..job.demand(window)
-    };
-    let mut lease = app.models.acquire(demand(window)).await?;
+    let demand = job.demand(app, window).await?;
+    let mut lease = app.models.acquire(demand.clone()).await?;
     note_use(app, &job);
     let (back, mut prompt, source) = prepare(lease, source).await?;
     lease = back;
@@ -123,12 +123,16 @@ pub(crate) async fn start(
         && matches!(window, Window::Auto { .. })
     {
         let at_least = (n_prompt + ANSWER_ROOM).min(trained);
-        // the model stays where it is meanwhile
-        let wider = app
-            .models
-            .acquire(demand(Window::Auto { at_least }))
-            .await?;
-        lease = wider;
+        // whoever waits for room must not hold what another load may be waiting for
+        drop(lease);
+        let wider = Demand {
+            window: Window::Auto { at_least },
+            ..demand.clone()
+        };
+        lease = match app.models.acquire(wider).await {
+            Err(_) if job.options.truncate => app.models.acquire(demand).await?,
+            wider => wider?,
+        };
     }
     let context_length = lease.context_length;
     let mut n_truncated = 0;

@@ -59,7 +59,8 @@ pub(crate) async fn decode(
 }
 
 async fn lease(app: &Arc<App>, job: &Job) -> Result<Lease, ApiError> {
-    app.models.acquire(job.demand(job.window(app))).await
+    let demand = job.demand(app, job.window(app)).await?;
+    app.models.acquire(demand).await
 }
 
 /// Tokens from a request, if the model has them all. `field` is where they stand.

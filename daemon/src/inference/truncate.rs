@@ -1,10 +1,11 @@
 //! What goes from a prompt that is too long, where the request asks for that: the oldest that can be spared.
 //!
-//! Of a conversation whole messages go, the oldest first, never system messages and never the last; of earlier tokens
+//! Of a conversation whole turns go, the oldest first, never system messages and never the last turn; of earlier tokens
 //! that a request hands back and of raw text, tokens behind the first ones.
 
 use super::prompt::{self, ChatPrompt, Prompt, PromptSource};
 use crate::error::ApiError;
+use slm_chat::Message;
 use slm_engine::Engine;
 
 /// The prompt of `source`, made shorter until it has at most `n_most` tokens, and how many tokens went. As it is where
@@ -75,22 +76,26 @@ fn without_oldest(
     Ok(Some(best))
 }
 
-/// The conversation without its `n` oldest messages that can be spared, or without all of those; and how many went.
-/// What tools said goes with the call before it.
+/// The conversation without its `n` oldest messages that can be spared, or without all of those; and how many went. What
+/// follows one that went goes too, up to the user's next turn: templates want turns to alternate. The last turn stays.
 fn spare(chat: &ChatPrompt, n: usize) -> (ChatPrompt, usize) {
-    let last = chat.messages.len().saturating_sub(1);
+    let is_users = |message: &Message| message.role == "user";
+    let last_turn = chat.messages.iter().rposition(is_users);
+    let last_turn = last_turn.unwrap_or(chat.messages.len().saturating_sub(1));
     let mut n_gone = 0;
-    let mut has_cut_call = false;
+    let mut is_in_cut_turn = false;
     let mut shorter = chat.clone();
     let mut index = 0;
     shorter.messages.retain(|message| {
-        let is_last = index == last;
+        let stays = index >= last_turn || message.role == "system";
         index += 1;
-        let follows_its_call = has_cut_call && message.role == "tool";
-        let goes = !is_last && message.role != "system" && (n_gone < n || follows_its_call);
-        has_cut_call = goes;
-        n_gone += usize::from(goes);
-        !goes
+        if stays {
+            return true;
+        }
+        let belongs_to_it = is_in_cut_turn && !is_users(message);
+        is_in_cut_turn = n_gone < n || belongs_to_it;
+        n_gone += usize::from(is_in_cut_turn);
+        !is_in_cut_turn
     });
     (shorter, n_gone)
 }
@@ -98,7 +103,7 @@ fn spare(chat: &ChatPrompt, n: usize) -> (ChatPrompt, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use slm_chat::{ChatTemplate, Message};
+    use slm_chat::ChatTemplate;
     use std::sync::Arc;
 
     fn chat(roles: &[&str]) -> ChatPrompt {
@@ -118,29 +123,30 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_first_with_what_tools_said_and_never_the_system_or_the_last() {
+    fn the_oldest_turns_go_first_and_never_the_system_or_the_last_turn() {
         let whole = chat(&[
             "system",
             "user",
             "assistant",
             "tool",
-            "tool",
             "assistant",
             "user",
+            "assistant",
+            "user",
+            "assistant",
+            "tool",
         ]);
         let left = |n| -> String {
             let (shorter, _) = spare(&whole, n);
-            shorter
-                .messages
-                .iter()
-                .map(|m| m.content.as_str())
-                .collect()
+            let contents = shorter.messages.iter().map(|m| m.content.as_str());
+            contents.collect()
         };
-        assert_eq!(left(0), "0123456");
-        assert_eq!(left(1), "023456");
-        assert_eq!(left(2), "056");
-        assert_eq!(left(5), "06");
-        assert_eq!(left(99), "06");
-        assert_eq!(spare(&whole, 99).1, 5);
+        assert_eq!(left(0), "0123456789");
+        for n in 1..=4 {
+            assert_eq!(left(n), "056789", "a turn goes whole");
+        }
+        assert_eq!(left(5), "0789");
+        assert_eq!(left(99), "0789");
+        assert_eq!(spare(&whole, 99).1, 6);
     }
 }

@@ -1,6 +1,6 @@
 //! Cross-origin requests of browsers: local pages and desktop applications may, others must be allowed by the user.
 
-use super::host_check::host_of;
+use super::host_check::{host_of, is_own_name};
 use crate::state::App;
 use axum::{
     extract::{Request, State},
@@ -30,6 +30,14 @@ const APP_SCHEMES: &[&str] = &[
 /// Refuses foreign origins with 403, answers preflights, and lets browsers read the rest.
 pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let Some(origin) = request.headers().get(header::ORIGIN).cloned() else {
+        // an image or a frame of a foreign page names no origin, and must not start anything either
+        let is_foreign = request
+            .headers()
+            .get("sec-fetch-site")
+            .is_some_and(|site| site == "cross-site");
+        if is_foreign && request.uri().path().starts_with("/api/") {
+            return StatusCode::FORBIDDEN.into_response();
+        }
         return next.run(request).await;
     };
     let text = origin.to_str().unwrap_or_default();
@@ -65,7 +73,8 @@ fn is_same_host(origin: &str, request: &Request) -> bool {
     let authority = origin.split_once("://").map_or(origin, |(_, rest)| rest);
     let named = request.headers().get(header::HOST);
     let host = named.and_then(|value| value.to_str().ok());
-    !host_of(request).is_empty() && host == Some(authority)
+    // a page whose own name was made to point here is not served by this daemon
+    is_own_name(host_of(request)) && !host_of(request).is_empty() && host == Some(authority)
 }
 
 fn is_allowed(origin: &str, extra: &[String]) -> bool {

@@ -51,7 +51,7 @@ fn without_port(text: &str) -> &str {
     }
 }
 
-fn is_own_name(host: &str) -> bool {
+pub(super) fn is_own_name(host: &str) -> bool {
     if let Ok(address) = host.parse::<IpAddr>() {
         return is_own_address(address);
     }

@@ -17,7 +17,8 @@ pub(super) fn promised(memory: &MemoryUse) -> u64 {
         memory.weights_bytes,
         memory.scratch_bytes,
         memory.other_bytes,
-        memory.kv_bytes_limit,
+        // one that was lowered is reached before the next step
+        memory.kv_bytes_limit.max(memory.kv_bytes_in_use),
     ]
     .into_iter()
     .fold(0, u64::saturating_add)

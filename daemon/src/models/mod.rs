@@ -44,6 +44,8 @@ use tracing::Instrument;
 
 /// How long the memory of a model that was evicted may take to come back.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often that is looked at.
+const SETTLE_POLL: Duration = Duration::from_millis(2);
 /// How long a load waits for models in use to become idle.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(300);
 /// When to try again after that.
@@ -108,6 +110,9 @@ impl Drop for Lease {
         let slot = slots.get_mut(&self.key);
         if let Some(slot) = slot.filter(|slot| slot.id == self.slot_id) {
             slot.n_leases -= 1;
+            if slot.is_idle() {
+                slot.window_in_use = slot.window_at_first;
+            }
             slot.idle_since = Instant::now();
             slot.used_at = SystemTime::now();
         }
@@ -136,8 +141,10 @@ struct Slot {
     adapters: adapters::Kept,
     record: Arc<Record>,
     n_threads: Option<usize>,
-    /// The largest context that a request got.
+    /// The largest context that a request got; of those that it works on, if any; and the one that it was loaded with.
     window: usize,
+    window_in_use: usize,
+    window_at_first: usize,
     /// Goes only when somebody says so.
     is_pinned: bool,
     n_leases: usize,
@@ -184,7 +191,7 @@ impl Slot {
     }
     /// What keys and values need at least.
     fn kv_floor(&self) -> u64 {
-        self.engine.footprint().kv_bytes(self.window)
+        self.engine.footprint().kv_bytes(self.window_in_use)
     }
 }
 
@@ -318,7 +325,7 @@ impl Models {
         demand: Demand,
         is_pinned: Option<bool>,
     ) -> Result<Vec<Arc<Record>>, ApiError> {
-        let key = demand.record.weights.digest;
+        let key = demand.record.weights_key;
         let lease = self.acquire(demand).await?;
         let others: Vec<(Digest, Arc<Record>)> = {
             let mut slots = self.shared.slots();
@@ -353,10 +360,10 @@ impl Models {
             .values()
             .map(|slot| {
                 let memory = slot.engine.memory();
-                let fixed = budget::promised(&memory) - memory.kv_bytes_limit;
+                let fixed = memory.weights_bytes + memory.scratch_bytes + memory.other_bytes;
                 Running {
                     record: Arc::clone(&slot.record),
-                    size_bytes: fixed + slot.kv_floor(),
+                    size_bytes: fixed + slot.engine.footprint().kv_bytes(slot.window),
                     memory,
                     business: slot.engine.business(),
                     context_length: slot.window,
@@ -378,7 +385,7 @@ impl Shared {
 
     /// A lease of what is loaded, if it will do.
     fn lease(self: &Arc<Self>, demand: &Demand) -> Option<Lease> {
-        let key = demand.record.weights.digest;
+        let key = demand.record.weights_key;
         let mut slots = self.slots();
         let slot = slots.get_mut(&key).filter(|slot| slot.serves(demand))?;
         let window = slot.window_in(demand.window, slot.engine.memory().kv_bytes_limit)?;
@@ -388,11 +395,12 @@ impl Shared {
     fn take(self: &Arc<Self>, slot: &mut Slot, demand: &Demand, window: usize) -> Lease {
         slot.n_leases += 1;
         slot.window = slot.window.max(window);
+        slot.window_in_use = slot.window_in_use.max(window);
         slot.keep = demand.keep.unwrap_or(self.default_keep);
         slot.record = Arc::clone(&demand.record);
         Lease {
             shared: Arc::clone(self),
-            key: demand.record.weights.digest,
+            key: demand.record.weights_key,
             slot_id: slot.id,
             engine: slot.engine.clone(),
             adapters: Adapters::default(),
@@ -406,7 +414,7 @@ impl Shared {
         demand: Demand,
         _turn: OwnedMutexGuard<()>,
     ) -> Result<Lease, ApiError> {
-        let key = demand.record.weights.digest;
+        let key = demand.record.weights_key;
         let mut options = LoadOptions {
             n_threads: demand.n_threads.or(self.options.n_threads),
             kv_type: demand.kv_type.unwrap_or(self.options.kv_type),
@@ -414,16 +422,15 @@ impl Shared {
             prefix_store: prefix_store::options(self.prefix_cache, &key),
             ..self.options.clone()
         };
-        let was_pinned = self.slots().get(&key).is_some_and(|slot| slot.is_pinned);
         let ready = async {
             if self.is_wide_enough_soon(&demand) {
                 return self.widen(&demand).await.map(Ready::Widened);
             }
             let footprint = footprint(&demand, &options).await?;
-            self.retire(&key).await;
+            let was_pinned = self.retire(&key).await;
             self.make_place().await?;
             let window = self.make_room(&demand, &footprint).await?;
-            Ok(Ready::Room(footprint, window))
+            Ok(Ready::Room(footprint, window, was_pinned))
         };
         let Ok(ready) = tokio::time::timeout(ROOM_TIMEOUT, ready).await else {
             if let Some(slot) = self.slots().get_mut(&key) {
@@ -435,9 +442,9 @@ impl Shared {
             )
             .retry_after(RETRY_AFTER));
         };
-        let (footprint, window) = match ready? {
+        let (footprint, window, was_pinned) = match ready? {
             Ready::Widened(lease) => return Ok(lease),
-            Ready::Room(footprint, window) => (footprint, window),
+            Ready::Room(footprint, window, was_pinned) => (footprint, window, was_pinned),
         };
         let room = self.room();
         options.kv_bytes = Some(budget::kv_limit(
@@ -472,6 +479,8 @@ impl Shared {
             record: Arc::clone(&demand.record),
             n_threads: demand.n_threads,
             window,
+            window_in_use: window,
+            window_at_first: window,
             is_pinned: was_pinned,
             n_leases: 0,
             is_retiring: false,
@@ -501,25 +510,27 @@ impl Shared {
         }
     }
 
-    /// Waits until nobody uses the model of `key`, and unloads it: it must be loaded anew.
-    async fn retire(&self, key: &Digest) {
+    /// Waits until nobody uses the model of `key`, and unloads it: it must be loaded anew. Whether it was
+    /// pinned.
+    async fn retire(&self, key: &Digest) -> bool {
         let mut changes = self.changed.subscribe();
         loop {
             let gone = {
                 let mut slots = self.slots();
                 let Some(slot) = slots.get_mut(key) else {
-                    return;
+                    return false;
                 };
                 slot.is_retiring = true;
                 let is_idle = slot.is_idle() || !slot.engine.is_running();
                 is_idle.then(|| slots.remove(key)).flatten()
             };
             if let Some(slot) = gone {
+                let was_pinned = slot.is_pinned;
                 self.let_go_and_wait(vec![slot]).await;
-                return;
+                return was_pinned;
             }
             if changes.changed().await.is_err() {
-                return;
+                return false;
             }
         }
     }
@@ -573,7 +584,7 @@ impl Shared {
             if let Some(window) = demand.window.largest_that(trained, fits) {
                 return Ok(window);
             }
-            if self.shrink(None) || self.evict_one(None).await {
+            if self.shrink(None).await || self.evict_one(None).await {
                 continue;
             }
             if !self.somebody_may_leave(None) {
@@ -591,13 +602,13 @@ impl Shared {
     /// Whether all that the demand lacks is a higher limit for keys and values.
     fn is_wide_enough_soon(&self, demand: &Demand) -> bool {
         let slots = self.slots();
-        let slot = slots.get(&demand.record.weights.digest);
+        let slot = slots.get(&demand.record.weights_key);
         slot.is_some_and(|slot| slot.serves(demand))
     }
 
     /// Raises the limit for keys and values of a loaded model until the demand's window fits.
     async fn widen(self: &Arc<Self>, demand: &Demand) -> Result<Lease, ApiError> {
-        let key = &demand.record.weights.digest;
+        let key = &demand.record.weights_key;
         let mut changes = self.changed.subscribe();
         loop {
             if let Some(lease) = self.lease(demand) {
@@ -618,7 +629,7 @@ impl Shared {
                     return Ok(self.take(slot, demand, window));
                 }
             }
-            if self.shrink(Some(key)) || self.evict_one(Some(key)).await {
+            if self.shrink(Some(key)).await || self.evict_one(Some(key)).await {
                 continue;
             }
             if !self.somebody_may_leave(Some(key)) {
@@ -633,7 +644,7 @@ impl Shared {
     /// The error of a context that a loaded model cannot be given.
     fn too_wide(&self, demand: &Demand, room: u64) -> ApiError {
         let slots = self.slots();
-        let Some(slot) = slots.get(&demand.record.weights.digest) else {
+        let Some(slot) = slots.get(&demand.record.weights_key) else {
             return ApiError::canceled();
         };
         let footprint = slot.engine.footprint();
@@ -647,18 +658,53 @@ impl Shared {
         ))
     }
 
-    /// Lowers the limits for keys and values of all models but `except` to what their contexts need; `false` when they
-    /// are there already.
-    fn shrink(&self, except: Option<&Digest>) -> bool {
-        let mut any = false;
+    /// Lowers the limits for keys and values of all models but `except` to what their contexts need, and waits for the
+    /// memory; `false` when they are there already.
+    async fn shrink(&self, except: Option<&Digest>) -> bool {
+        let mut lowered = Vec::new();
         for (key, slot) in self.slots().iter() {
             let floor = slot.kv_floor();
             if Some(key) != except && slot.engine.memory().kv_bytes_limit > floor {
                 slot.engine.set_kv_limit(floor);
-                any = true;
+                lowered.push(slot.engine.clone());
             }
         }
-        any
+        let has_settled = |engine: &Engine| {
+            let memory = engine.memory();
+            memory.kv_bytes_in_use <= memory.kv_bytes_limit
+        };
+        let until = Instant::now() + SETTLE_TIMEOUT;
+        while !lowered.iter().all(has_settled) && Instant::now() < until {
+            tokio::time::sleep(SETTLE_POLL).await;
+        }
+        !lowered.is_empty()
+    }
+
+    /// Gives models whose limits were lowered more again, once others have gone.
+    fn spread(&self) {
+        // a load that goes on needs the memory, and spreads what is left by itself
+        let Ok(_turn) = self.loader.try_lock() else {
+            return;
+        };
+        let keys: Vec<Digest> = self.slots().keys().copied().collect();
+        for key in keys {
+            let Some(room) = self.room() else { return };
+            let slots = self.slots();
+            let Some(slot) = slots.get(&key) else {
+                continue;
+            };
+            let limit = slot.engine.memory().kv_bytes_limit;
+            let footprint = slot.engine.footprint();
+            let whole = footprint
+                .fixed_bytes()
+                .saturating_add(room)
+                .saturating_add(limit);
+            let window = slot.window_at_first;
+            let fair = budget::kv_limit(footprint, window, self.options.n_parallel, Some(whole));
+            if fair > limit {
+                slot.engine.set_kv_limit(fair);
+            }
+        }
     }
 
     /// Whether a model other than `except` is in use and may go once it is not.
@@ -694,7 +740,7 @@ impl Shared {
     }
 
     /// Frees engines off the runtime: ending their threads takes a moment.
-    fn let_go(&self, slots: Vec<Slot>) {
+    fn let_go(self: &Arc<Self>, slots: Vec<Slot>) {
         if slots.is_empty() {
             return;
         }
@@ -702,8 +748,12 @@ impl Shared {
             tracing::info!(model = %slot.record.name, "unloaded");
         }
         self.changed.send_modify(|n| *n += 1);
+        let shared = Arc::clone(self);
         // where no thread can be had, the closure is dropped here, and the slots with it
-        let _freed_here = std::thread::Builder::new().spawn(move || drop(slots));
+        let _freed_here = std::thread::Builder::new().spawn(move || {
+            drop(slots);
+            shared.spread();
+        });
     }
 
     async fn let_go_and_wait(&self, slots: Vec<Slot>) {
@@ -719,8 +769,8 @@ impl Shared {
 enum Ready {
     /// It was there, and has more memory now.
     Widened(Lease),
-    /// There is room for it, with such a context.
-    Room(Footprint, usize),
+    /// There is room for it, with such a context; and whether it was pinned until now.
+    Room(Footprint, usize, bool),
 }
 
 async fn footprint(demand: &Demand, options: &LoadOptions) -> Result<Footprint, ApiError> {

@@ -192,7 +192,7 @@ async fn pinned_models_keep_their_places_and_their_pins() {
     };
     drop(models.acquire(with_two).await.unwrap());
     assert!(models.running()[0].is_pinned);
-    models.unload(&tiny.weights.digest);
+    models.unload(&tiny.weights_key);
     drop(models.acquire(demand(&other, None)).await.unwrap());
     assert_eq!(names(&daemon), ["other:latest"]);
 }
@@ -221,7 +221,7 @@ async fn a_swap_makes_one_ready_and_lets_the_others_go_when_they_are_done() {
     assert_eq!(names(&daemon), ["other:latest", "tiny:latest"]);
     assert!(models.shared.evict_all_idle().await);
     assert_eq!(names(&daemon), ["other:latest"], "the pinned one");
-    models.unload(&other.weights.digest);
+    models.unload(&other.weights_key);
     assert!(!names(&daemon).contains(&"other:latest".to_owned()));
 }
 
@@ -277,7 +277,7 @@ async fn an_unload_waits_for_who_uses_the_model() {
     let record = record(&daemon, "tiny").await;
     let models = &daemon.app.models;
     let lease = models.acquire(demand(&record, None)).await.unwrap();
-    models.unload(&record.weights.digest);
+    models.unload(&record.weights_key);
     assert_eq!(models.running().len(), 1);
     drop(lease);
     eventually(|| models.running().is_empty()).await;
@@ -310,4 +310,37 @@ async fn a_load_outlives_the_client_that_asked_for_it() {
     let lease = models.acquire(demand(&record, None)).await.unwrap();
     assert_eq!(lease.slot_id, 0);
     assert_eq!(models.shared.n_loads.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_long_context_holds_memory_while_it_is_used_and_a_lowered_limit_comes_back() {
+    let daemon = TestDaemon::with_model().await;
+    add_other(&daemon).await;
+    let (tiny, other) = (
+        record(&daemon, "tiny").await,
+        record(&daemon, "other").await,
+    );
+    let memory = with_memory_for(&daemon, &[(&tiny, 256), (&other, 256)]).await;
+    let mut shared = Models::new(&daemon.app.config).shared;
+    Arc::get_mut(&mut shared).unwrap().memory = Some(memory);
+    let models = Models { shared };
+    let with = |record: &Arc<Record>, n| Demand {
+        window: Window::Exact(n),
+        ..demand(record, None)
+    };
+    let limit = |name: &str| {
+        let running = models.running();
+        let found = running.iter().find(|r| r.record.name.to_string() == name);
+        found.map(|running| running.memory.kv_bytes_limit)
+    };
+    drop(models.acquire(with(&tiny, 256)).await.unwrap());
+    // a context that takes what the other would need, and ends
+    drop(models.acquire(with(&tiny, 512)).await.unwrap());
+    let wide = limit("tiny:latest").unwrap();
+    let lease = models.acquire(with(&other, 256)).await.unwrap();
+    let narrow = limit("tiny:latest").expect("its context has ended: it need not go");
+    assert!(narrow < wide, "{narrow} of {wide}");
+    drop(lease);
+    models.unload(&other.weights_key);
+    eventually(|| limit("tiny:latest").is_some_and(|limit| limit > narrow)).await;
 }

@@ -117,6 +117,9 @@ pub(super) fn is_direct_and_local(peer: SocketAddr, headers: &HeaderMap) -> bool
         "sec-fetch-site",
         "forwarded",
         "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-real-ip",
         "via",
     ];
     let host = headers

@@ -19,11 +19,23 @@ use std::{
     collections::HashSet,
     io::{self, Write},
     sync::Arc,
+    time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{
+    runtime::Handle,
+    sync::{
+        Semaphore,
+        mpsc::{self, error::SendTimeoutError},
+    },
+};
 
 /// Chunks that are read ahead of the client.
 const CHUNKS_AHEAD: usize = 4;
+/// Exports at once; each holds a blocking thread.
+const MAX_EXPORTS: usize = 8;
+static EXPORTS: Semaphore = Semaphore::const_new(MAX_EXPORTS);
+/// How long a client may take nothing.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers with the archive.
 pub(super) async fn export(
@@ -43,9 +55,14 @@ pub(super) async fn export(
             Ok(app.store.plan_export(&names, &without)?)
         })
         .await?;
+    let place = EXPORTS.try_acquire().map_err(|_| ApiError::busy())?;
     let n_bytes = export.n_bytes();
     let (chunks, received) = mpsc::channel(CHUNKS_AHEAD);
-    drop(tokio::task::spawn_blocking(move || send(&export, chunks)));
+    let runtime = Handle::current();
+    drop(tokio::task::spawn_blocking(move || {
+        send(&export, ChunkWriter { chunks, runtime });
+        drop(place);
+    }));
     let body = crate::ndjson::receiver(received).map(|chunk: io::Result<Bytes>| chunk);
     let mut response = Response::new(Body::from_stream(body));
     let headers = response.headers_mut();
@@ -64,22 +81,33 @@ fn names(raw: &[String]) -> Result<Vec<ModelName>, ApiError> {
     raw.iter().map(|raw| model_name(raw)).collect()
 }
 
-fn send(export: &Export, chunks: mpsc::Sender<io::Result<Bytes>>) {
-    let mut out = ChunkWriter(&chunks);
+fn send(export: &Export, mut out: ChunkWriter) {
     if let Err(error) = export.write(&mut out) {
         let error = ApiError::from(error);
         error.log();
-        let _client_may_be_gone =
-            chunks.blocking_send(Err(io::Error::other(error.message().to_owned())));
+        let _client_may_be_gone = out.send(Err(io::Error::other(error.message().to_owned())));
     }
 }
 
-struct ChunkWriter<'a>(&'a mpsc::Sender<io::Result<Bytes>>);
+/// Hands chunks to the client, and waits for it, but not for ever.
+struct ChunkWriter {
+    chunks: mpsc::Sender<io::Result<Bytes>>,
+    runtime: Handle,
+}
 
-impl Write for ChunkWriter<'_> {
+impl ChunkWriter {
+    fn send(&self, chunk: io::Result<Bytes>) -> io::Result<()> {
+        let sent = self.chunks.send_timeout(chunk, CHUNK_TIMEOUT);
+        self.runtime.block_on(sent).map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => io::Error::from(io::ErrorKind::TimedOut),
+            SendTimeoutError::Closed(_) => io::Error::from(io::ErrorKind::BrokenPipe),
+        })
+    }
+}
+
+impl Write for ChunkWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
-        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        self.send(Ok(Bytes::copy_from_slice(bytes)))?;
         Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {

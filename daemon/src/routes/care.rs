@@ -21,7 +21,11 @@ use slm_api::{
 };
 use slm_registry::{Digest, Error, ModelName, Reference, Via};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+
+/// One at a time: each reads the whole store, or asks every registry.
+static VERIFICATIONS: Semaphore = Semaphore::const_new(1);
+static COMPARISONS: Semaphore = Semaphore::const_new(1);
 
 /// Reads every blob again.
 pub(super) async fn verify(
@@ -29,8 +33,14 @@ pub(super) async fn verify(
     LenientJson(request): LenientJson<VerifyRequest>,
 ) -> Result<Response, ApiError> {
     let verification = Verification::check(&request, &app.pulls)?;
+    let place = VERIFICATIONS.try_acquire();
+    let place = place.map_err(|_| ApiError::busy_with("verifying the store"))?;
     let (lines, receiver) = mpsc::channel(ndjson::LINES_AHEAD);
-    tokio::spawn(verification.run(app.store.clone(), lines));
+    let store = app.store.clone();
+    tokio::spawn(async move {
+        verification.run(store, lines).await;
+        drop(place);
+    });
     Ok(ndjson::lines(ndjson::receiver(receiver)))
 }
 
@@ -52,6 +62,8 @@ pub(super) async fn df(State(app): State<Arc<App>>) -> Result<Json<DfResponse>, 
 pub(super) async fn outdated(
     State(app): State<Arc<App>>,
 ) -> Result<Json<OutdatedResponse>, ApiError> {
+    let place = COMPARISONS.try_acquire();
+    let _place = place.map_err(|_| ApiError::busy_with("comparing models with their sources"))?;
     let options = app.pulls.options(false);
     care::outdated(&app.store, options).await.map(Json)
 }
@@ -76,7 +88,8 @@ pub(super) async fn update(
         insecure,
         max_bandwidth: None,
     });
-    // The last line comes when the name has what was pulled, which matters for copies.
+    // The last line comes when the name has what was pulled, which matters for copies. An error before it ends the lines,
+    // and nothing is copied.
     let is_news =
         |line: &Result<Progress, ApiError>| !matches!(line, Ok(line) if line.status == "success");
     let ended = stream::once(async move {
@@ -136,6 +149,16 @@ fn source_of(app: &App, name: &ModelName, raw: &str) -> Result<(Reference, Diges
             })?
         }
     };
+    let source = reference.name();
+    if !source.is_same_model(&entry.name)
+        && let Ok(Some(noted)) = app.store.provenance(source)
+        && noted.via == Via::Create
+    {
+        return Err(ApiError::bad_request(format!(
+            "`{}` is a copy of `{source}`, which was made anew here since; pull it under its own name, `slm pull {source}`, once that may be replaced",
+            entry.name
+        )));
+    }
     if reference.file().is_some() {
         return Err(ApiError::bad_request(format!(
             "`{}` came from a file of this machine; create it again from the file",

@@ -38,7 +38,7 @@ pub(super) async fn answer(
     let model = request.model.clone();
     let is_empty = request.messages.is_empty();
     if is_empty && keep.is_some_and(KeepFor::is_zero) {
-        app.models.unload(&record.weights.digest);
+        app.models.unload(&record.weights_key);
         return Ok(ndjson::object(&done(&model, "unload")));
     }
     let stream = request.stream.unwrap_or(true);

@@ -141,7 +141,7 @@ pub(super) async fn vectors(
     let record = record.map_err(|error| as_asked(error, model))?;
     let keep = KeepFor::from_wire(keep_alive.as_ref())?;
     if texts.texts.is_empty() && keep.is_some_and(KeepFor::is_zero) {
-        app.models.unload(&record.weights.digest);
+        app.models.unload(&record.weights_key);
         return Ok(None);
     }
     let options = options.unwrap_or_default();

@@ -40,7 +40,7 @@ pub(super) async fn answer(
     let keep = KeepFor::from_wire(request.keep_alive.as_ref())?;
     let model = request.model.clone();
     if request.prompt.is_empty() && keep.is_some_and(KeepFor::is_zero) {
-        app.models.unload(&record.weights.digest);
+        app.models.unload(&record.weights_key);
         return Ok(ndjson::object(&done(&model, "unload")));
     }
     let stream = request.stream.unwrap_or(true);

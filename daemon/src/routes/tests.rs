@@ -1033,3 +1033,102 @@ async fn care_of_the_store_through_the_router() {
     let show = daemon.post("/api/show", r#"{"model":"tiny"}"#).await.json();
     assert_eq!(show.get("system"), None);
 }
+
+/// A copy of something else than what it was copied of is not made of it because its pull failed.
+#[tokio::test]
+async fn an_update_that_fails_changes_nothing() {
+    let daemon = TestDaemon::with_model().await;
+    let noted = slm_registry::Provenance {
+        source: Some("http://127.0.0.1:1/library/other:latest".to_owned()),
+        ..slm_registry::Provenance::now(slm_registry::Via::Pull)
+    };
+    let other = json!({"model": "127.0.0.1:1/library/other", "from": "tiny", "system": "x", "stream": false});
+    create(&daemon, other).await;
+    daemon
+        .app
+        .blocking(move |app| {
+            let tiny = "tiny".parse()?;
+            let json = app.store.manifest_json(&tiny)?;
+            app.store.write_manifest_from(&tiny, &json, Some(&noted))?;
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let digest = async || {
+        let tags = daemon.get("/api/tags").await.json();
+        let mut models = tags["models"].as_array().unwrap().iter();
+        models.find(|model| model["name"] == "tiny:latest").unwrap()["digest"].clone()
+    };
+    let before = digest().await;
+    // the model under the source's name was made here: it is not replaced
+    let update = json!({"model": "tiny", "insecure": true}).to_string();
+    let refused = daemon.post("/api/update", &update).await;
+    assert!(
+        refused.error().contains("was made anew here since"),
+        "{refused:?}"
+    );
+    // and where it was not, a pull that fails leaves the copy as it is
+    daemon
+        .app
+        .blocking(move |app| {
+            let other = "127.0.0.1:1/library/other".parse()?;
+            let json = app.store.manifest_json(&other)?;
+            let pulled = slm_registry::Provenance::now(slm_registry::Via::Pull);
+            app.store
+                .write_manifest_from(&other, &json, Some(&pulled))?;
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let failed = daemon.post("/api/update", &update).await.lines();
+    let last = failed.last().unwrap();
+    assert!(last["error"].is_string(), "{failed:?}");
+    assert_eq!(digest().await, before);
+}
+
+/// Images and frames of foreign pages carry no origin, and start nothing either.
+#[tokio::test]
+async fn foreign_pages_start_nothing() {
+    let daemon = TestDaemon::with_model().await;
+    let routes = [
+        ("GET", "/api/outdated"),
+        ("GET", "/api/df"),
+        ("POST", "/api/gc"),
+        ("POST", "/api/verify"),
+        ("POST", "/api/update"),
+        ("POST", "/api/rollback"),
+        ("POST", "/api/swap"),
+        ("POST", "/api/push"),
+        ("POST", "/api/export"),
+        ("POST", "/api/import"),
+        ("POST", "/api/archive"),
+        ("POST", "/api/adopt"),
+        ("POST", "/api/path"),
+    ];
+    for (method, path) in routes {
+        for (header, value) in [
+            ("origin", "http://evil.example"),
+            ("sec-fetch-site", "cross-site"),
+        ] {
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .header(header, value);
+            let answer = daemon.send(request.body(Body::empty()).unwrap()).await;
+            assert_eq!(
+                answer.status,
+                StatusCode::FORBIDDEN,
+                "{method} {path} {header}"
+            );
+        }
+    }
+    assert_eq!(daemon.get("/api/df").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_swap_wants_the_model_that_guesses_too() {
+    let daemon = TestDaemon::with_model().await;
+    let swap = json!({"model": "tiny", "options": {"draft_model": "absent"}});
+    let answer = daemon.post("/api/swap", &swap.to_string()).await;
+    check_error(&answer, 404, "model 'absent' not found");
+}

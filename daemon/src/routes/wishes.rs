@@ -27,7 +27,9 @@ impl Ignored {
 
     /// One more.
     pub(super) fn add(&mut self, name: &str) {
-        self.0.push(name.to_owned());
+        if !self.0.iter().any(|known| known == name) {
+            self.0.push(name.to_owned());
+        }
     }
 
     /// Refuses the request where the daemon is strict.
@@ -58,7 +60,7 @@ impl Ignored {
 
     fn names(&self) -> String {
         let plain = |name: &String| -> String {
-            let letters = name.chars().filter(char::is_ascii_graphic);
+            let letters = name.chars().filter(|c| c.is_ascii_graphic() || *c == ' ');
             letters.take(MAX_NAME_BYTES).collect()
         };
         let names: Vec<String> = self.0.iter().take(MAX_NAMES).map(plain).collect();

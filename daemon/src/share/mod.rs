@@ -85,10 +85,11 @@ async fn find(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    if BROWSER_HEADERS
-        .iter()
-        .any(|name| headers.contains_key(*name))
-    {
+    // a page whose own name was made to point here sends none of those headers, but its browser says what it is
+    let program = headers.get(http::header::USER_AGENT);
+    let is_browser = program.is_some_and(|program| program.as_bytes().starts_with(b"Mozilla/"));
+    let mut of_browsers = BROWSER_HEADERS.iter();
+    if is_browser || of_browsers.any(|name| headers.contains_key(*name)) {
         return Err(Refusal::denied());
     }
     let target = Target::parse(uri.path())?;

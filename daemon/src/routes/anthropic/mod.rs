@@ -88,6 +88,8 @@ async fn answer(
     }
     let model = request.model.clone();
     let is_streamed = request.stream.unwrap_or(false);
+    let stops = request.stop_sequences.as_ref();
+    let has_stops = stops.is_some_and(|stops| !stops.is_empty());
     let mut ignored = Ignored::of(&request.rest, HARMLESS);
     let (record, request) = translated(&app, request, &mut ignored).await?;
     ignored.check(&app)?;
@@ -95,11 +97,12 @@ async fn answer(
     let generation = inference::start(&app, job, source).await?;
     let message = stream::begun(model, generation.n_prompt_tokens());
     let response = if is_streamed {
-        events::streamed(vec![generation], stream::Script::new(message)).await?
+        events::streamed(vec![generation], stream::Script::new(message, has_stops)).await?
     } else {
         let answers = events::whole(vec![generation]).await?;
         let ended = answers.into_iter().next();
-        let ended = ended.map(|(answer, outcome)| stream::whole(message, answer, &outcome));
+        let ended =
+            ended.map(|(answer, outcome)| stream::whole(message, answer, &outcome, has_stops));
         Json(ended).into_response()
     };
     Ok(ignored.tell(response))
@@ -144,7 +147,7 @@ async fn translated(
         .is_some_and(|m| m.role == "assistant")
     {
         // answers begin anew and do not go on from what the client has begun
-        ignored.add("messages (an answer that the client has begun)");
+        ignored.add("an assistant message at the end");
     }
     let messages = blocks::conversation(request.system, request.messages, &request.model)?;
     let tools = blocks::tools(request.tools, request.tool_choice.as_ref(), ignored)?;

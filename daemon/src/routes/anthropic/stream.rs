@@ -26,7 +26,12 @@ pub(super) fn begun(model: String, n_prompt_tokens: usize) -> Message {
 }
 
 /// The message as it ended.
-pub(super) fn whole(message: Message, answer: Answer, outcome: &Outcome) -> Message {
+pub(super) fn whole(
+    message: Message,
+    answer: Answer,
+    outcome: &Outcome,
+    has_stops: bool,
+) -> Message {
     let mut content = Vec::new();
     if !answer.thinking.is_empty() {
         content.push(Block::Thinking {
@@ -49,7 +54,7 @@ pub(super) fn whole(message: Message, answer: Answer, outcome: &Outcome) -> Mess
     let MessageDelta {
         stop_reason,
         stop_sequence,
-    } = ended(outcome, has_calls);
+    } = ended(outcome, has_calls, has_stops);
     Message {
         content,
         stop_reason,
@@ -59,8 +64,10 @@ pub(super) fn whole(message: Message, answer: Answer, outcome: &Outcome) -> Mess
     }
 }
 
-fn ended(outcome: &Outcome, has_calls: bool) -> MessageDelta {
-    let stop_sequence = outcome.stop.clone().filter(|_| outcome.reason == "stop");
+/// Stop texts are told where the client named some (`has_stops`): those of the model itself are how it ends its turn.
+fn ended(outcome: &Outcome, has_calls: bool, has_stops: bool) -> MessageDelta {
+    let is_clients = has_stops && outcome.reason == "stop";
+    let stop_sequence = outcome.stop.clone().filter(|_| is_clients);
     let reason = match outcome.reason {
         "length" => "max_tokens",
         _ if has_calls => "tool_use",
@@ -87,6 +94,8 @@ pub(super) struct Script {
     open: Option<Kind>,
     index: usize,
     has_calls: bool,
+    /// Whether the client named texts that end the answer.
+    has_stops: bool,
 }
 
 /// Of a block that more may come to.
@@ -97,12 +106,13 @@ enum Kind {
 }
 
 impl Script {
-    pub(super) fn new(message: Message) -> Self {
+    pub(super) fn new(message: Message, has_stops: bool) -> Self {
         Self {
             message: Some(message),
             open: None,
             index: 0,
             has_calls: false,
+            has_stops,
         }
     }
 
@@ -190,7 +200,7 @@ impl events::Script for Script {
             Happened::Finished(outcome) => {
                 self.close(frames);
                 let event = Event::MessageDelta {
-                    delta: ended(&outcome, self.has_calls),
+                    delta: ended(&outcome, self.has_calls, self.has_stops),
                     usage: usage(&outcome),
                 };
                 frames.named("message_delta", &event);

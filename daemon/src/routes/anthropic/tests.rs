@@ -247,6 +247,15 @@ async fn errors_have_anthropics_shape() {
     assert!(plain.headers.get("x-slm-warning").is_none());
 }
 
+fn finished() -> Outcome {
+    Outcome {
+        reason: "stop",
+        stop: None,
+        metrics: Metrics::default(),
+        tokens: Vec::new(),
+    }
+}
+
 #[test]
 fn thoughts_text_and_calls_are_blocks_of_their_own() {
     let answer = |thinking: &str, content: &str, calls: &[&str]| slm_chat::Answer {
@@ -260,13 +269,7 @@ fn thoughts_text_and_calls_are_blocks_of_their_own() {
             })
             .collect(),
     };
-    let finished = || Outcome {
-        reason: "stop",
-        stop: None,
-        metrics: Metrics::default(),
-        tokens: Vec::new(),
-    };
-    let mut script = Script::new(stream::begun("m".to_owned(), 7));
+    let mut script = Script::new(stream::begun("m".to_owned(), 7), true);
     let mut frames = Frames::default();
     for delta in [
         answer("h", "", &[]),
@@ -332,6 +335,7 @@ fn thoughts_text_and_calls_are_blocks_of_their_own() {
         stream::begun("m".to_owned(), 7),
         answer("hm", "so", &["f"]),
         &finished(),
+        true,
     );
     let whole = serde_json::to_value(whole).unwrap();
     assert_eq!(whole["stop_reason"], "tool_use");
@@ -343,4 +347,21 @@ fn thoughts_text_and_calls_are_blocks_of_their_own() {
         .collect();
     assert_eq!(kinds, ["thinking", "text", "tool_use"]);
     assert_eq!(whole["content"][2]["input"].to_string(), json);
+}
+
+/// What ends a turn by the model's own parameters is not the client's stop text.
+#[test]
+fn stop_texts_are_told_to_those_who_named_them() {
+    let answer = slm_chat::Answer::default;
+    for (has_stops, reason) in [(true, "stop_sequence"), (false, "end_turn")] {
+        let outcome = Outcome {
+            stop: Some("[INST]".to_owned()),
+            ..finished()
+        };
+        let begun = stream::begun("m".to_owned(), 7);
+        let whole = stream::whole(begun, answer(), &outcome, has_stops);
+        let whole = serde_json::to_value(whole).unwrap();
+        assert_eq!(whole["stop_reason"], reason);
+        assert_eq!(whole["stop_sequence"].is_null(), !has_stops);
+    }
 }

@@ -31,6 +31,8 @@ use slm_api::{
 use slm_chat::Answer;
 use std::{sync::Arc, time::Instant};
 
+/// Bytes that a suffix takes in all prompts together, at most: each has it in its own text.
+const MAX_SUFFIX_BYTES: usize = 64 << 20;
 /// Parameters that change no answer here.
 const HARMLESS: &[&str] = &["user"];
 
@@ -60,6 +62,11 @@ pub(super) async fn answer(
         ..GenerateRequest::default()
     };
     let job = generate::job(&app, client, began, &raw, &record).await?;
+    let suffix_bytes = raw.suffix.as_ref().map_or(0, String::len);
+    if suffix_bytes.saturating_mul(prompts.len()) > MAX_SUFFIX_BYTES {
+        let text = "`suffix` is too long for so many prompts; send fewer at once";
+        return Err(ApiError::bad_request(text).of_field("suffix").into());
+    }
     let mut sources = Vec::with_capacity(prompts.len());
     let mut echoes = Vec::with_capacity(prompts.len());
     for prompt in prompts {
