@@ -34,6 +34,7 @@ use request::{Counters, Entry, Order};
 use scheduler::Limits;
 use slm_kernels::{KvPool, KvType};
 use std::{
+    cell::Cell,
     fmt,
     path::{Path, PathBuf},
     sync::{
@@ -243,6 +244,7 @@ impl Engine {
             results,
             queued_at: Instant::now(),
             place: self.place()?,
+            is_looked_up: Cell::default(),
         };
         self.send(Order::Generate(entry));
         Ok(receiver)

@@ -72,6 +72,7 @@ impl Sequence {
             results,
             queued_at,
             place,
+            ..
         } = entry;
         let prompt = &request.prompt;
         let started_at = Instant::now();
