@@ -304,7 +304,7 @@ fn short_ones_and_states_that_cannot_be_cut_are_left_out() {
 #[cfg(unix)]
 struct Stuck {
     let_go: Sender<()>,
-    thread: JoinHandle<File>,
+    thread: JoinHandle<Option<File>>,
 }
 
 #[cfg(unix)]
@@ -317,8 +317,8 @@ impl Stuck {
         let thread = std::thread::spawn(move || {
             let _in_time = wait.recv_timeout(Duration::from_secs(20));
             let mut file = other_end.open(pipe).unwrap();
-            let _of_no_use = std::io::copy(&mut file, &mut std::io::sink());
-            file
+            let is_read = std::io::copy(&mut file, &mut std::io::sink()).is_ok();
+            is_read.then_some(file)
         });
         Self { let_go, thread }
     }
@@ -349,8 +349,8 @@ impl Stuck {
         !self.thread.is_finished()
     }
 
-    /// The other end: while it is there nobody waits for it anew.
-    fn let_go(self) -> File {
+    /// The other end where writing waited: while it is there nobody waits for it anew.
+    fn let_go(self) -> Option<File> {
         self.let_go.send(()).unwrap();
         self.thread.join().unwrap()
     }
