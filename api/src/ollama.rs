@@ -180,6 +180,23 @@ pub struct Metrics {
     pub context_shifted_count: Option<u64>,
 }
 
+/// How likely a model found a token of its answer; logarithms.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(
+    missing_docs,
+    reason = "fields are Ollama's; its API reference describes them"
+)]
+pub struct Logprob {
+    pub token: String,
+    pub logprob: f32,
+    /// The UTF-8 bytes of `token`.
+    pub bytes: Vec<u8>,
+    /// The likeliest tokens in its place, the likeliest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub top_logprobs: Vec<Logprob>,
+}
+
 /// A chunk of `/api/generate`, or its whole answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -198,6 +215,9 @@ pub struct GenerateResponse {
     pub done_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<Vec<u32>>,
+    /// Of the tokens of this chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<Vec<Logprob>>,
     #[serde(flatten)]
     pub metrics: Metrics,
 }
@@ -216,6 +236,9 @@ pub struct ChatResponse {
     pub done: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done_reason: Option<String>,
+    /// Of the tokens of this chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<Vec<Logprob>>,
     #[serde(flatten)]
     pub metrics: Metrics,
 }

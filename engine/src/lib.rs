@@ -5,6 +5,7 @@
 //! runtime (channels aside): tokens and parameters in, tokens and timings out.
 
 pub mod bench;
+mod constraint;
 mod error;
 pub mod eval;
 mod footprint;
@@ -18,6 +19,7 @@ pub mod sampler;
 pub mod text_stream;
 pub mod tokenizer;
 
+pub use constraint::{Constraint, ConstraintError, Grammar, Thoughts};
 pub use error::LoadError;
 pub use footprint::Footprint;
 pub use kv_cache::KvCache;
@@ -28,6 +30,6 @@ pub use runtime::{
     Business, EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings, Engine, Finish,
     GenerateRequest, LoadOptions, MemoryUse, QueueFull, Stats, StepResult, StopReason,
 };
-pub use sampler::SamplingParams;
+pub use sampler::{SamplingParams, TokenLogprobs};
 pub use slm_kernels::KvType;
 pub use tokenizer::{Special, TokenId, Tokenizer};

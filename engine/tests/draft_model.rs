@@ -25,6 +25,8 @@ fn request(client: u32, n_prompt: u32) -> GenerateRequest {
             ..SamplingParams::default()
         },
         stop: vec![],
+        constraint: None,
+        logprobs: None,
         shown: Vec::new(),
         shift_after: None,
         client: String::new(),

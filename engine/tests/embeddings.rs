@@ -323,6 +323,7 @@ fn an_encoder_writes_no_text() {
             context_length: 100,
             adapters: Adapters::default(),
             salt: None,
+            ..GenerateRequest::default()
         })
         .unwrap();
     match results.blocking_recv() {
@@ -361,6 +362,7 @@ fn a_decoder_writes_and_makes_vectors_at_once() {
             context_length: 100,
             adapters: Adapters::default(),
             salt: None,
+            ..GenerateRequest::default()
         })
         .unwrap();
     assert_eq!(vectors(&engine, vec![text; 3])[2], alone[0]);

@@ -578,6 +578,8 @@ fn greedy(prompt: Vec<u32>, max_tokens: usize) -> GenerateRequest {
         prompt,
         sampling,
         stop: vec![],
+        constraint: None,
+        logprobs: None,
         shown: Vec::new(),
         shift_after: None,
         client: String::new(),
@@ -664,6 +666,8 @@ fn a_dropped_receiver_frees_the_engine_and_a_slow_one_loses_nothing() {
             ..SamplingParams::default()
         },
         stop: vec![],
+        constraint: None,
+        logprobs: None,
         shown: Vec::new(),
         shift_after: None,
         client: String::new(),

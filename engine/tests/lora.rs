@@ -290,6 +290,7 @@ fn greedy(prompt: &[TokenId], adapters: &Adapters) -> GenerateRequest {
         context_length: usize::MAX,
         adapters: adapters.clone(),
         salt: None,
+        ..GenerateRequest::default()
     }
 }
 

@@ -98,14 +98,9 @@ fn request(prompt: &[u32], salt: Option<&str>) -> GenerateRequest {
             temperature: 0.0,
             ..SamplingParams::default()
         },
-        stop: vec![],
-        shown: Vec::new(),
-        shift_after: None,
-        client: String::new(),
         max_tokens: Some(8),
-        context_length: usize::MAX,
-        adapters: Adapters::default(),
         salt: salt.map(str::to_owned),
+        ..GenerateRequest::default()
     }
 }
 

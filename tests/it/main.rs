@@ -24,3 +24,4 @@ mod registry_harness;
 mod serve;
 mod share;
 mod store;
+mod structured;

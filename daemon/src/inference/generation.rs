@@ -1,9 +1,12 @@
 //! One running generation: engine results in, text, thoughts, calls and a final account out.
 
+use super::close_json::closing;
 use crate::{error::ApiError, inference::prompt::Prompt, models::Lease};
-use slm_api::ollama::Metrics;
+use slm_api::ollama::{Logprob, Metrics};
 use slm_chat::{Answer, AnswerParser};
-use slm_engine::{Finish, GenerateRequest, StepResult, StopReason, TokenId};
+use slm_engine::{
+    Finish, GenerateRequest, StepResult, StopReason, TokenId, TokenLogprobs, Tokenizer,
+};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +39,10 @@ pub(crate) struct Generation {
     parser: AnswerParser,
     tokens: Vec<TokenId>,
     n_prompt: usize,
+    /// Of the tokens since the last event.
+    logprobs: Vec<Logprob>,
+    /// The answer so far, where it is JSON that has to be closed.
+    json: Option<String>,
     n_truncated: usize,
     ended: Option<Outcome>,
     began: Instant,
@@ -64,6 +71,8 @@ impl Generation {
             parser: prompt.parser,
             n_prompt: prompt.tokens.len(),
             tokens: prompt.tokens,
+            logprobs: Vec::new(),
+            json: None,
             n_truncated,
             ended: None,
             began,
@@ -76,6 +85,18 @@ impl Generation {
     /// Tokens of the prompt.
     pub(crate) fn n_prompt_tokens(&self) -> usize {
         self.n_prompt
+    }
+
+    /// The same generation of JSON; where the length limit cuts it off, what is missing is put behind it.
+    pub(crate) fn closing_json(mut self) -> Self {
+        self.json = Some(String::new());
+        self
+    }
+
+    /// How likely the tokens of the last event were, where the request asks for that: nothing otherwise.
+    pub(crate) fn take_logprobs(&mut self) -> Option<Vec<Logprob>> {
+        let logprobs = std::mem::take(&mut self.logprobs);
+        (!logprobs.is_empty()).then_some(logprobs)
     }
 
     /// The next event; `None` after the end.
@@ -93,13 +114,32 @@ impl Generation {
                 result = self.results.recv() => result,
             };
             let delta = match result {
-                Some(StepResult::Token { token, text }) => {
+                Some(StepResult::Token {
+                    token,
+                    text,
+                    logprobs,
+                }) => {
                     self.tokens.push(token);
-                    self.parser.push(&text)
+                    if let Some(logprobs) = logprobs {
+                        let tokenizer = self.lease.engine().tokenizer();
+                        self.logprobs.push(on_wire(token, &logprobs, tokenizer));
+                    }
+                    let delta = self.parser.push(&text);
+                    if let Some(json) = &mut self.json {
+                        json.push_str(&delta.content);
+                    }
+                    delta
                 }
                 Some(StepResult::Finished(finish)) => {
                     let mut delta = self.parser.push(&finish.text);
                     delta.extend(self.parser.finish());
+                    if let Some(json) = &mut self.json {
+                        json.push_str(&delta.content);
+                        // of thoughts that never ended there is nothing to close
+                        if finish.reason == StopReason::Length && !json.is_empty() {
+                            delta.content += &closing(json);
+                        }
+                    }
                     let outcome = self.outcome(&finish);
                     if delta.is_empty() {
                         return Ok(Event::Finished(outcome));
@@ -114,7 +154,7 @@ impl Generation {
                     ));
                 }
             };
-            if !delta.is_empty() {
+            if !delta.is_empty() || !self.logprobs.is_empty() {
                 return Ok(Event::Delta(delta));
             }
         }
@@ -135,6 +175,7 @@ impl Generation {
             queued_ms = stats.queued.as_millis() as u64,
             prefill_ms = stats.prefill.as_millis() as u64,
             decode_ms = stats.decode.as_millis() as u64,
+            constraining_ms = stats.constraining.as_millis() as u64,
             reason,
             "generated"
         );
@@ -154,6 +195,24 @@ impl Generation {
             },
             tokens: std::mem::take(&mut self.tokens),
         }
+    }
+}
+
+/// A token's likelihood as clients read it; bytes that are no text of their own show as U+FFFD.
+fn on_wire(token: TokenId, logprobs: &TokenLogprobs, tokenizer: &Tokenizer) -> Logprob {
+    let item = |token, logprob| {
+        let text = String::from_utf8_lossy(&tokenizer.token_bytes(token)).into_owned();
+        Logprob {
+            logprob,
+            bytes: text.clone().into_bytes(),
+            token: text,
+            top_logprobs: Vec::new(),
+        }
+    };
+    let top = logprobs.top.iter();
+    Logprob {
+        top_logprobs: top.map(|&(token, logprob)| item(token, logprob)).collect(),
+        ..item(token, logprobs.logprob)
     }
 }
 

@@ -6,8 +6,10 @@
 //! numbers, unless the request asks for a shorter prompt; then the answer says how many tokens went.
 
 mod adapters;
+mod close_json;
 mod draft;
 mod embedding;
+mod form;
 mod generation;
 mod options;
 mod prompt;
@@ -16,6 +18,7 @@ mod truncate;
 
 pub(crate) use adapters::choose as choose_adapters;
 pub(crate) use embedding::{Text, Texts, Vectors, embed};
+pub(crate) use form::grammar;
 pub(crate) use generation::{Event, Generation, Outcome};
 pub(crate) use options::RunOptions;
 pub(crate) use prompt::{ChatPrompt, PromptSource, conversation, from_wire};
@@ -28,7 +31,7 @@ use crate::{
     state::App,
 };
 use prompt::Prompt;
-use slm_engine::GenerateRequest;
+use slm_engine::{GenerateRequest, Grammar};
 use std::{sync::Arc, time::Instant};
 
 /// Room for an answer when a window is made large enough for a prompt.
@@ -146,10 +149,14 @@ pub(crate) async fn start(
             return Err(too_long(n_prompt, context_length, trained));
         }
     }
+    let grammar = job.options.grammar;
+    let constraint = form::constrain(&lease, &prompt, grammar.clone()).await?;
     let request = GenerateRequest {
         prompt: prompt.tokens.clone(),
         sampling: job.options.sampling,
         stop: job.options.stop,
+        constraint,
+        logprobs: job.options.logprobs,
         shown: prompt.shown.clone(),
         max_tokens: job.options.max_tokens,
         context_length,
@@ -158,6 +165,7 @@ pub(crate) async fn start(
         adapters: lease.adapters().clone(),
         salt: None,
     };
+    let is_json = matches!(grammar, Some(Grammar::Json | Grammar::JsonSchema(_)));
     Generation::start(
         lease,
         (prompt, n_truncated),
@@ -165,6 +173,10 @@ pub(crate) async fn start(
         job.began,
         app.shutdown.abort.clone(),
     )
+    .map(|generation| match job.options.close_json && is_json {
+        true => generation.closing_json(),
+        false => generation,
+    })
 }
 
 async fn prepare(

@@ -4,7 +4,7 @@
 
 use crate::error::ApiError;
 use serde_json::{Map, Value};
-use slm_engine::{KvType, SamplingParams};
+use slm_engine::{Grammar, KvType, SamplingParams};
 
 /// How to run one request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -12,6 +12,12 @@ pub(crate) struct RunOptions {
     pub(crate) sampling: SamplingParams,
     /// Texts that end the answer.
     pub(crate) stop: Vec<String>,
+    /// The form that the answer must have.
+    pub(crate) grammar: Option<Grammar>,
+    /// Whether JSON that the length limit cuts off is closed, so that it can be parsed.
+    pub(crate) close_json: bool,
+    /// Whether tokens come with how likely they were, and how many alternatives with each.
+    pub(crate) logprobs: Option<usize>,
     /// Most tokens to generate; `None` is until the window is full.
     pub(crate) max_tokens: Option<usize>,
     /// The window, where somebody chose one.
@@ -87,6 +93,7 @@ impl RunOptions {
                     .filter(|n| *n > 0)
                     .map(|n| n.min(most));
             }
+            "close_json" => self.close_json = switch(key, value)?,
             "stop" => self.stop = strings(key, value)?,
             "draft_model" => self.draft_model = text(key, value)?,
             "kv_cache_type" => self.kv_type = Some(kv_type(key, value)?),
@@ -95,6 +102,10 @@ impl RunOptions {
         }
         Ok(())
     }
+}
+
+fn switch(key: &str, value: &Value) -> Result<bool, ApiError> {
+    value.as_bool().ok_or_else(|| wrong_type(key, "boolean"))
 }
 
 fn wrong_type(key: &str, expected: &str) -> ApiError {

@@ -2,11 +2,12 @@
 //!
 //! Rendering and tokenising take time in proportion to the conversation: both happen on a blocking thread.
 
+use super::form;
 use crate::error::ApiError;
 use serde_json::{Value, json};
 use slm_api::ollama::Message as WireMessage;
 use slm_chat::{AnswerParser, ChatTemplate, Message, PromptInput, ThinkingTags};
-use slm_engine::{Engine, Special, TokenId, Tokenizer};
+use slm_engine::{Engine, Special, Thoughts, TokenId, Tokenizer};
 use std::sync::Arc;
 
 /// What the model is to read.
@@ -27,6 +28,8 @@ pub(crate) struct ChatPrompt {
     pub(crate) messages: Vec<Message>,
     /// Tool definitions: a JSON list.
     pub(crate) tools: Option<Value>,
+    /// The answer has a form of its own, and no calls are looked for in it.
+    pub(crate) has_form: bool,
     pub(crate) enable_thinking: Option<bool>,
     /// `low`, `medium`, `high`, …
     pub(crate) think_level: Option<String>,
@@ -46,6 +49,8 @@ pub(crate) struct Prompt {
     pub(crate) parser: AnswerParser,
     /// Control tokens that `parser` must see.
     pub(crate) shown: Vec<TokenId>,
+    /// What may stand ahead of the answer itself.
+    pub(crate) thoughts: Option<Thoughts>,
 }
 
 /// Renders and tokenises.
@@ -59,8 +64,10 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
             tokens: tokenizer.encode_prompt(text),
             parser: AnswerParser::default(),
             shown: Vec::new(),
+            thoughts: None,
         },
         PromptSource::Tokens(tokens) => Prompt {
+            thoughts: None,
             tokens: super::tokens::known(tokens.clone(), tokenizer, "prompt")?,
             parser: AnswerParser::default(),
             shown: Vec::new(),
@@ -80,10 +87,13 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
                 bos_token: &text_of(tokenizer.bos()),
                 eos_token: &text_of(tokenizer.eos()),
             })?;
-            let calls = chat.tools.as_ref();
+            let calls = chat.tools.as_ref().filter(|_| !chat.has_form);
             let calls = calls.map(|tools| (chat.template.tool_syntax(), tools));
             let parser = AnswerParser::new(&text, chat.thinking_tags.clone(), calls);
+            let may_think = chat.enable_thinking == Some(true);
+            let tags = chat.thinking_tags.as_ref();
             Prompt {
+                thoughts: tags.and_then(|tags| form::thoughts(tags, &text, may_think)),
                 tokens: encode_after(&chat.context, &text, tokenizer)?,
                 shown: control_tokens(parser.markers(), tokenizer),
                 parser,

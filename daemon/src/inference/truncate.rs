@@ -113,6 +113,7 @@ mod tests {
             messages: numbered
                 .map(|(i, role)| Message::new(*role, i.to_string()))
                 .collect(),
+            has_form: false,
             tools: None,
             enable_thinking: None,
             think_level: None,

@@ -72,6 +72,8 @@ pub(super) async fn prepare(
     let job = Job {
         adapters,
         options: RunOptions {
+            grammar: inference::grammar(request.format.as_ref())?,
+            logprobs: Wishes::of_chat(&request).n_logprobs(),
             truncate: request.truncate.unwrap_or(false),
             shift: request.shift.unwrap_or(false),
             ..RunOptions::merge([&record.params, options])?
@@ -115,6 +117,7 @@ fn source(request: ChatRequest, record: &Record) -> Result<PromptSource, ApiErro
         template: Arc::clone(record.template.choose(needs)?),
         messages,
         tools: tools.map(Value::Array),
+        has_form: inference::grammar(request.format.as_ref())?.is_some(),
         enable_thinking,
         think_level: think_level(request.think.as_ref()),
         thinking_tags: record.template.thinking_tags(),
@@ -134,7 +137,10 @@ struct Turn {
 impl Turn {
     async fn next(&mut self) -> Result<ChatResponse, ApiError> {
         let event = self.generation.next().await?;
-        Ok(chunk(event, &self.model, &mut self.n_calls))
+        Ok(ChatResponse {
+            logprobs: self.generation.take_logprobs(),
+            ..chunk(event, &self.model, &mut self.n_calls)
+        })
     }
 }
 
@@ -162,12 +168,16 @@ async fn streamed(generation: Generation, model: String) -> Result<Response, Api
 
 async fn whole(mut generation: Generation, model: String) -> Result<Response, ApiError> {
     let mut answer = Answer::default();
+    let mut logprobs = Vec::new();
     loop {
-        match generation.next().await? {
+        let event = generation.next().await?;
+        logprobs.extend(generation.take_logprobs().unwrap_or_default());
+        match event {
             Event::Delta(delta) => answer.extend(delta),
             finished @ Event::Finished(_) => {
                 return Ok(ndjson::object(&ChatResponse {
                     message: assistant(answer, &mut 0),
+                    logprobs: (!logprobs.is_empty()).then_some(logprobs),
                     ..chunk(finished, &model, &mut 0)
                 }));
             }
@@ -190,6 +200,7 @@ fn chunk(event: Event, model: &str, n_calls: &mut usize) -> ChatResponse {
         message,
         done: done_reason.is_some(),
         done_reason,
+        logprobs: None,
         metrics,
     }
 }
@@ -228,33 +239,31 @@ fn done(model: &str, reason: &str) -> ChatResponse {
         message: assistant(Answer::default(), &mut 0),
         done: true,
         done_reason: Some(reason.to_owned()),
+        logprobs: None,
         metrics: Metrics::default(),
     }
 }
 
 /// What a request may wish for that cannot be done, or not yet. Refused rather than silently left out.
 #[derive(Debug)]
-pub(super) struct Wishes<'a> {
-    format: Option<&'a Value>,
+pub(super) struct Wishes {
     logprobs: bool,
     top_logprobs: i64,
     has_images: bool,
 }
 
-impl<'a> Wishes<'a> {
-    fn of_chat(request: &'a ChatRequest) -> Self {
+impl Wishes {
+    fn of_chat(request: &ChatRequest) -> Self {
         let has_images = |message: &Message| message.images.as_ref().is_some_and(|i| !i.is_empty());
         Self {
-            format: request.format.as_ref(),
             logprobs: request.logprobs.unwrap_or(false),
             top_logprobs: request.top_logprobs.unwrap_or(0),
             has_images: request.messages.iter().any(has_images),
         }
     }
 
-    pub(super) fn of_generate(request: &'a GenerateRequest) -> Self {
+    pub(super) fn of_generate(request: &GenerateRequest) -> Self {
         Self {
-            format: request.format.as_ref(),
             logprobs: request.logprobs.unwrap_or(false),
             top_logprobs: request.top_logprobs.unwrap_or(0),
             has_images: request.images.as_ref().is_some_and(|i| !i.is_empty()),
@@ -278,20 +287,13 @@ impl<'a> Wishes<'a> {
                 "\"{model}\" does not support images"
             )));
         }
-        if self
-            .format
-            .is_some_and(|format| format.as_str() != Some(""))
-        {
-            return Err(ApiError::bad_request(
-                "`format` is not supported yet; leave it out, and ask for the format in the prompt",
-            ));
-        }
-        if self.logprobs || self.top_logprobs > 0 {
-            return Err(ApiError::bad_request(
-                "`logprobs` is not supported yet; leave it out",
-            ));
-        }
         Ok(())
+    }
+
+    /// Whether tokens come with how likely they were, and with how many alternatives.
+    pub(super) fn n_logprobs(&self) -> Option<usize> {
+        let n_top = usize::try_from(self.top_logprobs).unwrap_or(0);
+        self.logprobs.then_some(n_top)
     }
 }
 

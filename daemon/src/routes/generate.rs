@@ -77,6 +77,8 @@ pub(super) async fn job(
     Ok(Job {
         adapters,
         options: RunOptions {
+            grammar: inference::grammar(request.format.as_ref())?,
+            logprobs: Wishes::of_generate(request).n_logprobs(),
             truncate: request.truncate.unwrap_or(false),
             shift: request.shift.unwrap_or(false),
             ..RunOptions::merge([&record.params, options])?
@@ -146,6 +148,7 @@ pub(super) async fn source(
         template: Arc::clone(template.choose(needs)?),
         messages: conversation(system.as_deref(), stored, vec![user]),
         tools: None,
+        has_form: false,
         enable_thinking,
         think_level: think_level(request.think.as_ref()),
         thinking_tags: record.template.thinking_tags(),
@@ -160,13 +163,12 @@ async fn streamed(
     raw: bool,
 ) -> Result<Response, ApiError> {
     // what goes wrong before the first chunk still gets a status of its own
-    let first = chunk(generation.next().await?, &model, raw);
+    let first = next(&mut generation, &model, raw).await?;
     let state = (!first.done).then_some((generation, model));
     let rest = stream::unfold(state, move |state| async move {
         let (mut generation, model) = state?;
-        match generation.next().await {
-            Ok(event) => {
-                let chunk = chunk(event, &model, raw);
+        match next(&mut generation, &model, raw).await {
+            Ok(chunk) => {
                 let state = (!chunk.done).then_some((generation, model));
                 Some((Ok(chunk), state))
             }
@@ -178,18 +180,33 @@ async fn streamed(
 
 async fn whole(mut generation: Generation, model: String, raw: bool) -> Result<Response, ApiError> {
     let (mut response, mut thinking) = (String::new(), String::new());
+    let mut logprobs = Vec::new();
     loop {
-        let next = chunk(generation.next().await?, &model, raw);
+        let next = next(&mut generation, &model, raw).await?;
         response += &next.response;
         thinking += next.thinking.as_deref().unwrap_or_default();
+        logprobs.extend(next.logprobs.clone().unwrap_or_default());
         if next.done {
             return Ok(ndjson::object(&GenerateResponse {
                 response,
                 thinking: non_empty(Some(thinking)),
+                logprobs: (!logprobs.is_empty()).then_some(logprobs),
                 ..next
             }));
         }
     }
+}
+
+async fn next(
+    generation: &mut Generation,
+    model: &str,
+    raw: bool,
+) -> Result<GenerateResponse, ApiError> {
+    let event = generation.next().await?;
+    Ok(GenerateResponse {
+        logprobs: generation.take_logprobs(),
+        ..chunk(event, model, raw)
+    })
 }
 
 fn chunk(event: Event, model: &str, raw: bool) -> GenerateResponse {

@@ -732,6 +732,101 @@ async fn a_stop_text_ends_the_answer_and_is_not_part_of_it() {
 }
 
 #[tokio::test]
+async fn a_format_is_kept_streamed_and_whole_by_both_routes() {
+    let daemon = TestDaemon::with_model().await;
+    let schema = json!({
+        "type": "object", "required": ["kind", "size"], "additionalProperties": false,
+        "properties": {"kind": {"enum": ["cat", "dog"]}, "size": {"type": "integer", "minimum": 10, "maximum": 99}}
+    });
+    let is_kept = |text: &str| {
+        let value: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text:?}"));
+        let size = value["size"].as_i64().unwrap();
+        assert!(
+            ["cat", "dog"].contains(&value["kind"].as_str().unwrap()),
+            "{text}"
+        );
+        assert!(
+            (10..100).contains(&size) && value.as_object().unwrap().len() == 2,
+            "{text}"
+        );
+    };
+    for seed in 0..4 {
+        let options =
+            json!({"temperature": 3, "top_k": 0, "top_p": 1, "seed": seed, "num_predict": 200});
+        let body = |stream: bool| {
+            json!({"model": "tiny", "prompt": "hello", "messages": [{"role": "user", "content": "hello"}],
+                "format": schema, "options": options, "stream": stream})
+            .to_string()
+        };
+        for (path, at) in [
+            ("/api/generate", "/response"),
+            ("/api/chat", "/message/content"),
+        ] {
+            let whole = daemon.post(path, &body(false)).await.json();
+            assert_eq!(whole["done_reason"], "stop", "{whole}");
+            let text = whole.pointer(at).unwrap().as_str().unwrap();
+            is_kept(text);
+            let lines = daemon.post(path, &body(true)).await.lines();
+            let pieces = lines.iter().filter_map(|line| line.pointer(at)?.as_str());
+            assert_eq!(pieces.collect::<String>(), text);
+        }
+    }
+    // a length that ends it says so, and the JSON is closed where that is asked for
+    for (close, expected) in [(false, "{"), (true, "{}")] {
+        let short = json!({"model": "tiny", "prompt": "hello", "format": "json", "stream": false,
+            "options": {"num_predict": 1, "close_json": close}});
+        let short = daemon
+            .post("/api/generate", &short.to_string())
+            .await
+            .json();
+        assert_eq!(short["done_reason"], "length");
+        assert_eq!(short["response"], expected);
+    }
+}
+
+#[tokio::test]
+async fn each_token_comes_with_how_likely_it_was() {
+    let daemon = TestDaemon::with_model().await;
+    let body = |top: i64, stream: bool| {
+        json!({"model": "tiny", "prompt": "hello", "raw": true, "stream": stream, "logprobs": true, "top_logprobs": top,
+            "messages": [{"role": "user", "content": "hello"}],
+            "options": {"num_predict": 10, "temperature": 0}})
+        .to_string()
+    };
+    for path in ["/api/generate", "/api/chat"] {
+        let whole = daemon.post(path, &body(5, false)).await.json();
+        let items = whole["logprobs"].as_array().unwrap();
+        assert_eq!(items.len(), 10, "{whole}");
+        for item in items {
+            let top = item["top_logprobs"].as_array().unwrap();
+            assert_eq!(top.len(), 5);
+            // greedy: the likeliest was chosen
+            assert_eq!(top[0]["logprob"], item["logprob"]);
+            let of = |item: &Value| item["logprob"].as_f64().unwrap();
+            assert!(
+                top.is_sorted_by(|a, b| of(a) >= of(b)) && of(item) <= 0.0,
+                "{item}"
+            );
+            let text = item["token"].as_str().unwrap();
+            assert_eq!(item["bytes"], json!(text.as_bytes()));
+            let total: f64 = top.iter().map(|item| of(item).exp()).sum();
+            assert!(total > 0.0 && total <= 1.0 + 1e-6, "{total}");
+        }
+        let lines = daemon.post(path, &body(0, true)).await.lines();
+        let streamed: Vec<&Value> = lines
+            .iter()
+            .filter_map(|line| line["logprobs"].as_array())
+            .flatten()
+            .collect();
+        assert_eq!(streamed.len(), 10);
+        for (streamed, item) in streamed.into_iter().zip(items) {
+            assert_eq!(streamed["logprob"], item["logprob"]);
+            assert!(streamed.get("top_logprobs").is_none());
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_done_is_refused() {
     let daemon = TestDaemon::with_model().await;
     let generate = async |extra: Value| {
@@ -760,18 +855,14 @@ async fn what_cannot_be_done_is_refused() {
         400,
         "\"tiny\" does not support images",
     );
-    assert!(
-        generate(json!({"format": "json"}))
-            .await
-            .error()
-            .contains("not supported yet")
+    check_error(
+        &generate(json!({"format": "xml"})).await,
+        400,
+        "invalid format: \"xml\"; expected \"json\" or a valid JSON Schema object",
     );
-    assert!(
-        generate(json!({"logprobs": true}))
-            .await
-            .error()
-            .contains("not supported yet")
-    );
+    let not = generate(json!({"format": {"type": "object", "not": {}}})).await;
+    assert_eq!(not.status, StatusCode::BAD_REQUEST);
+    assert!(not.error().starts_with("invalid format: "), "{not:?}");
     check_error(
         &generate(json!({"options": {"num_ctx": "x"}})).await,
         400,

@@ -25,7 +25,10 @@ pub use request::{
 pub(crate) use scheduler::GUESSED_TOGETHER;
 
 use crate::{
-    Adapter, Footprint, LoadError, ModelFiles, PrefixStoreOptions, Tokenizer, memory,
+    Adapter, Constraint, ConstraintError, Footprint, Grammar, LoadError, ModelFiles,
+    PrefixStoreOptions, Thoughts, Tokenizer,
+    constraint::Guide,
+    memory,
     model::{Loaded, WeakAdapter},
 };
 use disk_tier::DiskTier;
@@ -38,7 +41,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
         mpsc as inbox,
     },
@@ -112,6 +115,8 @@ struct Shared {
     draft_pool: Option<KvPool>,
     /// Those that were loaded and may still be there.
     adapters: Mutex<Vec<WeakAdapter>>,
+    /// What constraints are made with, from the first one on.
+    guide: OnceLock<Result<Guide, ConstraintError>>,
     thread: thread::EngineThread,
 }
 
@@ -208,6 +213,7 @@ impl Engine {
                 max_queue,
                 draft_pool,
                 adapters: Mutex::default(),
+                guide: OnceLock::new(),
                 thread,
             }),
         })
@@ -224,6 +230,24 @@ impl Engine {
         adapters.retain(|known| known.size_bytes().is_some());
         adapters.push(adapter.downgrade());
         Ok(adapter)
+    }
+
+    /// Compiles a grammar for this model's vocabulary; what it constrains begins behind `thoughts`. Takes milliseconds,
+    /// for a model's first one about a second: call it on a blocking thread. Generations go on meanwhile.
+    ///
+    /// # Errors
+    /// A grammar with a mistake, one that cannot be enforced or is too large, a vocabulary that cannot be constrained.
+    pub fn constrain(
+        &self,
+        grammar: &Grammar,
+        thoughts: Option<Thoughts>,
+    ) -> Result<Constraint, ConstraintError> {
+        let guide = self
+            .shared
+            .guide
+            .get_or_init(|| Guide::new(self.tokenizer()));
+        let guide = guide.as_ref().map_err(Clone::clone)?;
+        Constraint::new(guide, grammar, thoughts, self.tokenizer())
     }
 
     /// Queues a generation. Dropping the receiver cancels it before the next step.
@@ -246,7 +270,7 @@ impl Engine {
             place: self.place()?,
             is_looked_up: Cell::default(),
         };
-        self.send(Order::Generate(entry));
+        self.send(Order::Generate(Box::new(entry)));
         Ok(receiver)
     }
 

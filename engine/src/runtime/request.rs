@@ -1,6 +1,6 @@
 //! What goes to the engine thread and what comes back.
 
-use crate::{Adapters, SamplingParams, TokenId, kv_cache::Owner};
+use crate::{Adapters, Constraint, SamplingParams, TokenId, TokenLogprobs, kv_cache::Owner};
 use std::{
     cell::Cell,
     sync::{
@@ -18,8 +18,13 @@ pub struct GenerateRequest {
     pub prompt: Vec<TokenId>,
     /// How to choose tokens.
     pub sampling: SamplingParams,
-    /// Texts that end the answer and are not part of it.
+    /// Texts that end the answer and are not part of it. A constrained answer ends where its grammar says, and they are
+    /// not looked for.
     pub stop: Vec<String>,
+    /// The form that the answer must have, made by [`super::Engine::constrain`] of the same engine.
+    pub constraint: Option<Constraint>,
+    /// Whether each token comes with how likely the model found it, and how many alternatives with it, at most 20.
+    pub logprobs: Option<usize>,
     /// Control tokens whose text shows all the same: marks of tool calls, say.
     pub shown: Vec<TokenId>,
     /// Most tokens to generate; `None` is until the context is full.
@@ -44,6 +49,8 @@ impl Default for GenerateRequest {
             prompt: Vec::new(),
             sampling: SamplingParams::default(),
             stop: Vec::new(),
+            constraint: None,
+            logprobs: None,
             shown: Vec::new(),
             max_tokens: None,
             context_length: usize::MAX,
@@ -64,6 +71,8 @@ pub enum StepResult {
         token: TokenId,
         /// Text delta.
         text: String,
+        /// How likely the model found it, where the request asks for that.
+        logprobs: Option<Box<TokenLogprobs>>,
     },
     /// The end.
     Finished(Finish),
@@ -87,7 +96,7 @@ pub struct Finish {
 /// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// The model ended it, or a stop string appeared.
+    /// The model ended it, a stop string appeared, or a grammar allows nothing more.
     Stop,
     /// `max_tokens` or the context is used up.
     Length,
@@ -114,6 +123,8 @@ pub struct Stats {
     pub prefill: Duration,
     /// Time from the first token to the last.
     pub decode: Duration,
+    /// Of all that, time for finding out which tokens a constraint allows.
+    pub constraining: Duration,
 }
 
 /// Too many generations wait.
@@ -246,7 +257,7 @@ pub enum EmbedError {
 /// What goes to the engine thread.
 #[derive(Debug)]
 pub(super) enum Order {
-    Generate(Entry),
+    Generate(Box<Entry>),
     /// Keeps to the budget, which has become smaller, and gives free memory back.
     Trim,
     Embed {

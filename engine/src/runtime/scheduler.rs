@@ -124,7 +124,7 @@ impl<'a> Scheduler<'a> {
             (Order::Generate(entry), Loaded::Decoder(model)) if self.loaded.writes_text() => {
                 match problem(&entry, model, self.kv_limit()) {
                     Some(problem) => entry.fail(&problem),
-                    None => self.waiting.push(entry),
+                    None => self.waiting.push(*entry),
                 }
             }
             (Order::Generate(entry), _) => {

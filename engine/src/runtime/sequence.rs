@@ -10,9 +10,9 @@ use super::{
     request::Place,
 };
 use crate::{
-    KvCache, TokenId,
+    Constraint, KvCache, TokenId,
     model::{Decoder, LogitsFor, Model, Part},
-    sampler::Sampler,
+    sampler::{Sampler, TokenLogprobs},
     text_stream::{Delta, TextStream},
 };
 use std::{
@@ -57,6 +57,10 @@ pub(super) struct Sequence {
     draft_state: DraftState,
     cache: KvCache,
     sampler: Sampler,
+    /// What the next tokens may be; has seen those that were chosen.
+    constraint: Option<Constraint>,
+    /// The model's own logits, where the request wants to know them.
+    raw_logits: Vec<f32>,
     text: TextStream,
     started_at: Instant,
     first_token_at: Option<Instant>,
@@ -68,18 +72,28 @@ impl Sequence {
     /// A generation that goes on from what `cache` has of its prompt.
     pub(super) fn new(entry: Entry, cache: KvCache, model: &Model) -> Self {
         let Entry {
-            request,
+            mut request,
             results,
             queued_at,
             place,
             ..
         } = entry;
+        let constraint = request.constraint.take();
         let prompt = &request.prompt;
         let started_at = Instant::now();
+        let stop = match constraint {
+            None => request.stop.clone(),
+            Some(_) => Vec::new(),
+        };
+        let mut text = TextStream::after(prompt, model.tokenizer(), stop);
+        if constraint.as_ref().is_some_and(Constraint::begins_at_once) {
+            text = text.exact();
+        }
         Self {
             sampler: Sampler::new(&request.sampling, prompt),
-            text: TextStream::after(prompt, model.tokenizer(), request.stop.clone())
-                .showing(request.shown.clone()),
+            constraint,
+            raw_logits: Vec::new(),
+            text: text.showing(request.shown.clone()),
             stats: Stats {
                 n_prompt_tokens: prompt.len(),
                 n_cached_tokens: cache.len(),
@@ -283,6 +297,18 @@ impl Sequence {
             return self
                 .give_up("the model computed no usable numbers; its file is probably damaged");
         }
+        if self.request.logprobs.is_some() {
+            self.raw_logits.clear();
+            self.raw_logits.extend_from_slice(logits);
+        }
+        if let Some(constraint) = &mut self.constraint {
+            let began = Instant::now();
+            let masked = constraint.mask(model.tokenizer(), logits);
+            self.stats.constraining += began.elapsed();
+            if let Err(why) = masked {
+                return self.give_up(&why);
+            }
+        }
         let token = self.sampler.sample(logits);
         let now = Instant::now();
         let first_token_at = *self.first_token_at.get_or_insert(now);
@@ -297,7 +323,23 @@ impl Sequence {
         }
         match self.text.push(model.tokenizer(), token) {
             Delta::Stop(text) => return self.finish(text, StopReason::Stop),
-            Delta::Text(text) => self.unsent.push_back(StepResult::Token { token, text }),
+            Delta::Text(text) => self.unsent.push_back(StepResult::Token {
+                token,
+                text,
+                logprobs: self
+                    .request
+                    .logprobs
+                    .map(|n_top| Box::new(TokenLogprobs::of(&self.raw_logits, token, n_top))),
+            }),
+        }
+        if let Some(constraint) = &mut self.constraint {
+            if let Err(why) = constraint.accept(model.tokenizer(), token) {
+                return self.give_up(&why);
+            }
+            if constraint.is_complete() {
+                let text = self.text.finish();
+                return self.finish(text, StopReason::Stop);
+            }
         }
         if self.tokens.len() >= self.request.context_length {
             self.shift();

@@ -9,6 +9,7 @@
 //! candidates reach the draw in a settled order (by likelihood, or by id where nothing was sorted).
 
 mod candidates;
+mod logprobs;
 mod min_p;
 mod penalties;
 mod random;
@@ -19,6 +20,8 @@ mod typical_p;
 
 #[cfg(test)]
 mod tests;
+
+pub use logprobs::TokenLogprobs;
 
 use crate::tokenizer::TokenId;
 use candidates::Candidate;

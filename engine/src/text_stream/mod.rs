@@ -72,6 +72,11 @@ impl TextStream {
         self.shown = shown;
         self
     }
+    /// The same stream, whose text is that of its tokens from the first on: a leading space stays.
+    pub fn exact(mut self) -> Self {
+        self.drop_space = false;
+        self
+    }
     /// Adds one generated token. Control tokens have no text, but for those that are shown.
     pub fn push(&mut self, tokenizer: &Tokenizer, token: TokenId) -> Delta {
         if tokenizer.is_control(token) && !self.shown.contains(&token) {

@@ -281,6 +281,11 @@ impl Tokenizer {
         self.end_of_generation.binary_search(&token).is_ok()
     }
 
+    /// All tokens that end a generation, sorted.
+    pub fn ends_of_generation(&self) -> &[TokenId] {
+        &self.end_of_generation
+    }
+
     /// The beginning-of-sequence token, when the vocabulary has one (whether or not it is added).
     pub fn bos(&self) -> Option<TokenId> {
         self.bos

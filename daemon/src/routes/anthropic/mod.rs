@@ -151,6 +151,7 @@ async fn translated(
     }
     let messages = blocks::conversation(request.system, request.messages, &request.model)?;
     let tools = blocks::tools(request.tools, request.tool_choice.as_ref(), ignored)?;
+    let format = format(request.output_config.as_ref())?;
     let effort = request.output_config.as_ref();
     let think = think(request.thinking.as_ref(), effort, &record, ignored)?;
     let named = [
@@ -174,11 +175,24 @@ async fn translated(
         messages,
         tools,
         think: Some(think),
+        format,
         options: Some(options),
         keep_alive: request.keep_alive,
         ..ChatRequest::default()
     };
     Ok((record, request))
+}
+
+/// What the answer must look like: a schema, if any.
+fn format(output_config: Option<&Value>) -> Result<Option<Value>, ApiError> {
+    let format = output_config.map_or(&Value::Null, |config| &config["format"]);
+    match (format["type"].as_str(), &format["schema"]) {
+        _ if format.is_null() => Ok(None),
+        (Some("json_schema"), schema @ Value::Object(_)) => Ok(Some(schema.clone())),
+        _ => Err(ApiError::bad_request(
+            "output_config.format: expected {\"type\": \"json_schema\", \"schema\": {…}}",
+        )),
+    }
 }
 
 /// Whether and how much to think.
@@ -188,11 +202,6 @@ fn think(
     record: &Record,
     ignored: &mut Ignored,
 ) -> Result<Think, ApiError> {
-    if output_config.is_some_and(|config| !config["format"].is_null()) {
-        return Err(ApiError::bad_request(
-            "output_config.format: not supported yet; leave it out, and ask for the format in the prompt",
-        ));
-    }
     let effort = output_config.and_then(|config| config["effort"].as_str());
     let level = match effort {
         None => None,

@@ -230,9 +230,9 @@ async fn errors_have_anthropics_shape() {
         bad,
         "missing request body",
     );
-    let formed = json!({"format": {"type": "json_schema", "schema": {}}});
+    let formed = json!({"format": {"type": "xml"}});
     let formed = with("output_config", formed).await;
-    check_error(&formed, 400, bad, "output_config.format: not supported yet");
+    check_error(&formed, 400, bad, "output_config.format: expected");
     let thinking = with(
         "thinking",
         json!({"type": "enabled", "budget_tokens": 1024}),

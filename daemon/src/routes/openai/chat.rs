@@ -63,7 +63,6 @@ pub(super) async fn answer(
     let is_streamed = request.stream.unwrap_or(false);
     let with_usage = wants_usage(request.stream_options.as_ref());
     let format = messages::format(request.response_format.as_ref())?;
-    refuse_format(format.as_ref())?;
     let effort = request.reasoning.and_then(|reasoning| reasoning.effort);
     let effort = effort.or(request.reasoning_effort);
     let keep_alive = request.sampling.keep_alive.clone();
@@ -109,17 +108,6 @@ fn ignored(request: &ChatRequest) -> Ignored {
         ignored.add("modalities");
     }
     ignored
-}
-
-/// Answers cannot be forced into a form yet.
-fn refuse_format(format: Option<&Value>) -> Result<(), ApiError> {
-    match format {
-        None => Ok(()),
-        Some(_) => Err(ApiError::bad_request(
-            "`response_format` other than {\"type\": \"text\"} is not supported yet; leave it out, and ask for the format in the prompt",
-        )
-        .of_field("response_format")),
-    }
 }
 
 /// What all chunks of an answer have in common.

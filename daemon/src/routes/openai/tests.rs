@@ -259,8 +259,17 @@ async fn what_is_wrong_has_openais_shape() {
     let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]);
     let image = with("messages", image).await;
     check_error(&image, 400, Some("messages[0]"), "does not support images");
-    let formed = with("response_format", json!({"type": "json_object"})).await;
-    check_error(&formed, 400, Some("response_format"), "not supported yet");
+    let formed = with("response_format", json!({"type": "xml"})).await;
+    check_error(&formed, 400, Some("response_format"), "expected \"text\"");
+    let schema =
+        json!({"type": "json_schema", "json_schema": {"schema": {"enum": ["sea", "wind"]}}});
+    let mut body = chat(12);
+    body["response_format"] = schema;
+    let formed = post(&daemon, "/v1/chat/completions", &body).await;
+    assert_eq!(formed.status, 200, "{formed:?}");
+    let said = &formed.json()["choices"][0]["message"]["content"];
+    let said = said.as_str().unwrap();
+    assert!(["\"sea\"", "\"wind\""].contains(&said), "{said}");
     let text = with("response_format", json!({"type": "text"})).await;
     assert_eq!(text.status, 200, "{text:?}");
     let effort = with("reasoning_effort", json!("high")).await;

@@ -1,0 +1,109 @@
+//! The form that an answer must have: from `format` on the wire to a constraint on the model's tokens.
+
+use super::prompt::Prompt;
+use crate::{error::ApiError, models::Lease};
+use serde_json::Value;
+use slm_chat::ThinkingTags;
+use slm_engine::{Constraint, Grammar, Thoughts};
+
+/// What `format` asks for; `None` where it asks for nothing.
+///
+/// # Errors
+/// Anything but `json`, a JSON schema, an empty text or null.
+pub(crate) fn grammar(format: Option<&Value>) -> Result<Option<Grammar>, ApiError> {
+    match format {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) if text == "json" => Ok(Some(Grammar::Json)),
+        Some(schema @ Value::Object(_)) => Ok(Some(Grammar::JsonSchema(schema.clone()))),
+        Some(other) => Err(ApiError::bad_request(format!(
+            "invalid format: {}; expected \"json\" or a valid JSON Schema object",
+            beginning(&other.to_string())
+        ))),
+    }
+}
+
+/// The first characters of JSON, which escapes what is not to be shown itself.
+fn beginning(json: &str) -> &str {
+    const MAX_SHOWN: usize = 100;
+    let end = json.char_indices().nth(MAX_SHOWN);
+    &json[..end.map_or(json.len(), |(end, _)| end)]
+}
+
+/// What may stand ahead of the answer to a prompt, where the model thinks: thoughts that the prompt has opened, or that
+/// the model opens itself if it `may`.
+pub(super) fn thoughts(tags: &ThinkingTags, prompt: &str, may: bool) -> Option<Thoughts> {
+    if tags.is_harmony() {
+        // messages on other channels come first, and the head of the last one may say more than its channel
+        return Some(Thoughts {
+            opens: None,
+            closes: vec!["<|channel|>final".to_owned(), "<|message|>".to_owned()],
+        });
+    }
+    let is_open = prompt.trim_end().ends_with(&*tags.open);
+    (is_open || may).then(|| Thoughts {
+        opens: (!is_open).then(|| tags.open.clone().into_owned()),
+        closes: vec![tags.close.clone().into_owned()],
+    })
+}
+
+/// Compiles the grammar for the model, off the threads that serve.
+///
+/// # Errors
+/// A grammar that cannot be enforced.
+pub(super) async fn constrain(
+    lease: &Lease,
+    prompt: &Prompt,
+    grammar: Option<Grammar>,
+) -> Result<Option<Constraint>, ApiError> {
+    let Some(grammar) = grammar else {
+        return Ok(None);
+    };
+    let (engine, thoughts) = (lease.engine().clone(), prompt.thoughts.clone());
+    let compiled =
+        tokio::task::spawn_blocking(move || engine.constrain(&grammar, thoughts)).await?;
+    let invalid = |error| ApiError::bad_request(format!("invalid format: {error}"));
+    compiled.map(Some).map_err(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_format_is_nothing_json_or_a_schema() {
+        for nothing in [json!(null), json!("")] {
+            assert_eq!(grammar(Some(&nothing)).unwrap(), None);
+        }
+        assert_eq!(grammar(Some(&json!("json"))).unwrap(), Some(Grammar::Json));
+        let schema = json!({"type": "object"});
+        assert_eq!(
+            grammar(Some(&schema)).unwrap(),
+            Some(Grammar::JsonSchema(schema))
+        );
+        for other in [json!("xml"), json!(1), json!([])] {
+            assert_eq!(
+                grammar(Some(&other)).unwrap_err().message(),
+                format!("invalid format: {other}; expected \"json\" or a valid JSON Schema object")
+            );
+        }
+    }
+
+    #[test]
+    fn the_form_begins_behind_thoughts() {
+        let tags = |template| ThinkingTags::of_template(template).unwrap();
+        let think = tags("<think></think>");
+        let closes = vec!["</think>".to_owned()];
+        let opened = thoughts(&think, "question\n<think>\n", false).unwrap();
+        assert_eq!((opened.opens, &opened.closes), (None, &closes));
+        let may = thoughts(&think, "question", true).unwrap();
+        assert_eq!(
+            (may.opens.as_deref(), &may.closes),
+            (Some("<think>"), &closes)
+        );
+        assert_eq!(thoughts(&think, "<think>\n\n</think>\n\n", false), None);
+        let channels = thoughts(&tags("<|channel|>analysis"), "<|start|>assistant", false);
+        assert_eq!(channels.unwrap().closes.len(), 2);
+    }
+}
