@@ -15,6 +15,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+#[cfg(unix)]
+use std::{
+    fs::{File, OpenOptions},
+    sync::mpsc::{Sender, channel},
+    thread::JoinHandle,
+    time::Duration,
+};
 use tempfile::TempDir;
 
 /// A model of a family with a context of 8192 tokens, and a place for its states.
@@ -140,7 +147,7 @@ fn a_beginning_outlives_the_engine() {
 }
 
 /// Windows that had passed a page before the state was written leave no bytes of it; prompts that would need them do not
-/// find it.
+/// find it, until one of them has been computed.
 #[test]
 fn what_windows_let_go_of_is_not_there() {
     let place = Place::new("gemma3");
@@ -152,6 +159,13 @@ fn what_windows_let_go_of_is_not_there() {
     assert_eq!(n_known, 0);
     let without = Engine::load(&place.model, &LoadOptions::default());
     assert_eq!(ask(&without.unwrap(), &short, None).0, answer);
+    assert_eq!(ask(&place.engine(), &short, None), (answer, 256));
+    // a longer beginning, of which the first two pages are whole now
+    let middle = [&long[..900], &[30, 40]].concat();
+    let (answer, n_known) = ask(&place.engine(), &middle, None);
+    assert_eq!(n_known, 256);
+    assert_eq!(ask(&place.engine(), &middle, None), (answer, 896));
+    assert_eq!(ask(&place.engine(), &long, None).1, 3968);
 }
 
 #[test]
@@ -279,6 +293,174 @@ fn short_ones_and_states_that_cannot_be_cut_are_left_out() {
         assert_eq!(ask(&place.engine(), &prompt(1, 600), None).1, 0);
         assert_eq!(place.files().len(), 0, "{family}");
     }
+}
+
+/// A pipe in a file's place, where the disk waits for its other end.
+#[cfg(unix)]
+struct Stuck {
+    let_go: Sender<()>,
+    thread: JoinHandle<Option<File>>,
+}
+
+#[cfg(unix)]
+impl Stuck {
+    /// Until it is let go, or for 20 s; then `other_end` is opened and, where that can be, read.
+    fn at(pipe: PathBuf, other_end: OpenOptions) -> Self {
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let (let_go, wait) = channel();
+        let thread = std::thread::spawn(move || {
+            let _in_time = wait.recv_timeout(Duration::from_secs(20));
+            let mut file = other_end.open(pipe).unwrap();
+            let is_read = std::io::copy(&mut file, &mut std::io::sink()).is_ok();
+            is_read.then_some(file)
+        });
+        Self { let_go, thread }
+    }
+
+    /// Where the first page of `prompt` is to be written; none of its pages is there then.
+    fn at_writing(place: &Place, prompt: &[u32]) -> Self {
+        let others = place.files();
+        ask(&place.engine(), prompt, None);
+        let mut pages = place.files();
+        pages.retain(|page| !others.contains(page));
+        for page in &pages {
+            fs::remove_file(page).unwrap();
+        }
+        let mut other_end = File::options();
+        other_end.read(true);
+        Self::at(pages.last().unwrap().with_extension("new"), other_end)
+    }
+
+    /// Where `page` is to be read.
+    fn at_reading(page: PathBuf) -> Self {
+        fs::remove_file(&page).unwrap();
+        let mut other_end = File::options();
+        other_end.write(true);
+        Self::at(page, other_end)
+    }
+
+    fn is_stuck(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    /// The other end where writing waited: while it is there nobody waits for it anew.
+    fn let_go(self) -> Option<File> {
+        self.let_go.send(()).unwrap();
+        self.thread.join().unwrap()
+    }
+}
+
+/// The answer of an engine that keeps nothing on disk.
+fn answer_without(place: &Place, prompt: &[u32]) -> Vec<u32> {
+    let engine = Engine::load(&place.model, &LoadOptions::default());
+    ask(&engine.unwrap(), prompt, None).0
+}
+
+/// An engine with memory for one sequence of 700 tokens.
+fn small_engine(place: &Place) -> Engine {
+    let options = LoadOptions {
+        context_length: Some(700),
+        ..place.options()
+    };
+    let engine = Engine::load(&place.model, &options).unwrap();
+    engine.set_kv_limit(engine.memory().kv_bytes);
+    engine
+}
+
+/// States that wait for a slow disk hold memory: a generation waits for it too, and is not refused.
+#[test]
+#[cfg(unix)]
+fn a_slow_disk_fails_no_answer() {
+    let place = Place::new("llama");
+    let (first, second) = (prompt(1, 600), prompt(2, 600));
+    let answer = answer_without(&place, &second);
+    let stuck = Stuck::at_writing(&place, &first);
+    let engine = small_engine(&place);
+    ask(&engine, &first, None);
+    let second = engine.generate(request(&second, None)).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(second.is_empty() && stuck.is_stuck());
+    let other_end = stuck.let_go();
+    assert_eq!(collect(second).0, answer);
+    assert!(engine.memory().kv_bytes_in_use <= engine.memory().kv_bytes_limit);
+    drop(engine);
+    drop(other_end);
+}
+
+#[test]
+#[cfg(unix)]
+fn reading_waits_for_no_writing() {
+    let place = Place::new("llama");
+    let (first, second) = (prompt(1, 600), prompt(2, 600));
+    let (answer, _) = ask(&place.engine(), &first, None);
+    let stuck = Stuck::at_writing(&place, &second);
+    let engine = place.engine();
+    ask(&engine, &second, None);
+    assert_eq!(ask(&engine, &first, None), (answer, 512));
+    assert!(stuck.is_stuck());
+    let other_end = stuck.let_go();
+    drop(engine);
+    drop(other_end);
+}
+
+/// Who waits for what is read is not waited for by others.
+#[test]
+#[cfg(unix)]
+fn others_go_on_while_one_is_read() {
+    let place = Place::new("llama");
+    let (first, second) = (prompt(1, 600), prompt(2, 600));
+    let expected = answer_without(&place, &second);
+    let (answer, _) = ask(&place.engine(), &first, None);
+    // the third page of four
+    let stuck = Stuck::at_reading(place.files()[1].clone());
+    let engine = place.engine();
+    let of_client = |client: &str| {
+        let request = request(&first, None);
+        let client = client.to_owned();
+        engine.generate(GenerateRequest { client, ..request })
+    };
+    let reading = [of_client("a").unwrap(), of_client("b").unwrap()];
+    assert_eq!(ask(&engine, &second, None).0, expected);
+    assert!(stuck.is_stuck() && reading.iter().all(|results| results.is_empty()));
+    drop(stuck.let_go());
+    for (results, n_known) in reading.into_iter().zip([256, 599]) {
+        let (tokens, finish) = collect(results);
+        assert_eq!(tokens, answer);
+        assert_eq!(finish.stats.n_cached_tokens, n_known);
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn closing_does_not_wait_for_a_slow_disk() {
+    let place = Place::new("llama");
+    let prompt = prompt(1, 600);
+    let stuck = Stuck::at_writing(&place, &prompt);
+    let engine = place.engine();
+    ask(&engine, &prompt, None);
+    let writing = std::thread::spawn(|| {
+        std::thread::sleep(Duration::from_secs(4));
+        stuck.let_go()
+    });
+    drop(engine);
+    drop(writing.join().unwrap());
+    // the page that was being written, of four
+    assert_eq!(place.files().len(), 1);
+}
+
+/// What others left in memory makes room for what is read, as it would for what is computed.
+#[test]
+fn it_is_found_when_memory_is_full() {
+    let place = Place::new("llama");
+    let prompt_on_disk = prompt(1, 600);
+    let (answer, _) = ask(&place.engine(), &prompt_on_disk, None);
+    let engine = small_engine(&place);
+    for seed in 2..6 {
+        // too short for the disk
+        ask(&engine, &prompt(seed, 200), None);
+    }
+    assert_eq!(ask(&engine, &prompt_on_disk, None), (answer, 512));
 }
 
 /// Many at once, of which all want what is on disk, and others run meanwhile.

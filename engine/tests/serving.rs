@@ -9,8 +9,8 @@ mod generation;
 use common::{Rewrite, argmax, golden, ids, reference, rewritten};
 use generation::collect;
 use slm_engine::{
-    Adapters, Business, Engine, GenerateRequest, KvType, LoadOptions, Model, SamplingParams,
-    StepResult, StopReason,
+    Adapters, Business, EmbedRequest, Engine, GenerateRequest, KvType, LoadOptions, Model,
+    SamplingParams, StepResult, StopReason,
     model::{LogitsFor, Scratch},
 };
 
@@ -173,6 +173,50 @@ fn windows_need_no_memory_for_what_they_passed() {
     );
 }
 
+/// Requests for vectors keep to the budget too: where there is none for all they wait.
+#[test]
+fn vectors_wait_for_memory() {
+    const KEY: &str = "llama.context_length";
+    let how = Rewrite {
+        without_keys: vec![KEY],
+        ..Rewrite::default()
+    };
+    let file = rewritten("llama", &how, |writer| {
+        writer.put(KEY, 4096u32);
+    });
+    let path = std::env::temp_dir().join(format!("slm-vectors-{}.gguf", std::process::id()));
+    std::fs::write(&path, file).unwrap();
+    let engine = Engine::load(&path, &LoadOptions::default()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    // as much as one text takes
+    engine.set_kv_limit(engine.memory().kv_bytes);
+    let text = |seed: u32| -> Vec<u32> { (0..4000).map(|i| 20 + (i * 7 + seed) % 200).collect() };
+    let replies: Vec<_> = (0..4)
+        .map(|seed| {
+            let request = EmbedRequest {
+                texts: vec![text(seed)],
+                dimensions: None,
+                normalize: true,
+                adapters: Adapters::default(),
+            };
+            engine.embed(request).unwrap()
+        })
+        .collect();
+    let answer = engine.generate(request(text(5), 0, 5)).unwrap();
+    let mut most = 0;
+    while engine.business() != Business::default() {
+        most = most.max(engine.memory().kv_bytes_in_use);
+        std::thread::yield_now();
+    }
+    let limit = engine.memory().kv_bytes_limit;
+    assert!(0 < most && most <= limit, "{most} of {limit}");
+    assert!(!collect(answer).0.is_empty());
+    for reply in replies {
+        let embeddings = reply.blocking_recv().unwrap().unwrap();
+        assert_eq!(embeddings.vectors.len(), 1);
+    }
+}
+
 /// What is the same in two prompts is computed once, also while the first answer is still being written.
 #[test]
 fn a_common_beginning_is_computed_once() {
@@ -292,6 +336,43 @@ fn a_budget_may_change_while_answers_are_written() {
     engine.set_kv_limit(one);
     assert_eq!(collect(engine.generate(long(3)).unwrap()).0, expected[3]);
     comes_to_rest(&engine);
+}
+
+/// A budget that becomes smaller is kept by generations that wait for their clients, too.
+#[test]
+fn whoever_waits_for_a_client_makes_room() {
+    let options = LoadOptions {
+        n_parallel: 4,
+        context_length: Some(500),
+        ..LoadOptions::default()
+    };
+    let engine = Engine::load(&golden("llama.gguf"), &options).unwrap();
+    let ask = |client: u32| {
+        let prompt = (0..150).map(|i| 20 + (i * 13 + client * 17) % 200);
+        let request = request(prompt.collect(), u64::from(client), 340);
+        engine.generate(request).unwrap()
+    };
+    let answers = (0..60).map(|client| (client, collect(ask(client)).0));
+    let long = answers.filter(|(_, answer)| answer.len() >= 300);
+    let long: Vec<_> = long.take(3).collect();
+    assert_eq!(long.len(), 3);
+    let running: Vec<_> = long.iter().map(|(client, _)| ask(*client)).collect();
+    let began = std::time::Instant::now();
+    // as far as results are sent ahead
+    while running.iter().any(|results| results.len() < 256) {
+        assert!(began.elapsed().as_secs() < 20);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert_eq!(engine.business().n_running, 3);
+    let one = engine.memory().kv_bytes;
+    engine.set_kv_limit(one);
+    while engine.memory().kv_bytes_in_use > one {
+        assert!(began.elapsed().as_secs() < 40, "{:?}", engine.memory());
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    for (results, (_, expected)) in running.into_iter().zip(long) {
+        assert_eq!(collect(results).0, expected);
+    }
 }
 
 /// No request that has ended keeps its place.

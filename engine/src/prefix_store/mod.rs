@@ -3,8 +3,8 @@
 //! A state is cut into pages of [`PAGE_POSITIONS`](slm_kernels::PAGE_POSITIONS) tokens. Each is a file (`page_file`), named
 //! after the chain of everything that decides its contents (`chain`): the model's file, how keys and values are stored,
 //! the salt, and the tokens up to its end. So a beginning that several states share is there once, and the longest known
-//! beginning of a prompt is found by names alone. A thread of its own (`worker`) writes and reads, and keeps the folder
-//! below its size (`space`): the engine thread never waits for the disk.
+//! beginning of a prompt is found by names alone. Threads of its own (`worker`) write, and keep the folder below its size
+//! (`space`), and read, without waiting for what is being written: the engine thread never waits for the disk.
 //!
 //! Everything here may be lost at any time: what cannot be written is not, what cannot be read is computed.
 
@@ -20,16 +20,20 @@ use std::{
     collections::HashSet,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
     },
-    thread::JoinHandle,
+    thread::{Builder, JoinHandle},
+    time::{Duration, Instant},
 };
 
 /// A state shorter than so many pages is computed as quickly as it is read.
 const LEAST_PAGES: usize = 2;
 /// States that may wait to be written; others are not.
 const QUEUE: usize = 4;
+/// For how long what waits is still written when the store is closed: enough for a state on a quick disk.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// Where states of ended sequences are kept on disk, and how many bytes of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,17 +57,63 @@ impl Index {
     }
 }
 
-enum Order {
-    Write {
-        state: Box<KvCache>,
-        links: Vec<Link>,
-    },
-    Read {
-        /// Empty; gets the state.
-        state: Box<KvCache>,
-        found: Found,
-        reply: SyncSender<Option<KvCache>>,
-    },
+/// Counts the states that were handed over and hold memory still.
+#[derive(Default)]
+struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    fn one_more(&self) -> OneHeld {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        OneHeld(Arc::clone(&self.0))
+    }
+
+    fn is_any(&self) -> bool {
+        // whoever sees that one is gone sees that its memory is
+        self.0.load(Ordering::Acquire) > 0
+    }
+}
+
+/// One of them, until it is dropped.
+struct OneHeld(Arc<AtomicUsize>);
+
+impl Drop for OneHeld {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// When writing ends, once the store is being closed.
+#[derive(Clone, Default)]
+struct Closing(Arc<OnceLock<Instant>>);
+
+impl Closing {
+    fn begin(&self) {
+        let _is_the_only_time = self.0.set(Instant::now() + CLOSING);
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.get().is_some_and(|end| Instant::now() >= *end)
+    }
+}
+
+/// A state to be written.
+struct Write {
+    state: KvCache,
+    links: Vec<Link>,
+    /// Goes after the state.
+    _held: OneHeld,
+}
+
+/// A state to be read.
+struct Read {
+    /// What the state is made of.
+    empty: KvCache,
+    found: Found,
+    reply: SyncSender<Option<KvCache>>,
+    /// The [`Reading`], while somebody has it.
+    wanted: Weak<()>,
+    /// Goes after the state was sent.
+    _held: OneHeld,
 }
 
 /// A prompt's beginning that is on disk.
@@ -74,27 +124,39 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    pub(crate) fn n_tokens(&self) -> usize {
-        self.tokens.len()
+    pub(crate) fn tokens(&self) -> &[TokenId] {
+        &self.tokens
     }
 }
 
-/// The handle of one model's states on disk. Dropping it waits until what was handed over is written.
+/// The handle of one model's states on disk. Dropping it waits until what was handed over is written, or until
+/// [`CLOSING`] has passed and the page that is being written then is whole.
 pub(crate) struct PrefixStore {
     chain: Chain,
     index: Index,
+    held: Held,
+    closing: Closing,
     /// `Some` until drop.
-    orders: Option<SyncSender<Order>>,
-    thread: Option<JoinHandle<()>>,
+    orders: Option<Orders>,
+    threads: Vec<JoinHandle<()>>,
 }
 
-/// A state on its way from disk.
-pub(crate) struct Reading(Receiver<Option<KvCache>>);
+/// To each thread what it is to do.
+struct Orders {
+    writes: SyncSender<Write>,
+    reads: SyncSender<Read>,
+}
+
+/// A state on its way from disk; nobody reads on when it is dropped.
+pub(crate) struct Reading {
+    reply: Receiver<Option<KvCache>>,
+    _wanted: Arc<()>,
+}
 
 impl Reading {
     /// `None` while it is being read; then the state, if there is one.
     pub(crate) fn poll(&self) -> Option<Option<KvCache>> {
-        match self.0.try_recv() {
+        match self.reply.try_recv() {
             Ok(state) => Some(state),
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => Some(None),
@@ -111,22 +173,27 @@ impl PrefixStore {
         }
         let chain = Chain::new(&options.model_key, like);
         let folder = options.dir.join(chain.folder());
-        let worker = worker::Worker::open(folder, options, Index::default());
+        let index = Index::default();
+        let closing = Closing::default();
+        let worker = worker::Worker::open(folder, options, index.clone(), closing.clone());
         let worker = worker.inspect_err(|error| {
             tracing::warn!(dir = %options.dir.display(), %error, "prefixes are not kept on disk");
         });
-        let worker = worker.ok()?;
-        let index = worker.index().clone();
-        let (orders, inbox) = sync_channel(QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("slm-prefixes".into())
-            .spawn(move || worker.run(&inbox))
-            .ok()?;
+        let writer = Arc::new(worker.ok()?);
+        let reader = Arc::clone(&writer);
+        let (writes, to_write) = sync_channel(QUEUE);
+        let (reads, to_read) = sync_channel(1);
+        let writing = Builder::new().name("slm-keep".into());
+        let writing = writing.spawn(move || writer.write_all(&to_write));
+        let reading = Builder::new().name("slm-restore".into());
+        let reading = reading.spawn(move || reader.read_all(&to_read));
         Some(Self {
             chain,
             index,
-            orders: Some(orders),
-            thread: Some(thread),
+            held: Held::default(),
+            closing,
+            orders: Some(Orders { writes, reads }),
+            threads: vec![writing.ok()?, reading.ok()?],
         })
     }
 
@@ -140,10 +207,19 @@ impl PrefixStore {
         let links = self.chain.links(state.owner(), state.is_long(), tokens);
         // the unfinished last page stays the sequence's own
         let mut state = state.clone();
-        if state.rewind(n_pages * PAGE_POSITIONS) == n_pages * PAGE_POSITIONS {
-            let state = Box::new(state);
-            self.send(Order::Write { state, links });
+        let is_whole = state.rewind(n_pages * PAGE_POSITIONS) == n_pages * PAGE_POSITIONS;
+        if let Some(orders) = self.orders.as_ref().filter(|_| is_whole) {
+            let _too_many_may_wait = orders.writes.try_send(Write {
+                state,
+                links,
+                _held: self.held.one_more(),
+            });
         }
+    }
+
+    /// Whether states that wait to be written, or are being written or read, hold memory.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.held.is_any()
     }
 
     /// The longest known beginning of `owner`'s `prompt` without its last token, whose logits are wanted; nothing that is
@@ -177,27 +253,30 @@ impl PrefixStore {
         })
     }
 
-    /// Begins to read what was found into `state`, which is empty and the owner's. `None` when too much waits.
-    pub(crate) fn read(&self, found: Found, state: KvCache) -> Option<Reading> {
-        let (reply, reading) = sync_channel(1);
-        let is_sent = self.send(Order::Read {
-            state: Box::new(state),
+    /// Begins to make a state of `empty`, which is the owner's, and of what was found. `None` when too much waits.
+    pub(crate) fn read(&self, found: Found, empty: KvCache) -> Option<Reading> {
+        let (reply, answer) = sync_channel(1);
+        let wanted = Arc::new(());
+        let order = Read {
+            empty,
             found,
             reply,
-        });
-        is_sent.then_some(Reading(reading))
-    }
-
-    fn send(&self, order: Order) -> bool {
-        let orders = self.orders.as_ref();
-        orders.is_some_and(|orders| orders.try_send(order).is_ok())
+            wanted: Arc::downgrade(&wanted),
+            _held: self.held.one_more(),
+        };
+        self.orders.as_ref()?.reads.try_send(order).ok()?;
+        Some(Reading {
+            reply: answer,
+            _wanted: wanted,
+        })
     }
 }
 
 impl Drop for PrefixStore {
     fn drop(&mut self) {
+        self.closing.begin();
         drop(self.orders.take());
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _a_panic_was_logged = thread.join();
         }
     }

@@ -6,7 +6,7 @@
 
 use super::{chain::Link, chain::hex};
 use crate::KvCache;
-use slm_kernels::KvLayer;
+use slm_kernels::{KvLayer, PAGE_POSITIONS};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
@@ -87,6 +87,11 @@ impl Head {
     pub(super) fn has(&self, index: usize) -> bool {
         self.layers.get(index).is_some_and(Option::is_some)
     }
+
+    /// Whether the bytes of all layers are there.
+    pub(super) fn is_whole(&self) -> bool {
+        self.layers.iter().all(Option::is_some)
+    }
 }
 
 /// Reads the head of the page's file, and checks that it is of a state like `like` and that all of the file is there.
@@ -132,8 +137,8 @@ fn damaged() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the file is damaged")
 }
 
-/// Adds the positions of page `page` to the layers of `state` that are to have them: those that end where it begins. What
-/// was added before a failure has to be taken back.
+/// Adds the positions of page `page` to the layers of `state` that are to have them: those that end where it begins. A
+/// file without the bytes of one of them counts as damaged. What was added before a failure has to be taken back.
 ///
 /// # Errors
 /// As [`head`].
@@ -141,14 +146,16 @@ pub(super) fn read(folder: &Path, link: &Link, state: &mut KvCache, page: usize)
     let mut file = File::open(path_of(folder, link))?;
     let head = read_head(&mut file, link, state)?;
     for (kv, crc) in state.stored_layers_mut().zip(&head.layers) {
-        let Some(crc) = crc else {
-            continue;
-        };
-        if kv.len() != page * slm_kernels::PAGE_POSITIONS {
-            file.seek(SeekFrom::Current(kv.page_size() as i64))?;
-            continue;
+        let is_wanted = kv.len() == page * PAGE_POSITIONS;
+        match crc {
+            Some(crc) if is_wanted => read_layer(&mut file, *crc, kv)?,
+            Some(_) => {
+                file.seek(SeekFrom::Current(kv.page_size() as i64))?;
+            }
+            // another file than the one whose head was read before
+            None if is_wanted => return Err(damaged()),
+            None => {}
         }
-        read_layer(&mut file, *crc, kv)?;
     }
     debug_assert!(
         head.size >= file.stream_position().unwrap_or(0),
@@ -165,4 +172,53 @@ fn read_layer(file: &mut File, crc: u32, kv: &mut KvLayer) -> io::Result<()> {
             false => Err(damaged()),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LoadOptions, Model};
+
+    /// Another process may replace a page by one with less between the reading of its head and that of its bytes.
+    #[test]
+    fn a_page_without_the_bytes_of_a_layer_does_not_pass_for_read() {
+        let golden = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/data/golden/gemma3.gguf"
+        );
+        let model = Model::load(Path::new(golden), &LoadOptions::default()).unwrap();
+        let empty = model.decoder().new_cache();
+        let filled = |n_without: usize| {
+            let mut state = empty.clone();
+            for (layer, kv) in state.stored_layers_mut().enumerate() {
+                if layer < n_without {
+                    kv.skip_pages(1);
+                    continue;
+                }
+                let pushed = kv.push_page(|bytes| {
+                    bytes.fill(1);
+                    io::Result::Ok(())
+                });
+                pushed.unwrap();
+            }
+            state
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let link = Link::default();
+        write(folder.path(), &link, &filled(0), 0).unwrap();
+        let whole = head(folder.path(), &link, &empty).unwrap();
+        assert!(whole.is_whole());
+        read(folder.path(), &link, &mut empty.clone(), 0).unwrap();
+        write(folder.path(), &link, &filled(1), 0).unwrap();
+        let partial = head(folder.path(), &link, &empty).unwrap();
+        assert!(!partial.is_whole());
+        let error = read(folder.path(), &link, &mut empty.clone(), 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        // who does not want that layer's has all it wants
+        let mut without = empty.clone();
+        for kv in without.stored_layers_mut().take(1) {
+            kv.skip_pages(1);
+        }
+        read(folder.path(), &link, &mut without, 0).unwrap();
+    }
 }

@@ -1,5 +1,5 @@
 //! The scheduler's view of the states on disk ([`crate::prefix_store`]): what a generation that is about to begin may find
-//! there, and waits for. One is read at a time.
+//! there, and waits for. One is read at a time; whom it does not help goes on without.
 
 use super::request::Entry;
 use crate::{
@@ -8,15 +8,30 @@ use crate::{
     model::{Decoder, Loaded},
     prefix_store::{Found as FoundPages, PrefixStore, Reading},
 };
-use std::time::Instant;
+use slm_kernels::PAGE_POSITIONS;
 
 /// See the module. Without a store nothing is found.
-#[derive(Default)]
 pub(super) struct DiskTier {
+    /// Goes before the store, which waits for what is being read.
+    read: Option<Read>,
     store: Option<PrefixStore>,
-    reading: Option<Reading>,
-    /// The request that was looked up last, by when it came.
-    looked_up: Option<Instant>,
+}
+
+/// A beginning that is being read.
+struct Read {
+    reading: Reading,
+    owner: Owner,
+    tokens: Vec<TokenId>,
+    needed_bytes: u64,
+}
+
+impl Read {
+    /// Whether it is worth waiting for, for a prompt of which `n_known` tokens are known without.
+    fn helps(&self, prompt: &[TokenId], owner: &Owner, n_known: usize) -> bool {
+        let tokens = self.tokens.iter().zip(prompt);
+        let n_common = tokens.take_while(|(a, b)| a == b).count();
+        self.owner == *owner && n_common >= n_known + PAGE_POSITIONS
+    }
 }
 
 /// What there is on disk for a request.
@@ -25,10 +40,8 @@ pub(super) enum Look {
     Nothing,
     /// This, which can be read.
     Found(Found),
-    /// Something is being read.
+    /// Something that helps it is being read.
     Reading,
-    /// This was read.
-    Read(KvCache),
 }
 
 /// What can be read for a request.
@@ -40,7 +53,7 @@ pub(super) struct Found {
 impl Found {
     /// Bytes that it takes in memory.
     pub(super) fn needed_bytes(&self) -> u64 {
-        self.state.growth_bytes(self.pages.n_tokens())
+        self.state.growth_bytes(self.pages.tokens().len())
     }
 }
 
@@ -52,10 +65,7 @@ impl DiskTier {
             }
             _ => None,
         };
-        Self {
-            store,
-            ..Self::default()
-        }
+        Self { read: None, store }
     }
 
     /// Keeps the state of a generation that has ended.
@@ -65,28 +75,49 @@ impl DiskTier {
         }
     }
 
+    /// Whether states on their way to the disk or from there hold memory.
+    pub(super) fn is_busy(&self) -> bool {
+        self.read.is_some() || self.store.as_ref().is_some_and(PrefixStore::is_busy)
+    }
+
+    /// Bytes that what is being read takes in memory, once it is there.
+    pub(super) fn needed_bytes(&self) -> u64 {
+        self.read.as_ref().map_or(0, |read| read.needed_bytes)
+    }
+
+    /// What was read, once it is there. Reading ends when it helps none of those that wait.
+    pub(super) fn poll<'a>(
+        &mut self,
+        mut waiting: impl Iterator<Item = &'a Entry>,
+    ) -> Option<KvCache> {
+        let read = self.read.as_ref()?;
+        let result = read.reading.poll();
+        let mut is_wanted = || waiting.any(|e| read.helps(&e.request.prompt, &e.owner(), 0));
+        if result.is_some() || !is_wanted() {
+            self.read = None;
+        }
+        result.flatten()
+    }
+
     /// Looks for more of a request's beginning than the `n_known` tokens that are known without; once for each request.
     pub(super) fn look(
-        &mut self,
+        &self,
         decoder: &Decoder,
         entry: &Entry,
         owner: &Owner,
         n_known: usize,
     ) -> Look {
-        if let Some(reading) = &self.reading {
-            let Some(state) = reading.poll() else {
-                return Look::Reading;
-            };
-            self.reading = None;
-            if let Some(state) = state {
-                return Look::Read(state);
-            }
+        let prompt = &entry.request.prompt;
+        match &self.read {
+            Some(read) if read.helps(prompt, owner, n_known) => return Look::Reading,
+            // one at a time
+            Some(_) => return Look::Nothing,
+            None => {}
         }
-        if self.looked_up == Some(entry.queued_at) {
+        if entry.is_looked_up.replace(true) {
             return Look::Nothing;
         }
-        self.looked_up = Some(entry.queued_at);
-        let found = self.find(decoder, &entry.request.prompt, owner, n_known);
+        let found = self.find(decoder, prompt, owner, n_known);
         found.map_or(Look::Nothing, Look::Found)
     }
 
@@ -107,8 +138,17 @@ impl DiskTier {
 
     /// Begins to read what was found; false when that cannot be now.
     pub(super) fn read(&mut self, found: Found) -> bool {
+        let needed_bytes = found.needed_bytes();
+        let Found { pages, state } = found;
+        let (owner, tokens) = (state.owner().clone(), pages.tokens().to_vec());
         let store = self.store.as_ref();
-        self.reading = store.and_then(|store| store.read(found.pages, found.state));
-        self.reading.is_some()
+        let reading = store.and_then(|store| store.read(pages, state));
+        self.read = reading.map(|reading| Read {
+            reading,
+            owner,
+            tokens,
+            needed_bytes,
+        });
+        self.read.is_some()
     }
 }

@@ -3,7 +3,7 @@
 use super::request::{EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings, Place};
 use crate::{
     Adapters, KvCache, TokenId,
-    model::{EncoderModel, EncoderScratch, Loaded, Model, Pooled, Scratch, prefill_chunk},
+    model::{Decoder, EncoderModel, EncoderScratch, Loaded, Model, Pooled, Scratch, prefill_chunk},
 };
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -26,6 +26,8 @@ pub(super) struct Embedding {
     vectors: Vec<Vec<f32>>,
     /// Of the text that a decoder is at.
     begun: Option<(KvCache, Pooled)>,
+    /// Tokens of the longest text.
+    n_longest: usize,
     started_at: Instant,
     stats: EmbedStats,
     _place: Place,
@@ -54,6 +56,7 @@ impl Embedding {
                         queued: started_at - queued_at,
                         ..EmbedStats::default()
                     },
+                    n_longest: request.n_longest(),
                     request,
                     reply,
                     vectors: Vec::new(),
@@ -107,6 +110,14 @@ impl Embedding {
         None
     }
 
+    /// Bytes of keys and values that a decoder may take for it, at most, besides those that it has.
+    pub(super) fn growth_bytes(&self, decoder: &Decoder) -> u64 {
+        match &self.begun {
+            Some((cache, _)) => cache.growth_bytes(self.n_longest - cache.len()),
+            None => decoder.new_cache().bytes_at(self.n_longest),
+        }
+    }
+
     pub(super) fn fail(self, error: EmbedError) {
         let _receiver_may_be_gone = self.reply.send(Err(error));
     }
@@ -145,6 +156,13 @@ impl Embedding {
         } else {
             self.vectors.push(model.vector(&pooled));
         }
+    }
+}
+
+impl EmbedRequest {
+    /// Tokens of the longest text.
+    pub(super) fn n_longest(&self) -> usize {
+        self.texts.iter().map(Vec::len).max().unwrap_or(0)
     }
 }
 

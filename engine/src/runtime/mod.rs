@@ -37,6 +37,7 @@ use request::{Counters, Entry, Order};
 use scheduler::Limits;
 use slm_kernels::{KvPool, KvType};
 use std::{
+    cell::Cell,
     fmt,
     path::{Path, PathBuf},
     sync::{
@@ -267,6 +268,7 @@ impl Engine {
             results,
             queued_at: Instant::now(),
             place: self.place()?,
+            is_looked_up: Cell::default(),
         };
         self.send(Order::Generate(Box::new(entry)));
         Ok(receiver)

@@ -2,6 +2,7 @@
 
 use crate::{Adapters, Constraint, SamplingParams, TokenId, TokenLogprobs, kv_cache::Owner};
 use std::{
+    cell::Cell,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -290,6 +291,8 @@ pub(super) struct Entry {
     pub(super) results: mpsc::Sender<StepResult>,
     pub(super) queued_at: Instant,
     pub(super) place: Place,
+    /// Whether more of its beginning was looked for on disk.
+    pub(super) is_looked_up: Cell<bool>,
 }
 
 impl Entry {

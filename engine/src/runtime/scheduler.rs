@@ -52,6 +52,8 @@ pub(super) struct Scheduler<'a> {
     counters: Arc<Counters>,
     /// The oldest first.
     active: Vec<Sequence>,
+    /// Whether the oldest waits for memory that what is no generation is about to give back. Nobody begins meanwhile.
+    is_short: bool,
     /// Those that wait for a place, for memory or for a prompt that begins as their own.
     waiting: Waiting,
     embeddings: Vec<Embedding>,
@@ -84,6 +86,7 @@ impl<'a> Scheduler<'a> {
             limits,
             counters,
             active: Vec::new(),
+            is_short: false,
             waiting: Waiting::default(),
             embeddings: Vec::new(),
             waiting_embeddings: VecDeque::new(),
@@ -113,7 +116,7 @@ impl<'a> Scheduler<'a> {
     pub(super) fn receive(&mut self, order: Order) {
         match (order, self.loaded) {
             (Order::Trim, Loaded::Decoder(model)) => {
-                self.make_room(model, 0);
+                self.make_room_before(model, 0, self.active.len().min(1));
                 model.decoder().kv_pool().trim();
             }
             (Order::Trim, Loaded::Encoder(_)) => {}
@@ -137,24 +140,27 @@ impl<'a> Scheduler<'a> {
     /// Makes those that wait active, as many as have a place. Generations and requests for vectors take turns, so that
     /// neither keeps the other out.
     fn admit(&mut self) {
+        if let Some(state) = self.disk.poll(self.waiting.iter()) {
+            self.prefixes.keep(state);
+        }
         let mut n_deferred = 0;
-        while self.has_place() {
-            let vectors_wait = !self.waiting_embeddings.is_empty();
-            if vectors_wait && self.is_turn_of_vectors {
-                self.admit_embedding();
-            } else if self.admit_generation(&mut n_deferred) {
+        while self.has_place() && !self.is_short {
+            let is_turn_of_vectors = self.is_turn_of_vectors && !self.waiting_embeddings.is_empty();
+            if !is_turn_of_vectors && self.admit_generation(&mut n_deferred) {
                 self.is_turn_of_vectors = true;
-            } else if vectors_wait {
-                self.admit_embedding();
-            } else {
+            } else if !self.admit_embedding() {
                 return;
             }
         }
     }
 
-    fn admit_embedding(&mut self) {
-        self.is_turn_of_vectors = false;
+    /// Makes the next request for vectors active; false where there is none, or no memory for it yet.
+    fn admit_embedding(&mut self) -> bool {
+        if !self.has_room_for_vectors() {
+            return false;
+        }
         let next = self.waiting_embeddings.pop_front();
+        let is_there = next.is_some();
         if let Some(Order::Embed {
             request,
             n_context,
@@ -163,10 +169,38 @@ impl<'a> Scheduler<'a> {
             place,
         }) = next
         {
+            self.is_turn_of_vectors = false;
             let embedding =
                 Embedding::admit(self.loaded, request, n_context, reply, queued_at, place);
             self.embeddings.extend(embedding);
         }
+        is_there
+    }
+
+    /// Whether the longest of the next request's texts has room beside what runs. Alone it may try in any case.
+    fn has_room_for_vectors(&mut self) -> bool {
+        let next = self.waiting_embeddings.front();
+        let Some(Order::Embed {
+            request, n_context, ..
+        }) = next
+        else {
+            return true;
+        };
+        let Loaded::Decoder(model) = self.loaded else {
+            return true;
+        };
+        // longer ones are refused when they are admitted
+        let n_tokens = request.n_longest().min(*n_context);
+        let needed = model.decoder().new_cache().bytes_at(n_tokens);
+        let needed = needed.saturating_add(self.promised_bytes(model));
+        self.make_room(model, needed) || (self.active.is_empty() && !self.others_hold_memory())
+    }
+
+    /// Bytes that requests for vectors and what is read from disk are going to take.
+    fn promised_bytes(&self, model: &Model) -> u64 {
+        let embeddings = self.embeddings.iter();
+        let bytes = embeddings.map(|embedding| embedding.growth_bytes(model.decoder()));
+        bytes.fold(self.disk.needed_bytes(), u64::saturating_add)
     }
 
     /// Makes one generation active; false where none can be. A client whose next one must wait for another's prompt lets
@@ -214,9 +248,12 @@ impl<'a> Scheduler<'a> {
         let n_known = in_running.max().unwrap_or(0).max(n_known);
         match self.disk.look(model.decoder(), entry, &owner, n_known) {
             Look::Nothing => {}
-            Look::Read(state) => self.prefixes.keep(state),
             Look::Found(found) => {
-                if self.make_room(model, found.needed_bytes()) && self.disk.read(found) {
+                let needed = found.needed_bytes() + self.promised_bytes(model);
+                if self.has_room_beside_active(needed)
+                    && self.make_room(model, needed)
+                    && self.disk.read(found)
+                {
                     return Admission::Deferred;
                 }
             }
@@ -231,7 +268,7 @@ impl<'a> Scheduler<'a> {
         let cache = self
             .prefixes
             .state_of(model.decoder(), prompt, &owner, running);
-        let needed = cache.growth_bytes(prompt.len() - cache.len());
+        let needed = cache.growth_bytes(prompt.len() - cache.len()) + self.promised_bytes(model);
         // alone it may try in any case: to fail with the reason, when it comes to that
         if !self.make_room(model, needed) && !self.active.is_empty() {
             self.prefixes.keep(cache);
@@ -308,6 +345,11 @@ impl<'a> Scheduler<'a> {
         true
     }
 
+    /// Whether what is no generation holds memory, and gives it back before long.
+    fn others_hold_memory(&self) -> bool {
+        !self.embeddings.is_empty() || self.disk.is_busy()
+    }
+
     /// Which sequences the next step runs, and how many tokens of each.
     fn plan(&mut self, model: &Model, is_ready: &[bool]) -> (Vec<(usize, usize)>, Load) {
         for sequence in &mut self.active {
@@ -341,6 +383,9 @@ impl<'a> Scheduler<'a> {
         }
         let n_prompt = self.pace.n_prompt(n_decoded);
         let mut load = Load::default();
+        self.is_short = false;
+        // before the memory is counted: what is given back meanwhile is not missed
+        let will_be_more = self.others_hold_memory();
         let mut plan = Vec::with_capacity(self.active.len());
         let mut i = 0;
         while i < self.active.len() {
@@ -361,6 +406,9 @@ impl<'a> Scheduler<'a> {
                 } else {
                     load.n_prompt += n_tokens;
                 }
+            } else if i == 0 && will_be_more {
+                self.is_short = true;
+                break;
             } else if i == 0 {
                 self.active.remove(0).fail(&format!(
                     "the memory set aside for keys and values ({} MiB) is used up; ask for less text, or give the model more memory",
@@ -395,6 +443,16 @@ impl<'a> Scheduler<'a> {
             .map(|draft| draft.kv_pool().bytes_in_use());
         let pages = model.decoder().kv_pool().bytes_in_use() + drafts.unwrap_or(0);
         pages as u64 + self.prefixes.own_bytes() + states
+    }
+
+    /// Whether there is room for `needed` bytes once all states of ended sequences are gone: else none is to go for them.
+    /// Says no too where running ones share so much that there is just enough.
+    fn has_room_beside_active(&self, needed: u64) -> bool {
+        let bytes = |sequence: &Sequence| sequence.cache().bytes_at(sequence.cache().len());
+        let active: u64 = self.active.iter().map(bytes).sum();
+        let drafts = self.draft.as_ref().map(DraftModel::kv_pool);
+        let drafts = drafts.map_or(0, KvPool::bytes_in_use) as u64;
+        active + drafts + needed <= self.kv_limit()
     }
 
     /// Whether the states of all sequences can grow by `needed` bytes. Those of ended ones make room.

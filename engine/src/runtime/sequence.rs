@@ -76,6 +76,7 @@ impl Sequence {
             results,
             queued_at,
             place,
+            ..
         } = entry;
         let constraint = request.constraint.take();
         let prompt = &request.prompt;

@@ -57,6 +57,12 @@ impl Waiting {
         self.lines.len()
     }
 
+    /// Those whose clients have not left, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        let all = self.lines.iter().flatten();
+        all.filter(|entry| !entry.results.is_closed())
+    }
+
     /// All, in no order.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry> + '_ {
         self.lines.drain(..).flatten()
@@ -74,7 +80,7 @@ mod tests {
         StepResult,
         runtime::request::{Counters, GenerateRequest},
     };
-    use std::{sync::Arc, time::Instant};
+    use std::{cell::Cell, sync::Arc, time::Instant};
     use tokio::sync::mpsc::{Receiver, channel};
 
     fn entry(client: &str, seed: u32) -> (Entry, Receiver<StepResult>) {
@@ -89,6 +95,7 @@ mod tests {
             results,
             queued_at: Instant::now(),
             place: Arc::<Counters>::default().enter(1).unwrap(),
+            is_looked_up: Cell::default(),
         };
         (entry, receiver)
     }
