@@ -22,6 +22,7 @@ use crate::care::{
     UpdateRequest, VerifyLine, VerifyRequest,
 };
 use crate::client_error::ClientError;
+use crate::client_events::Events;
 use crate::host::Host;
 use crate::ndjson::LineDecoder;
 use crate::ollama::{
@@ -248,6 +249,15 @@ impl Client {
     /// As [`ClientError`] says; also from the stream.
     pub async fn chat(&self, request: &ChatRequest) -> Result<Chunks<ChatResponse>, ClientError> {
         self.stream("/api/chat", request).await
+    }
+
+    /// Posts to a route that answers with server-sent events, of any server that speaks the dialect.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says; also from the stream.
+    pub async fn events(&self, path: &str, body: &impl Serialize) -> Result<Events, ClientError> {
+        let response = self.post(path, body).await?;
+        Ok(Events::new(self.url.clone(), response))
     }
 
     /// `HEAD /api/blobs/:digest`: whether the daemon holds the blob.

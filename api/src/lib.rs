@@ -10,6 +10,7 @@ pub mod anthropic;
 pub mod care;
 pub mod client;
 mod client_error;
+mod client_events;
 mod client_store;
 pub mod host;
 pub mod ndjson;
@@ -22,5 +23,6 @@ pub mod tokens;
 
 pub use client::Client;
 pub use client_error::ClientError;
+pub use client_events::Events;
 pub use client_store::Bundle;
 pub use host::Host;

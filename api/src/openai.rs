@@ -25,7 +25,7 @@ pub struct ErrorDetail {
     pub code: Option<String>,
 }
 
-/// How to choose tokens and when to stop. The last five are not OpenAI's.
+/// How to choose tokens and when to stop. The last six are not OpenAI's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(
@@ -56,6 +56,9 @@ pub struct Sampling {
     pub min_p: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_ctx: Option<i64>,
+    /// Whether the answer goes on past the model's own end, for measurements.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignore_eos: Option<bool>,
     /// As in Ollama's dialect; what is named outside of it wins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Map<String, Value>>,

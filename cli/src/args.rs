@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    adopt, archive, cp, create, df, export, gc, import, list, login, outdated, path, ps, pull,
-    push, rm, rollback, run, serve, show, stop, swap, update, verify,
+    adopt, archive, bench, cp, create, df, export, gc, import, list, login, outdated, path, ps,
+    pull, push, rm, rollback, run, serve, show, stop, swap, update, verify,
 };
 
 /// Run language models on this machine
@@ -78,6 +78,9 @@ pub(crate) enum Command {
     /// Forget what `login` kept
     #[command(disable_help_flag = true)]
     Logout(login::Args),
+    /// Measure how fast a model runs here, or a server under load
+    #[command(disable_help_flag = true)]
+    Bench(bench::Args),
     /// Run the daemon in the foreground
     #[command(visible_alias = "start")]
     Serve(serve::Args),

@@ -8,9 +8,7 @@ mod generation;
 
 use common::golden;
 use generation::collect;
-use slm_engine::{
-    Adapters, Engine, GenerateRequest, LoadError, LoadOptions, SamplingParams, Stats,
-};
+use slm_engine::{Engine, GenerateRequest, LoadError, LoadOptions, SamplingParams, Stats};
 use std::path::PathBuf;
 
 fn request(client: u32, n_prompt: u32) -> GenerateRequest {
@@ -24,16 +22,8 @@ fn request(client: u32, n_prompt: u32) -> GenerateRequest {
             seed: Some(u64::from(client)),
             ..SamplingParams::default()
         },
-        stop: vec![],
-        constraint: None,
-        logprobs: None,
-        shown: Vec::new(),
-        shift_after: None,
-        client: String::new(),
         max_tokens: Some(60),
-        context_length: usize::MAX,
-        adapters: Adapters::default(),
-        salt: None,
+        ..GenerateRequest::default()
     }
 }
 

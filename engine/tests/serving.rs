@@ -441,3 +441,26 @@ fn a_full_context_makes_room_where_that_is_asked_for() {
         assert_eq!(shifted[24..], anew[..], "{name}");
     }
 }
+
+#[test]
+fn an_answer_may_go_on_past_its_end() {
+    let engine = Engine::load(&golden("mistral.gguf"), &LoadOptions::default()).unwrap();
+    let lengths = |ignore_eos| -> Vec<usize> {
+        let answers = (0..40).map(|seed| {
+            let mut request = request(vec![20, 30 + seed as u32], seed, 120);
+            request.sampling.temperature = 3.0;
+            request.ignore_eos = ignore_eos;
+            engine.generate(request).unwrap()
+        });
+        let answers: Vec<_> = answers.collect();
+        answers
+            .into_iter()
+            .map(|answer| collect(answer).0.len())
+            .collect()
+    };
+    assert!(
+        lengths(false).iter().any(|n| *n < 120),
+        "no answer ends: the test shows nothing"
+    );
+    assert!(lengths(true).iter().all(|n| *n == 120));
+}

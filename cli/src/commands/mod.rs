@@ -2,6 +2,7 @@
 
 pub(crate) mod adopt;
 pub(crate) mod archive;
+pub(crate) mod bench;
 pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod df;
@@ -42,6 +43,9 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Logout(args) => return login::run("logout", args),
         command => command,
     };
+    if let Command::Bench(args) = command {
+        return bench::run(args, settings, ui).await;
+    }
     let client = daemon::connect(settings, ui).await?;
     match command {
         Command::Run(args) => run::run(args, &client, settings, ui).await,
@@ -67,6 +71,7 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Rollback(args) => rollback::run(args, &client, ui).await,
         Command::Stop(args) => stop::run(args, &client, ui).await,
         Command::Swap(args) => swap::run(args, &client, ui).await,
+        Command::Bench(args) => bench::run(args, settings, ui).await,
         Command::Serve(args) => serve::run(args),
         Command::Login(args) => login::run("login", args),
         Command::Logout(args) => login::run("logout", args),

@@ -159,6 +159,7 @@ pub(crate) async fn start(
         logprobs: job.options.logprobs,
         shown: prompt.shown.clone(),
         max_tokens: job.options.max_tokens,
+        ignore_eos: job.options.ignore_eos,
         context_length,
         shift_after: job.options.shift.then_some(job.options.num_keep),
         client: job.client,

@@ -20,6 +20,8 @@ pub(crate) struct RunOptions {
     pub(crate) logprobs: Option<usize>,
     /// Most tokens to generate; `None` is until the window is full.
     pub(crate) max_tokens: Option<usize>,
+    /// Whether the model's own end does not end the answer.
+    pub(crate) ignore_eos: bool,
     /// The window, where somebody chose one.
     pub(crate) num_ctx: Option<usize>,
     /// Tokens at the beginning that stay where others make room.
@@ -94,6 +96,7 @@ impl RunOptions {
                     .map(|n| n.min(most));
             }
             "close_json" => self.close_json = switch(key, value)?,
+            "ignore_eos" => self.ignore_eos = switch(key, value)?,
             "stop" => self.stop = strings(key, value)?,
             "draft_model" => self.draft_model = text(key, value)?,
             "kv_cache_type" => self.kv_type = Some(kv_type(key, value)?),

@@ -29,6 +29,8 @@ pub struct GenerateRequest {
     pub shown: Vec<TokenId>,
     /// Most tokens to generate; `None` is until the context is full.
     pub max_tokens: Option<usize>,
+    /// Whether the model's own end does not end an answer without a form, for measurements.
+    pub ignore_eos: bool,
     /// Most tokens of prompt and answer together; capped at [`super::Engine::context_length`].
     pub context_length: usize,
     /// How many of the first tokens stay when the context is full and older ones make room for what follows; `None` ends
@@ -53,6 +55,7 @@ impl Default for GenerateRequest {
             logprobs: None,
             shown: Vec::new(),
             max_tokens: None,
+            ignore_eos: false,
             context_length: usize::MAX,
             shift_after: None,
             client: String::new(),

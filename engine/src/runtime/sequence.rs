@@ -317,7 +317,8 @@ impl Sequence {
         self.stats.n_generated_tokens += 1;
         self.tokens.push(token);
 
-        if model.tokenizer().is_end_of_generation(token) {
+        let goes_on = self.request.ignore_eos && self.constraint.is_none();
+        if model.tokenizer().is_end_of_generation(token) && !goes_on {
             let text = self.text.finish();
             return self.finish(text, StopReason::Stop);
         }

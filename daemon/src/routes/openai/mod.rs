@@ -110,6 +110,7 @@ fn options(sampling: Sampling, record: &Record) -> Map<String, Value> {
         top_k,
         min_p,
         num_ctx,
+        ignore_eos,
         options,
         keep_alive: _,
     } = sampling;
@@ -137,6 +138,7 @@ fn options(sampling: Sampling, record: &Record) -> Map<String, Value> {
         ("top_k", top_k.map(Value::from)),
         ("min_p", min_p.map(Value::from)),
         ("num_ctx", num_ctx.map(Value::from)),
+        ("ignore_eos", ignore_eos.map(Value::from)),
     ];
     let named = named.into_iter();
     all.extend(named.filter_map(|(key, value)| Some((key.to_owned(), value?))));
