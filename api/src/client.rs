@@ -31,6 +31,7 @@ use crate::ollama::{
     PushRequest, ShowRequest, ShowResponse, SwapRequest, SwapResponse, TagsResponse,
     VersionResponse,
 };
+use crate::openai;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -378,10 +379,12 @@ impl Client {
         }
         let mut body = self.read(response, MAX_ERROR_BYTES).await?;
         body.truncate(MAX_ERROR_BYTES);
-        let message = match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(body) => body.error,
-            Err(_) => String::from_utf8_lossy(&body).trim().to_owned(),
-        };
+        let message = serde_json::from_slice::<ErrorBody>(&body)
+            .map(|body| body.error)
+            .or_else(|_| {
+                serde_json::from_slice::<openai::ErrorBody>(&body).map(|body| body.error.message)
+            })
+            .unwrap_or_else(|_| String::from_utf8_lossy(&body).trim().to_owned());
         Err(ClientError::Status {
             status: status.as_u16(),
             message: if message.is_empty() {

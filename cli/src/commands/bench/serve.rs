@@ -55,9 +55,9 @@ pub(super) struct Args {
     /// Tokens of each answer
     #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     random_output_len: u32,
-    /// Seed of the prompts; other seeds are other prompts
-    #[arg(long, value_name = "N", default_value = "0")]
-    seed: u64,
+    /// Seed of the prompts: the same again are found in the server's cache [default: another each time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// How to print it; JSON is one line for each test
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -75,18 +75,22 @@ pub(super) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
         n_shared_words: args.random_prefix_len as usize,
         n_tokens: args.random_output_len,
     };
+    let seed = args.seed.unwrap_or_else(|| {
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        now.as_micros() as u64
+    });
     // the model is loaded, and both sides are warm
     load::one(
         client,
         &load,
-        load.prompt(args.seed, usize::MAX),
+        load.prompt(seed, usize::MAX),
         load.n_tokens.min(8),
     )
     .await?;
     let mut reports = Vec::new();
     for (i, width) in args.max_concurrency.iter().enumerate() {
         // no test asks what an earlier one has asked: that would be found in the cache
-        let seed = args.seed.wrapping_mul(1024).wrapping_add(i as u64 + 1);
+        let seed = seed.wrapping_mul(1024).wrapping_add(i as u64 + 1);
         let (answers, seconds) = load::run(client, &load, *width as usize, seed).await;
         let report = Report::of(&load.model, *width, seconds, &answers);
         if let Some(error) = report.errors.first().filter(|_| report.completed == 0) {
