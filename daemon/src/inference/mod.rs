@@ -22,6 +22,7 @@ pub(crate) use prompt::{ChatPrompt, PromptSource, conversation, from_wire};
 pub(crate) use tokens::{count as count_tokens, decode, encode};
 
 use crate::{
+    caller::Client,
     catalog::Record,
     error::ApiError,
     models::{Demand, KeepFor, Lease, WantedAdapter, Window},
@@ -42,7 +43,7 @@ pub(crate) struct Job {
     pub(crate) adapters: Vec<WantedAdapter>,
     pub(crate) keep: Option<KeepFor>,
     /// Who asks.
-    pub(crate) client: String,
+    pub(crate) client: Client,
     /// When the client's request came in.
     pub(crate) began: Instant,
 }
@@ -107,6 +108,18 @@ pub(crate) async fn start(
     job: Job,
     source: PromptSource,
 ) -> Result<Generation, ApiError> {
+    let mut watch = app.observed.begin(&job);
+    let began = ready(app, job, source).await;
+    let (lease, prompt, request) = began.inspect_err(|_| watch.failed())?;
+    Generation::start(lease, prompt, request, watch, app.shutdown.abort.clone())
+}
+
+/// The model, loaded, the prompt with the number of tokens that were left out of it, and what the engine is asked.
+async fn ready(
+    app: &Arc<App>,
+    job: Job,
+    source: PromptSource,
+) -> Result<(Lease, (Prompt, usize), GenerateRequest), ApiError> {
     if app.shutdown.begun.is_cancelled() {
         return Err(ApiError::shutting_down());
     }
@@ -154,17 +167,11 @@ pub(crate) async fn start(
         max_tokens: job.options.max_tokens,
         context_length,
         shift_after: job.options.shift.then_some(job.options.num_keep),
-        client: job.client,
+        client: job.client.name,
         adapters: lease.adapters().clone(),
         salt: None,
     };
-    Generation::start(
-        lease,
-        (prompt, n_truncated),
-        request,
-        job.began,
-        app.shutdown.abort.clone(),
-    )
+    Ok((lease, (prompt, n_truncated), request))
 }
 
 async fn prepare(
