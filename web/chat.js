@@ -1,7 +1,7 @@
 // The chat page: conversations, their messages, and answers as they come. Several may be answered at once.
 
 import * as api from "./api.js";
-import { announce, askName, button, byId, confirmed, el, reconcile, setText, toast } from "./dom.js";
+import { announce, askName, button, byId, confirmed, el, icon, reconcile, setText, toast } from "./dom.js";
 import { MessageView } from "./message.js";
 import { openSettings, thinkValue } from "./settings.js";
 import { MAX_TITLE, newConversation, titleOf } from "./store.js";
@@ -12,6 +12,9 @@ const SAVE_EVERY = 1000;
 const SPEAK_EVERY = 3000;
 /** Pixels from the end at which a reader still follows an answer. */
 const FOLLOWS = 80;
+/** Lines of icons, 20 by 20. */
+const PENCIL = "M4 16l1-4 8-8 3 3-8 8zM11.5 5.5l3 3";
+const BIN = "M4 6h12M8 6V4h4v2M6 6l.7 10h6.6L14 6";
 
 let store;
 let models = [];
@@ -331,8 +334,8 @@ function drawList() {
   const make = ({ id }) => {
     const row = el("li", {}, el("a", { href: `#chat/${id}` }));
     row.append(
-      button("Rename", () => rename(id), { class: "quiet small" }),
-      button("Delete", () => forget(id), { class: "quiet small" }),
+      button(icon(PENCIL), () => rename(id), { class: "quiet small", title: "Rename" }),
+      button(icon(BIN), () => forget(id), { class: "quiet small", title: "Delete" }),
     );
     return row;
   };

@@ -33,8 +33,9 @@ export function button(text, onclick, props = {}) {
   return el("button", { type: "button", onclick, ...props }, text);
 }
 
-/** Words that only screen readers tell. */
-export const hiddenText = (text) => el("span", { class: "sr" }, text);
+/** A drawing of lines, 20 by 20; what it means has to be said beside it. */
+export const icon = (path) =>
+  svg("svg", { viewBox: "0 0 20 20", "aria-hidden": "true" }, svg("path", { class: "stroke", d: path }));
 
 /**
  * Makes the children of `parent` those that `items` stand for, and keeps the nodes of those that were there, so that

@@ -28,9 +28,9 @@ fn a_person_chats_pulls_and_looks_around() {
     };
     let mut home = Home::new();
     let registry = Registry::start();
-    registry.push("library/boats", "small", &TestModel::tiny(24 * MB));
+    registry.push("library/boats", "small", &TestModel::tiny(12 * MB));
     let proxy = FlakyProxy::start(registry.address());
-    proxy.limit_rate(2 * MB as u64);
+    proxy.limit_rate(MB as u64);
     let daemon = Daemon::start(&mut home);
     home.create("smollm2:135m", &starter_model());
     let line = [
