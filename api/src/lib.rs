@@ -1,8 +1,8 @@
 //! The words on the wire, shared by daemon, command line and tests, and the client that speaks them.
 //!
 //! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`openai`] those of
-//! OpenAI's dialect, [`anthropic`] of Anthropic's, [`care`], [`store`] and [`tokens`]
-//! those that only slm has, [`ndjson`] the framing of streams, [`host`] where the daemon is to be found, [`client`] the
+//! OpenAI's dialect, [`anthropic`] of Anthropic's, [`care`], [`status`], [`store`] and
+//! [`tokens`] those that only slm has, [`ndjson`] the framing of streams, [`host`] where the daemon is to be found, [`client`] the
 //! calls, [`size`], [`rate`] and [`age`] the spelling of bytes, of bytes per second and of time.
 
 pub mod age;
@@ -18,6 +18,7 @@ pub mod ollama;
 pub mod openai;
 pub mod rate;
 pub mod size;
+pub mod status;
 pub mod store;
 pub mod tokens;
 

@@ -17,6 +17,7 @@ mod inference;
 mod middleware;
 mod models;
 mod ndjson;
+mod observe;
 mod paths;
 mod pulls;
 mod pushes;

@@ -2,7 +2,7 @@
 
 use crate::{
     catalog::Catalog, config::Config, cpu::CpuChoice, error::ApiError, models::Models,
-    pulls::Pulls, shutdown::Shutdown,
+    observe::Observed, pulls::Pulls, shutdown::Shutdown,
 };
 use slm_registry::Store;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ pub(crate) struct App {
     pub(crate) catalog: Catalog,
     pub(crate) models: Models,
     pub(crate) pulls: Pulls,
+    pub(crate) observed: Observed,
     pub(crate) shutdown: Shutdown,
     /// Whether the listener is on loopback: then foreign `Host` names are refused.
     pub(crate) is_loopback: bool,
@@ -29,6 +30,7 @@ impl App {
             models: Models::new(&config),
             cpu: CpuChoice::of(&config),
             pulls: Pulls::new(store.clone(), &config),
+            observed: Observed::default(),
             shutdown: Shutdown::default(),
             config,
             store,

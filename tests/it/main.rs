@@ -6,6 +6,7 @@
 
 mod airgap;
 mod bench;
+mod browser;
 mod care;
 mod cli;
 mod crash;

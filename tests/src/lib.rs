@@ -8,6 +8,7 @@
 //! A harness that cannot do its part panics with a sentence that says what to do: a test must never pass because
 //! something was missing. Every wait is bounded. Processes are ended by their own id.
 
+mod browser;
 mod crane;
 mod daemon;
 mod fixtures;
@@ -19,6 +20,7 @@ mod registry;
 mod split;
 mod store;
 
+pub use browser::{browser, browser_script, node};
 pub use crane::{CraneRegistry, crane, run_crane};
 pub use daemon::Daemon;
 pub use fixtures::{data, fixture, golden_json, golden_model, python, starter_model};

@@ -108,8 +108,17 @@ impl Running {
     /// # Panics
     /// When that takes minutes: the program hangs.
     #[track_caller]
-    pub fn finish(mut self) -> Finished {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn finish(self) -> Finished {
+        self.finish_within(PATIENCE)
+    }
+
+    /// Like [`Running::finish`], for what takes longer than others.
+    ///
+    /// # Panics
+    /// When that takes longer than `patience`.
+    #[track_caller]
+    pub fn finish_within(mut self, patience: Duration) -> Finished {
+        let deadline = Instant::now() + patience;
         let mut timed_out = false;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {

@@ -8,7 +8,7 @@ use crate::{
     state::App,
 };
 use slm_api::ollama::Metrics;
-use slm_engine::{EmbedError, EmbedRequest, Special, TokenId};
+use slm_engine::{EmbedError, EmbedRequest, EmbedStats, Special, TokenId};
 use std::sync::Arc;
 
 /// What a vector is made of.
@@ -43,6 +43,18 @@ pub(crate) struct Vectors {
 /// # Errors
 /// The model cannot be loaded, a text does not fit, or too many requests wait.
 pub(crate) async fn embed(app: &Arc<App>, job: &Job, texts: Texts) -> Result<Vectors, ApiError> {
+    let mut watch = app.observed.begin(job);
+    let done = vectors(app, job, texts).await;
+    let (vectors, stats) = done.inspect_err(|_| watch.failed())?;
+    watch.embedded(&stats);
+    Ok(vectors)
+}
+
+async fn vectors(
+    app: &Arc<App>,
+    job: &Job,
+    texts: Texts,
+) -> Result<(Vectors, EmbedStats), ApiError> {
     if app.shutdown.begun.is_cancelled() {
         return Err(ApiError::shutting_down());
     }
@@ -122,7 +134,7 @@ pub(crate) async fn embed(app: &Arc<App>, job: &Job, texts: Texts) -> Result<Vec
         computing_ms = done.stats.computing.as_millis() as u64,
         "embedded"
     );
-    Ok(Vectors {
+    let vectors = Vectors {
         vectors: done.vectors,
         metrics: Metrics {
             total_duration: Some(nanos(job.began.elapsed())),
@@ -130,7 +142,8 @@ pub(crate) async fn embed(app: &Arc<App>, job: &Job, texts: Texts) -> Result<Vec
             prompt_eval_count: Some(done.stats.n_tokens as u64),
             ..Metrics::default()
         },
-    })
+    };
+    Ok((vectors, done.stats))
 }
 
 /// The tokens of each text, nothing around them yet.

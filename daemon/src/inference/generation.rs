@@ -1,13 +1,13 @@
 //! One running generation: engine results in, text, thoughts, calls and a final account out.
 
 use super::close_json::closing;
-use crate::{error::ApiError, inference::prompt::Prompt, models::Lease};
+use crate::{error::ApiError, inference::prompt::Prompt, models::Lease, observe::Watch};
 use slm_api::ollama::{Logprob, Metrics};
 use slm_chat::{Answer, AnswerParser};
 use slm_engine::{
     Finish, GenerateRequest, StepResult, StopReason, TokenId, TokenLogprobs, Tokenizer,
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +45,7 @@ pub(crate) struct Generation {
     json: Option<String>,
     n_truncated: usize,
     ended: Option<Outcome>,
-    began: Instant,
+    watch: Watch,
     abort: CancellationToken,
     /// Of the request: the stream outlives its handler.
     span: tracing::Span,
@@ -53,8 +53,7 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    /// Queues the request at the engine. `n_truncated` is how many tokens were left out of the prompt, `began` when the
-    /// client's request came in.
+    /// Queues the request at the engine. `n_truncated` is how many tokens were left out of the prompt.
     ///
     /// # Errors
     /// When too many wait there already.
@@ -62,10 +61,12 @@ impl Generation {
         lease: Lease,
         (prompt, n_truncated): (Prompt, usize),
         request: GenerateRequest,
-        began: Instant,
+        mut watch: Watch,
         abort: CancellationToken,
     ) -> Result<Self, ApiError> {
-        let results = lease.engine().generate(request)?;
+        watch.prompt(prompt.tokens.len());
+        let results = lease.engine().generate(request);
+        let results = results.inspect_err(|_| watch.failed())?;
         Ok(Self {
             results,
             parser: prompt.parser,
@@ -75,7 +76,7 @@ impl Generation {
             json: None,
             n_truncated,
             ended: None,
-            began,
+            watch,
             abort,
             span: tracing::Span::current(),
             lease,
@@ -120,6 +121,7 @@ impl Generation {
                     logprobs,
                 }) => {
                     self.tokens.push(token);
+                    self.watch.token();
                     if let Some(logprobs) = logprobs {
                         let tokenizer = self.lease.engine().tokenizer();
                         self.logprobs.push(on_wire(token, &logprobs, tokenizer));
@@ -147,8 +149,12 @@ impl Generation {
                     self.ended = Some(outcome);
                     delta
                 }
-                Some(StepResult::Failed(why)) => return Err(ApiError::internal(why)),
+                Some(StepResult::Failed(why)) => {
+                    self.watch.failed();
+                    return Err(ApiError::internal(why));
+                }
                 None => {
+                    self.watch.failed();
                     return Err(ApiError::internal(
                         "the engine stopped without an answer; try again, the model will be loaded anew",
                     ));
@@ -162,6 +168,7 @@ impl Generation {
 
     fn outcome(&mut self, finish: &Finish) -> Outcome {
         let stats = &finish.stats;
+        self.watch.generated(finish);
         let reason = match finish.reason {
             StopReason::Stop => "stop",
             StopReason::Length => "length",
@@ -183,7 +190,7 @@ impl Generation {
             reason,
             stop: finish.stop.clone(),
             metrics: Metrics {
-                total_duration: Some(nanos(self.began.elapsed())),
+                total_duration: Some(nanos(self.watch.elapsed())),
                 load_duration: Some(nanos(self.lease.load_time)),
                 prompt_eval_count: Some(stats.n_prompt_tokens as u64),
                 prompt_eval_duration: Some(nanos(stats.prefill)),

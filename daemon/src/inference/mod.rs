@@ -25,6 +25,7 @@ pub(crate) use prompt::{ChatPrompt, PromptSource, conversation, from_wire};
 pub(crate) use tokens::{count as count_tokens, decode, encode};
 
 use crate::{
+    caller::Client,
     catalog::Record,
     error::ApiError,
     models::{Demand, KeepFor, Lease, WantedAdapter, Window},
@@ -45,7 +46,7 @@ pub(crate) struct Job {
     pub(crate) adapters: Vec<WantedAdapter>,
     pub(crate) keep: Option<KeepFor>,
     /// Who asks.
-    pub(crate) client: String,
+    pub(crate) client: Client,
     /// When the client's request came in.
     pub(crate) began: Instant,
 }
@@ -110,6 +111,27 @@ pub(crate) async fn start(
     job: Job,
     source: PromptSource,
 ) -> Result<Generation, ApiError> {
+    let mut watch = app.observed.begin(&job);
+    let is_json = matches!(
+        job.options.grammar,
+        Some(Grammar::Json | Grammar::JsonSchema(_))
+    );
+    let closes_json = job.options.close_json && is_json;
+    let began = ready(app, job, source).await;
+    let (lease, prompt, request) = began.inspect_err(|_| watch.failed())?;
+    let generation = Generation::start(lease, prompt, request, watch, app.shutdown.abort.clone())?;
+    Ok(match closes_json {
+        true => generation.closing_json(),
+        false => generation,
+    })
+}
+
+/// The model, loaded, the prompt with the number of tokens that were left out of it, and what the engine is asked.
+async fn ready(
+    app: &Arc<App>,
+    job: Job,
+    source: PromptSource,
+) -> Result<(Lease, (Prompt, usize), GenerateRequest), ApiError> {
     if app.shutdown.begun.is_cancelled() {
         return Err(ApiError::shutting_down());
     }
@@ -149,8 +171,7 @@ pub(crate) async fn start(
             return Err(too_long(n_prompt, context_length, trained));
         }
     }
-    let grammar = job.options.grammar;
-    let constraint = form::constrain(&lease, &prompt, grammar.clone()).await?;
+    let constraint = form::constrain(&lease, &prompt, job.options.grammar).await?;
     let request = GenerateRequest {
         prompt: prompt.tokens.clone(),
         sampling: job.options.sampling,
@@ -162,22 +183,11 @@ pub(crate) async fn start(
         ignore_eos: job.options.ignore_eos,
         context_length,
         shift_after: job.options.shift.then_some(job.options.num_keep),
-        client: job.client,
+        client: job.client.name,
         adapters: lease.adapters().clone(),
         salt: None,
     };
-    let is_json = matches!(grammar, Some(Grammar::Json | Grammar::JsonSchema(_)));
-    Generation::start(
-        lease,
-        (prompt, n_truncated),
-        request,
-        job.began,
-        app.shutdown.abort.clone(),
-    )
-    .map(|generation| match job.options.close_json && is_json {
-        true => generation.closing_json(),
-        false => generation,
-    })
+    Ok((lease, (prompt, n_truncated), request))
 }
 
 async fn prepare(

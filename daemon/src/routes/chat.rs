@@ -3,7 +3,7 @@
 use super::{as_asked, model_name, now};
 use crate::{
     body::{LenientJson, non_empty},
-    caller::Caller,
+    caller::{Caller, Client},
     catalog::{Capability, Needs, Record},
     error::ApiError,
     inference::{
@@ -61,7 +61,7 @@ pub(super) async fn answer(
 /// What is wrong with the request.
 pub(super) async fn prepare(
     app: &Arc<App>,
-    client: String,
+    client: Client,
     began: Instant,
     request: ChatRequest,
     record: &Arc<Record>,

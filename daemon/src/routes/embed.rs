@@ -3,7 +3,7 @@
 use super::{as_asked, model_name};
 use crate::{
     body::LenientJson,
-    caller::Caller,
+    caller::{Caller, Client},
     error::ApiError,
     inference::{self, Job, RunOptions, Text, Texts, Vectors},
     models::KeepFor,
@@ -119,7 +119,7 @@ pub(super) struct Run {
     pub(super) options: Option<Map<String, Value>>,
     pub(super) adapters: Option<Vec<AdapterChoice>>,
     pub(super) keep_alive: Option<KeepAlive>,
-    pub(super) client: String,
+    pub(super) client: Client,
 }
 
 /// The vectors; `None` where there are no texts, and the model is only loaded, or unloaded.

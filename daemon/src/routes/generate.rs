@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     body::{LenientJson, non_empty},
-    caller::Caller,
+    caller::{Caller, Client},
     catalog::{Capability, Needs, Record, Template},
     create::check_template,
     error::ApiError,
@@ -66,7 +66,7 @@ pub(super) async fn answer(
 /// Options, adapters or a time to stay that cannot be.
 pub(super) async fn job(
     app: &Arc<App>,
-    client: String,
+    client: Client,
     began: Instant,
     request: &GenerateRequest,
     record: &Arc<Record>,

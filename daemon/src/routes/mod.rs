@@ -18,12 +18,14 @@ mod events;
 mod generate;
 mod health;
 mod openai;
+mod page;
 mod path;
 mod ps;
 mod pull;
 mod push;
 mod root;
 mod show;
+mod status;
 mod swap;
 mod tags;
 #[cfg(test)]
@@ -52,7 +54,9 @@ use std::{sync::Arc, time::SystemTime};
 pub(crate) fn router(app: &Arc<App>) -> Router {
     Router::new()
         .route("/", get(root::answer))
+        .route("/ui/{name}", get(page::asset))
         .route("/api/version", get(version::answer))
+        .route("/api/status", get(status::answer))
         .route("/api/tags", get(tags::answer))
         .route("/api/ps", get(ps::answer))
         .route("/api/show", post(show::answer))

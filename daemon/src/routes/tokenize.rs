@@ -3,7 +3,7 @@
 use super::{as_asked, model_name};
 use crate::{
     body::LenientJson,
-    caller::Caller,
+    caller::{Caller, Client},
     error::ApiError,
     inference::{self, Job, RunOptions},
     models::KeepFor,
@@ -45,7 +45,7 @@ pub(super) async fn detokenize(
 
 async fn job(
     app: &Arc<App>,
-    client: String,
+    client: Client,
     model: &str,
     keep_alive: Option<KeepAlive>,
 ) -> Result<Job, ApiError> {
