@@ -5,12 +5,14 @@
 //! client hangs up. No text of a request or an answer is kept, and nothing of who asked.
 
 mod machine;
+mod metrics;
 mod watch;
 
 pub(crate) use machine::{resident_bytes, total_bytes};
 pub(crate) use watch::Watch;
 
-use crate::inference::Job;
+use crate::{inference::Job, models::Running};
+use metrics::Metrics;
 use std::{
     collections::VecDeque,
     sync::{
@@ -114,6 +116,7 @@ struct Shared {
     /// Counts token by token; the rest is known at the end of a request.
     n_generated: AtomicU64,
     log: Mutex<Log>,
+    metrics: Metrics,
 }
 
 #[derive(Debug, Default)]
@@ -139,6 +142,14 @@ impl Observed {
         let model = job.record.name.to_string();
         let endpoint = Arc::clone(&job.client.endpoint);
         Watch::new(Arc::clone(&self.shared), model, endpoint, job.began)
+    }
+
+    /// All metrics as text, those of the loaded models as they are now.
+    ///
+    /// # Errors
+    /// Never in practice: text is written into memory.
+    pub(crate) fn metrics(&self, running: &[Running]) -> Result<String, std::fmt::Error> {
+        self.shared.metrics.text(running)
     }
 
     /// Since the daemon started.
@@ -169,6 +180,7 @@ impl Shared {
     }
 
     fn note(&self, ended: Ended) {
+        self.metrics.note(&ended);
         let mut log = self.log();
         log.totals.add(&ended);
         if log.recent.len() == KEPT {

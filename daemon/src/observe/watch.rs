@@ -1,6 +1,7 @@
 //! One request as it is worked on.
 
 use super::{Ended, Ending, Figures, Shared};
+use prometheus_client::metrics::histogram::Histogram;
 use slm_engine::{EmbedStats, Finish, StopReason};
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -15,6 +16,8 @@ pub(crate) struct Watch {
     endpoint: Arc<str>,
     began: Instant,
     first_token: Option<Duration>,
+    last_token: Option<Instant>,
+    gaps: Histogram,
     figures: Figures,
     has_ended: bool,
 }
@@ -28,6 +31,8 @@ impl Watch {
     ) -> Self {
         shared.n_running.fetch_add(1, Ordering::Relaxed);
         Self {
+            gaps: shared.metrics.gaps(&model),
+            last_token: None,
             shared,
             model,
             endpoint,
@@ -50,7 +55,11 @@ impl Watch {
 
     /// Another token of the answer is there.
     pub(crate) fn token(&mut self) {
-        self.first_token.get_or_insert_with(|| self.began.elapsed());
+        let now = Instant::now();
+        self.first_token.get_or_insert(now - self.began);
+        if let Some(before) = self.last_token.replace(now) {
+            self.gaps.observe((now - before).as_secs_f64());
+        }
         self.figures.n_generated += 1;
         self.shared.n_generated.fetch_add(1, Ordering::Relaxed);
     }

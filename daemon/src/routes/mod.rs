@@ -17,6 +17,7 @@ mod embed;
 mod events;
 mod generate;
 mod health;
+mod metrics;
 mod openai;
 mod page;
 mod path;
@@ -90,6 +91,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         )
         .route("/api/tokenize", post(tokenize::tokenize))
         .route("/api/detokenize", post(tokenize::detokenize))
+        .route("/metrics", get(metrics::answer))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .merge(openai::router())
