@@ -229,7 +229,7 @@ async function conversations() {
 // A model may write whatever it likes.
 async function hostileAnswer() {
   const thinking = "Should I <b>attack</b>? I write *Markdown* instead.";
-  const content = fs.readFileSync(new URL("hostile.md", import.meta.url), "utf8");
+  const content = fs.readFileSync(new URL("hostile.txt", import.meta.url), "utf8");
   const parts = content
     .match(/[^]{1,40}/g)
     .map((part) => ({ message: { role: "assistant", content: part }, done: false }));
