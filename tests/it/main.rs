@@ -7,6 +7,7 @@
 mod airgap;
 mod bench;
 mod care;
+mod chat;
 mod cli;
 mod crash;
 mod embed;

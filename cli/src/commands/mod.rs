@@ -2,6 +2,7 @@
 
 pub(crate) mod adopt;
 pub(crate) mod archive;
+pub(crate) mod chats;
 pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod df;
@@ -40,6 +41,7 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Serve(args) => return serve::run(args),
         Command::Login(args) => return login::run("login", args),
         Command::Logout(args) => return login::run("logout", args),
+        Command::Chats(args) => return chats::run(args, settings, ui),
         command => command,
     };
     let client = daemon::connect(settings, ui).await?;
@@ -67,6 +69,7 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Rollback(args) => rollback::run(args, &client, ui).await,
         Command::Stop(args) => stop::run(args, &client, ui).await,
         Command::Swap(args) => swap::run(args, &client, ui).await,
+        Command::Chats(args) => chats::run(args, settings, ui),
         Command::Serve(args) => serve::run(args),
         Command::Login(args) => login::run("login", args),
         Command::Logout(args) => login::run("logout", args),

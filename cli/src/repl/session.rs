@@ -54,8 +54,14 @@ impl Session {
         }
     }
 
-    /// Goes on with another model and nothing said.
+    /// Begins anew with another model.
     pub(crate) fn change_model(&mut self, model: String, info: ShowResponse) {
+        self.switch_model(model, info);
+        self.messages.clear();
+    }
+
+    /// Goes on with another model.
+    pub(crate) fn switch_model(&mut self, model: String, info: ShowResponse) {
         let can_think = info.capabilities.iter().any(|name| name == "thinking");
         if !can_think {
             self.common.think = None;
@@ -64,7 +70,24 @@ impl Session {
         }
         self.common.model = model;
         self.info = info;
-        self.messages.clear();
+    }
+
+    /// Whether the model takes images.
+    pub(crate) fn takes_images(&self) -> bool {
+        takes_images(&self.info)
+    }
+
+    /// Where the last message of the person is.
+    pub(crate) fn last_question(&self) -> Option<usize> {
+        self.messages
+            .iter()
+            .rposition(|message| message.role == "user")
+    }
+
+    /// The last answer.
+    pub(crate) fn last_answer(&self) -> Option<&Message> {
+        let mut messages = self.messages.iter().rev();
+        messages.find(|message| message.role == "assistant")
     }
 
     /// The request that makes a model of this chat.
@@ -105,6 +128,11 @@ impl Session {
             )),
         }
     }
+}
+
+/// Whether a model takes images.
+pub(crate) fn takes_images(info: &ShowResponse) -> bool {
+    info.capabilities.iter().any(|name| name == "vision")
 }
 
 /// A message of plain text.
@@ -189,6 +217,12 @@ mod tests {
             capabilities: vec!["completion".into(), "thinking".into()],
             ..ShowResponse::default()
         };
+        session.switch_model("t".into(), thinker.clone());
+        assert_eq!(
+            (session.messages.len(), session.last_question()),
+            (1, Some(0))
+        );
+        assert_eq!(session.last_answer(), None);
         session.change_model("t".into(), thinker);
         assert!(session.messages.is_empty());
         assert_eq!(session.common.think, Some(Think::Switch(true)));
