@@ -98,6 +98,8 @@ fn commands_in_a_chat() {
         ],
         [">>> ", "/model other\r"],
         ["Loading model 'other'", ""],
+        [">>> ", "/set parameter temprature 1\r"],
+        ["Did you mean 'temperature'?", ""],
         [">>> ", "/bye\r"],
     ]);
     at_a_terminal(&home, &["run", BRIEF], &steps).ok();

@@ -2,10 +2,13 @@
 
 use super::cell::char_width;
 
+/// A character, with what combines with it, and its style.
+type Glyph = (String, String);
+
 /// A terminal with `width` columns and as many lines as are written.
 pub(super) struct Terminal {
     width: usize,
-    rows: Vec<Vec<Option<(String, String)>>>,
+    rows: Vec<Vec<Option<Glyph>>>,
     row: usize,
     column: usize,
     style: String,
@@ -108,7 +111,7 @@ impl Terminal {
     }
 
     /// The characters and their styles, line by line, and where the cursor is.
-    pub(super) fn screen(&self) -> (Vec<Vec<(String, String)>>, (usize, usize)) {
+    pub(super) fn screen(&self) -> (Vec<Vec<Glyph>>, (usize, usize)) {
         let rows = self.rows.iter();
         let rows = rows.map(|row| row.iter().flatten().cloned().collect());
         (rows.collect(), (self.row, self.column))

@@ -1,5 +1,6 @@
 //! What is said to the model, and what is done with its answers.
 
+use slm_api::ClientError;
 use slm_api::ollama::{Message, Metrics};
 
 use super::command::{Copied, Thoughts};
@@ -7,7 +8,7 @@ use super::session::message;
 use super::{Repl, external, is_daemon_gone};
 use crate::answer::{self, Ended, Printer, Style};
 use crate::files::{Attached, expand, path_of};
-use crate::{clipboard, daemon};
+use crate::{clipboard, daemon, models};
 
 /// What was said last, and how it went.
 #[derive(Default)]
@@ -96,9 +97,19 @@ impl Repl<'_> {
         } else {
             self.session.messages = before;
         }
-        ended?;
+        if let Err(error) = ended {
+            return Err(self.explain(error).await);
+        }
         self.ui.data("\n")?;
         Ok(is_answered)
+    }
+
+    /// A model that is gone may have been renamed.
+    async fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        match error.downcast::<ClientError>() {
+            Ok(error) => models::explain(self.client, &self.session.common.model, error).await,
+            Err(error) => error,
+        }
     }
 
     async fn try_answer(&self, printer: &mut Printer) -> anyhow::Result<Ended> {

@@ -8,7 +8,7 @@ use crate::files::path_of;
 /// Files of a folder that are looked at.
 const MAX_ENTRIES: usize = 10_000;
 /// Parameters that people set.
-const PARAMETERS: &[&str] = &[
+pub(super) const PARAMETERS: &[&str] = &[
     "frequency_penalty",
     "min_p",
     "num_ctx",

@@ -4,7 +4,9 @@ use serde_json::{Map, Value};
 use slm_api::ollama::{ChatRequest, CreateRequest, Message, ShowResponse, Think};
 use slm_modelfile::{Modelfile, ParameterKind, parameter_kind};
 
+use super::completion::PARAMETERS;
 use crate::commands::run::Common;
+use crate::text::nearest::nearest;
 
 /// A chat.
 #[derive(Debug, Default)]
@@ -107,7 +109,12 @@ impl Session {
     /// # Errors
     /// What to tell the person.
     pub(crate) fn set_option(&mut self, name: &str, values: &[String]) -> Result<(), String> {
-        let kind = parameter_kind(name).ok_or_else(|| format!("Unknown parameter '{name}'"))?;
+        let kind = parameter_kind(name).ok_or_else(|| {
+            let meant = nearest(name, PARAMETERS.iter().copied());
+            let meant =
+                meant.map_or_else(String::new, |meant| format!(". Did you mean '{meant}'?"));
+            format!("Unknown parameter '{name}'{meant}")
+        })?;
         if values.len() != 1 && kind != ParameterKind::Strings {
             return Err(format!("Parameter '{name}' takes one value"));
         }
@@ -200,6 +207,11 @@ mod tests {
         let mut session = session();
         for (name, values, expected) in [
             ("frob", vec!["1"], "Unknown parameter 'frob'"),
+            (
+                "temprature",
+                vec!["1"],
+                "Unknown parameter 'temprature'. Did you mean 'temperature'?",
+            ),
             ("top_k", vec!["many"], "Parameter 'top_k' cannot be 'many'"),
             ("top_k", vec!["1", "2"], "Parameter 'top_k' takes one value"),
         ] {
