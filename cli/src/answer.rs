@@ -1,26 +1,33 @@
-//! Shows one answer while it is written: thoughts in grey, words wrapped, counts and times at the end.
+//! Shows one answer while it is written: thoughts in grey, Markdown rendered or words wrapped, counts and times at the
+//! end.
 //!
 //! Ctrl-C stops the answer: the stream is dropped, which closes the connection, which stops the daemon's work.
 
 use std::fmt::Write;
+use std::time::Instant;
 
 use indicatif::ProgressBar;
 use slm_api::ClientError;
 use slm_api::client::{Chunk, Chunks};
 use slm_api::ollama::{ChatResponse, GenerateResponse, Metrics};
 
+use crate::markdown::Markdown;
 use crate::progress;
 use crate::text::duration::go_duration;
 use crate::text::wrap::Wrap;
 use crate::ui::Ui;
 
 /// How answers are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Style {
     /// Break lines between words.
     pub wrap: bool,
+    /// Render Markdown, which breaks lines between words too.
+    pub markdown: bool,
     /// Keep thoughts to the model.
     pub hide_thinking: bool,
+    /// Show of the thoughts only how long they are.
+    pub fold_thinking: bool,
     /// Counts and times after the answer.
     pub verbose: bool,
 }
@@ -72,12 +79,22 @@ impl Piece for ChatResponse {
 pub(crate) struct Printer {
     style: Style,
     ui: Ui,
-    wrap: Wrap,
-    is_thinking: bool,
+    body: Body,
+    thoughts: Wrap,
+    /// Since when the model thinks, while it does.
+    thinks_since: Option<Instant>,
     /// The answer so far.
     pub text: String,
     /// The thoughts so far.
     pub thinking: String,
+    /// Counts and times, once the answer is complete.
+    pub metrics: Option<Metrics>,
+}
+
+/// How the text of an answer is laid out.
+enum Body {
+    Plain(Wrap),
+    Markdown(Box<Markdown>),
 }
 
 impl Printer {
@@ -86,10 +103,16 @@ impl Printer {
         Self {
             style,
             ui,
-            wrap: new_wrap(style, ui),
-            is_thinking: false,
+            body: if style.markdown && ui.shows_form() {
+                Body::Markdown(Box::new(Markdown::new(ui.width(), ui.height())))
+            } else {
+                Body::Plain(new_wrap(style, ui))
+            },
+            thoughts: new_wrap(style, ui),
+            thinks_since: None,
             text: String::new(),
             thinking: String::new(),
+            metrics: None,
         }
     }
 
@@ -105,11 +128,11 @@ impl Printer {
         let ended = self.follow_with(start, &waiting).await;
         waiting.finish_and_clear();
         self.end()?;
-        let (ended, metrics) = ended?;
+        let ended = ended?;
         if self.style.verbose
-            && let Some(metrics) = metrics
+            && let Some(metrics) = &self.metrics
         {
-            self.ui.note(stats(&metrics).trim_end());
+            self.ui.note(stats(metrics).trim_end());
         }
         Ok(ended)
     }
@@ -118,29 +141,28 @@ impl Printer {
         &mut self,
         start: impl Future<Output = Result<Chunks<T>, ClientError>>,
         waiting: &ProgressBar,
-    ) -> anyhow::Result<(Ended, Option<Metrics>)> {
+    ) -> anyhow::Result<Ended> {
         // One listener for the whole answer: a signal that comes while a chunk is printed is not lost.
         let interrupt = tokio::signal::ctrl_c();
         tokio::pin!(interrupt);
         let mut chunks = tokio::select! {
             chunks = start => chunks?,
-            _ = &mut interrupt => return Ok((Ended::Interrupted, None)),
+            _ = &mut interrupt => return Ok(Ended::Interrupted),
         };
-        let mut metrics = None;
         loop {
             let chunk = tokio::select! {
                 chunk = chunks.next() => chunk,
-                _ = &mut interrupt => return Ok((Ended::Interrupted, None)),
+                _ = &mut interrupt => return Ok(Ended::Interrupted),
             };
             let Some(chunk) = chunk.transpose()? else {
-                return Ok((Ended::Complete, metrics));
+                return Ok(Ended::Complete);
             };
             if !chunk.thinking().is_empty() || !chunk.text().is_empty() {
                 waiting.finish_and_clear();
             }
             self.show(&chunk)?;
             if chunk.is_last() {
-                metrics = Some(chunk.metrics().clone());
+                self.metrics = Some(chunk.metrics().clone());
             }
         }
     }
@@ -152,31 +174,59 @@ impl Printer {
         }
         if !chunk.text().is_empty() {
             self.end_thinking()?;
-            self.text.push_str(chunk.text());
-            let shown = self.wrap.push(chunk.text());
-            self.ui.model_text(&shown)?;
+            self.show_text(chunk.text())?;
         }
         Ok(())
+    }
+
+    fn show_text(&mut self, text: &str) -> anyhow::Result<()> {
+        self.text.push_str(text);
+        match &mut self.body {
+            Body::Plain(wrap) => {
+                let shown = wrap.push(text);
+                self.ui.model_text(&shown)
+            }
+            Body::Markdown(markdown) => {
+                let shown = markdown.push(text);
+                self.ui.data(&shown)
+            }
+        }
     }
 
     fn show_thinking(&mut self, text: &str) -> anyhow::Result<()> {
         if self.style.hide_thinking {
             return Ok(());
         }
-        if !self.is_thinking {
-            self.is_thinking = true;
+        let is_new = self.thinks_since.is_none();
+        let since = *self.thinks_since.get_or_insert_with(Instant::now);
+        if self.style.fold_thinking && self.ui.shows_form() {
+            let size = thought_size(&self.thinking, since);
+            return self.ui.status(&format!("Thinking... {size}"));
+        }
+        if is_new {
             self.ui.thought("Thinking...\n")?;
         }
-        let shown = self.wrap.push(text);
+        if self.style.fold_thinking {
+            return Ok(());
+        }
+        let shown = self.thoughts.push(text);
         self.ui.thought(&shown)
     }
 
     fn end_thinking(&mut self) -> anyhow::Result<()> {
-        if !std::mem::take(&mut self.is_thinking) {
+        let Some(since) = self.thinks_since.take() else {
             return Ok(());
+        };
+        if self.style.fold_thinking {
+            let size = thought_size(&self.thinking, since);
+            if self.ui.shows_form() {
+                self.ui.status(&format!("Thought for {size}."))?;
+                return self.ui.data("\n\n");
+            }
+            return self.ui.thought("...done thinking.\n\n");
         }
-        let rest = self.wrap.finish();
-        self.wrap = new_wrap(self.style, self.ui);
+        let rest = self.thoughts.finish();
+        self.thoughts = new_wrap(self.style, self.ui);
         let newline = if self.thinking.ends_with('\n') {
             ""
         } else {
@@ -189,7 +239,10 @@ impl Printer {
     /// Everything held back, and the end of the line.
     fn end(&mut self) -> anyhow::Result<()> {
         self.end_thinking()?;
-        let mut rest = self.wrap.finish();
+        let mut rest = match &mut self.body {
+            Body::Plain(wrap) => wrap.finish(),
+            Body::Markdown(markdown) => return self.ui.data(&markdown.finish()),
+        };
         if !self.text.is_empty() && !self.text.ends_with('\n') {
             rest.push('\n');
         }
@@ -200,12 +253,30 @@ impl Printer {
     }
 }
 
+/// Shows an answer that is there already.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub(crate) fn show(text: &str, style: Style, ui: Ui) -> anyhow::Result<()> {
+    let mut printer = Printer::new(style, ui);
+    printer.show_text(text)?;
+    printer.end()
+}
+
+/// How long the thoughts are, in time and in words.
+fn thought_size(thinking: &str, since: Instant) -> String {
+    let n_words = thinking.split_whitespace().count();
+    let seconds = since.elapsed().as_secs();
+    let s = if n_words == 1 { "" } else { "s" };
+    format!("{seconds} s, {n_words} word{s}")
+}
+
 fn new_wrap(style: Style, ui: Ui) -> Wrap {
     Wrap::new(style.wrap.then(|| ui.width()))
 }
 
 /// The block of counts and times; what is not known is left out.
-fn stats(metrics: &Metrics) -> String {
+pub(crate) fn stats(metrics: &Metrics) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: Option<String>| {
         if let Some(value) = value {

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    adopt, archive, bench, cp, create, df, export, gc, import, list, login, outdated, path, ps,
-    pull, push, rm, rollback, run, serve, show, stop, swap, update, verify,
+    adopt, archive, bench, chats, cp, create, df, export, gc, import, list, login, outdated, path,
+    ps, pull, push, rm, rollback, run, serve, show, stop, swap, update, verify,
 };
 
 /// Run language models on this machine
@@ -14,9 +14,15 @@ use crate::commands::{
 Environment:
   SLM_HOST, OLLAMA_HOST  where the daemon is (default 127.0.0.1:11434)
   SLM_NO_AUTOSTART=1     do not start a daemon when none answers
-  SLM_NOHISTORY=1        keep no history of the lines typed in a chat
+  SLM_NOHISTORY=1        keep neither chats nor a history of the lines typed in them
   NO_COLOR=1             no colours")]
 pub(crate) struct Args {
+    /// Say nothing but results, warnings and errors
+    #[arg(long, global = true)]
+    pub quiet: bool,
+    /// No colours and no other styles
+    #[arg(long, global = true)]
+    pub no_color: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -27,6 +33,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Chat with a model, or have it answer one prompt
     Run(run::Args),
+    /// List, show or remove the chats that were kept
+    Chats(chats::Args),
     /// List the models on this machine
     #[command(visible_alias = "ls")]
     List(list::Args),

@@ -5,10 +5,14 @@
 
 mod answer;
 mod args;
+mod chats;
+mod clipboard;
 mod commands;
 mod daemon;
 mod failure;
+mod files;
 mod format;
+mod markdown;
 mod models;
 mod progress;
 mod repl;
@@ -26,7 +30,10 @@ use crate::ui::{StdoutClosed, Ui};
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
-    let ui = Ui::of_process();
+    if args.no_color {
+        Ui::forbid_styles();
+    }
+    let ui = Ui::of_process().hushed(args.quiet);
     let settings = Settings::from_env(|name| std::env::var(name).ok());
     // One worker keeps connections alive while the main thread waits for a line to be typed.
     let runtime = tokio::runtime::Builder::new_multi_thread()

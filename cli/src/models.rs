@@ -78,7 +78,8 @@ fn did_you_mean(name: &str) -> String {
     format!("did you mean `{name}`? `slm list` shows all that are here")
 }
 
-async fn nearest_local(client: &Client, model: &str) -> Option<String> {
+/// The model on this machine that was probably meant.
+pub(crate) async fn nearest_local(client: &Client, model: &str) -> Option<String> {
     let tags = client.tags().await.ok()?;
     let names = tags.models.iter().map(|model| model.name.as_str());
     nearest(model, names).map(str::to_owned)

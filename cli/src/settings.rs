@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use slm_api::Host;
 
+/// Variables that name the person's editor, the first wins.
+const EDITORS: [&str; 4] = ["SLM_EDITOR", "OLLAMA_EDITOR", "VISUAL", "EDITOR"];
+
 /// Settings from the environment and the platform's folders.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -13,8 +16,10 @@ pub(crate) struct Settings {
     pub host: Host,
     /// Whether a daemon may be started when none answers.
     pub autostart: bool,
-    /// Whether the chat keeps a history of lines.
+    /// Whether chats and the lines typed in them are kept.
     pub history: bool,
+    /// The person's editor, with arguments.
+    pub editor: Option<String>,
     /// Folder for the history of lines and the like.
     pub data_dir: Option<PathBuf>,
     /// Folder for logs.
@@ -34,6 +39,7 @@ impl Settings {
             host: Host::from_env(&variable),
             autostart: !is_set("SLM_NO_AUTOSTART"),
             history: !is_set("SLM_NOHISTORY") && !is_set("OLLAMA_NOHISTORY"),
+            editor: EDITORS.iter().find_map(|name| variable(name)),
             state_dir: state_dir.map(PathBuf::from).or_else(|| data_dir.clone()),
             data_dir,
             home_dir: directories::BaseDirs::new().map(|dirs| dirs.home_dir().to_owned()),
@@ -65,11 +71,14 @@ mod tests {
         let settings = Settings::from_env(|name| match name {
             "SLM_HOST" => Some("127.0.0.1:9".into()),
             "SLM_NO_AUTOSTART" | "OLLAMA_NOHISTORY" => Some("1".into()),
+            "EDITOR" => Some("ed".into()),
+            "VISUAL" => Some("vi -R".into()),
             _ => None,
         });
         assert_eq!(settings.host.port, 9);
         assert!(!settings.autostart);
         assert!(!settings.history);
+        assert_eq!(settings.editor.as_deref(), Some("vi -R"));
         let settings = Settings::from_env(|_| None);
         assert!(settings.autostart && settings.history);
         assert_eq!(settings.host, Host::default());

@@ -19,6 +19,8 @@ pub(crate) struct StdoutClosed;
 const MAX_STDIN_BYTES: u64 = 64 * 1024 * 1024;
 /// Columns when the terminal does not say.
 const DEFAULT_WIDTH: usize = 80;
+/// Lines when the terminal does not say.
+const DEFAULT_HEIGHT: usize = 24;
 
 /// What is known about the three standard streams.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +30,7 @@ pub(crate) struct Ui {
     stderr_is_terminal: bool,
     stdout_has_style: bool,
     stderr_has_style: bool,
+    is_quiet: bool,
 }
 
 impl Ui {
@@ -40,7 +43,22 @@ impl Ui {
             stderr_is_terminal: std::io::stderr().is_terminal(),
             stdout_has_style: has_style(anstream::AutoStream::choice(&std::io::stdout())),
             stderr_has_style: has_style(anstream::AutoStream::choice(&std::io::stderr())),
+            is_quiet: false,
         }
+    }
+
+    /// The same, which says nothing on stderr but warnings and errors if `is_quiet`.
+    pub(crate) fn hushed(self, is_quiet: bool) -> Self {
+        Self {
+            stderr_is_terminal: self.stderr_is_terminal && !is_quiet,
+            is_quiet,
+            ..self
+        }
+    }
+
+    /// From now on no stream has colours or other styles. Call this before [`Ui::of_process`].
+    pub(crate) fn forbid_styles() {
+        anstream::ColorChoice::Never.write_global();
     }
 
     /// Whether a person can be talked with: both input and output are a terminal.
@@ -58,6 +76,11 @@ impl Ui {
         self.stdout_is_terminal
     }
 
+    /// Whether text may be given a form: a person reads it, on a terminal that shows styles.
+    pub(crate) fn shows_form(self) -> bool {
+        self.stdout_is_terminal && self.stdout_has_style
+    }
+
     /// Whether progress may be drawn rather than listed.
     pub(crate) fn stderr_is_terminal(self) -> bool {
         self.stderr_is_terminal
@@ -68,6 +91,14 @@ impl Ui {
         terminal_size::terminal_size().map_or(DEFAULT_WIDTH, |(terminal_size::Width(width), _)| {
             width.into()
         })
+    }
+
+    /// Lines of the terminal.
+    pub(crate) fn height(self) -> usize {
+        terminal_size::terminal_size()
+            .map_or(DEFAULT_HEIGHT, |(_, terminal_size::Height(height))| {
+                height.into()
+            })
     }
 
     /// Writes data to stdout as it is and flushes it.
@@ -109,20 +140,32 @@ impl Ui {
         if self.stdout_is_terminal {
             return self.data(&styled(self.stdout_has_style, grey(), &text));
         }
-        self.note_raw(&styled(self.stderr_has_style, grey(), &text));
+        if !self.is_quiet {
+            self.complain(&styled(self.stderr_has_style, grey(), &text));
+        }
         Ok(())
+    }
+
+    /// Shows a grey line in place of the one that is there: what goes on, on a terminal with [`Ui::shows_form`].
+    ///
+    /// # Errors
+    /// As [`Ui::data`].
+    pub(crate) fn status(self, line: &str) -> anyhow::Result<()> {
+        self.data(&format!("\r\u{1b}[K{}", self.grey(line)))
     }
 
     /// Says something beside the data: a line to stderr.
     pub(crate) fn note(self, line: &str) {
-        self.note_raw(&format!("{line}\n"));
+        if !self.is_quiet {
+            self.complain(&format!("{line}\n"));
+        }
     }
 
     /// Says that something is not as wished, though the work goes on.
     pub(crate) fn warn(self, line: &str) {
         let line = line.replace(is_unwelcome, "");
         let label = styled(self.stderr_has_style, label(AnsiColor::Yellow), "warning:");
-        self.note(&format!("{label} {line}"));
+        self.complain(&format!("{label} {line}\n"));
     }
 
     /// Says why the work ended, and what can be done.
@@ -132,10 +175,10 @@ impl Ui {
         let message = message.to_string().replace(is_unwelcome, "");
         let hint = hint.map(|hint| hint.to_string().replace(is_unwelcome, ""));
         let label_error = styled(self.stderr_has_style, label(AnsiColor::Red), "error:");
-        self.note(&format!("{label_error} {message}"));
+        self.complain(&format!("{label_error} {message}\n"));
         if let Some(hint) = hint {
             let label_hint = styled(self.stderr_has_style, label(AnsiColor::Cyan), "hint:");
-            self.note(&format!("{label_hint} {hint}"));
+            self.complain(&format!("{label_hint} {hint}\n"));
         }
     }
 
@@ -144,7 +187,7 @@ impl Ui {
         styled(self.stdout_has_style, grey(), text)
     }
 
-    fn note_raw(self, text: &str) {
+    fn complain(self, text: &str) {
         let mut stderr = std::io::stderr().lock();
         // Nobody is left to be told that stderr cannot be written.
         let _ = stderr.write_all(text.as_bytes());
@@ -206,6 +249,11 @@ fn styled(is_on: bool, style: Style, text: &str) -> String {
     } else {
         text.to_owned()
     }
+}
+
+/// Text without what could steer a terminal.
+pub(crate) fn clean(text: &str) -> String {
+    text.replace(is_unwelcome, "")
 }
 
 /// Control characters other than newline and tab.

@@ -20,9 +20,9 @@ fn with_starter() -> (Home, Daemon) {
 }
 
 /// A model that answers the same each time, and briefly.
-const BRIEF: &str = "brief:latest";
+pub(crate) const BRIEF: &str = "brief:latest";
 
-fn with_brief() -> (Home, Daemon) {
+pub(crate) fn with_brief() -> (Home, Daemon) {
     let (home, daemon) = with_starter();
     let text = format!("FROM {MODEL}\nPARAMETER temperature 0\nPARAMETER num_predict 24\n");
     let modelfile = home.write("brief.Modelfile", text).display().to_string();
@@ -31,7 +31,7 @@ fn with_brief() -> (Home, Daemon) {
 }
 
 /// What the model answers to `question`.
-fn answer(daemon: &Daemon, question: &str) -> String {
+pub(crate) fn answer(daemon: &Daemon, question: &str) -> String {
     let messages = json!([{ "role": "user", "content": question }]);
     let body = json!({ "model": BRIEF, "messages": messages, "stream": false });
     let answer = daemon.http().post("/api/chat", &body).expect(200).json();
@@ -280,7 +280,11 @@ fn many_commands_start_one_daemon() {
 }
 
 /// Plays `steps` at a terminal that runs `slm` with `arguments`.
-fn at_a_terminal(home: &Home, arguments: &[&str], steps: &serde_json::Value) -> Finished {
+pub(crate) fn at_a_terminal(
+    home: &Home,
+    arguments: &[&str],
+    steps: &serde_json::Value,
+) -> Finished {
     let slm = home.slm_command(arguments);
     let mut player = home.command(python());
     player
@@ -292,7 +296,7 @@ fn at_a_terminal(home: &Home, arguments: &[&str], steps: &serde_json::Value) -> 
 }
 
 /// The longest word of a text: enough to know it by, and wrapped nowhere.
-fn landmark(text: &str) -> &str {
+pub(crate) fn landmark(text: &str) -> &str {
     let words = text.split_whitespace();
     words
         .max_by_key(|word| word.len())

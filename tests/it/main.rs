@@ -8,6 +8,7 @@ mod airgap;
 mod bench;
 mod browser;
 mod care;
+mod chat;
 mod cli;
 mod crash;
 mod embed;

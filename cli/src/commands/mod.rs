@@ -3,6 +3,7 @@
 pub(crate) mod adopt;
 pub(crate) mod archive;
 pub(crate) mod bench;
+pub(crate) mod chats;
 pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod df;
@@ -41,11 +42,10 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Serve(args) => return serve::run(args),
         Command::Login(args) => return login::run("login", args),
         Command::Logout(args) => return login::run("logout", args),
+        Command::Chats(args) => return chats::run(args, settings, ui),
+        Command::Bench(args) => return bench::run(args, settings, ui).await,
         command => command,
     };
-    if let Command::Bench(args) = command {
-        return bench::run(args, settings, ui).await;
-    }
     let client = daemon::connect(settings, ui).await?;
     match command {
         Command::Run(args) => run::run(args, &client, settings, ui).await,
@@ -72,6 +72,7 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Stop(args) => stop::run(args, &client, ui).await,
         Command::Swap(args) => swap::run(args, &client, ui).await,
         Command::Bench(args) => bench::run(args, settings, ui).await,
+        Command::Chats(args) => chats::run(args, settings, ui),
         Command::Serve(args) => serve::run(args),
         Command::Login(args) => login::run("login", args),
         Command::Logout(args) => login::run("logout", args),

@@ -1,22 +1,29 @@
 //! `slm run`: one prompt and its answer, or a chat.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::Value;
 use slm_api::Client;
 use slm_api::ollama::{GenerateRequest, KeepAlive, ShowResponse, Think};
 
 use crate::answer::{Ended, Printer, Style};
+use crate::chats::Chats;
 use crate::failure::{Advice, Exit};
+use crate::files::{Attached, expand};
 use crate::models;
 use crate::repl;
 use crate::settings::Settings;
 use crate::ui::{self, Ui};
+
+/// The longest JSON schema.
+const MAX_SCHEMA_BYTES: u64 = 1024 * 1024;
 
 /// Arguments of `slm run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Name of a model; it is pulled when it is not here yet
     pub model: String,
-    /// Prompt; what is piped in is put before it
+    /// Prompt; what is piped in is put before it, `@path` names a file that goes along
     pub prompt: Vec<String>,
     /// Keep the model loaded for so long afterwards (5m, 1h30m, -1 for ever)
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
@@ -33,6 +40,9 @@ pub(crate) struct Args {
     /// Form of the answer: `json`, a JSON schema or a file that holds one
     #[arg(long)]
     pub format: Option<String>,
+    /// Have the answer fit the JSON schema in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "format")]
+    pub json_schema: Option<PathBuf>,
     /// System message in place of the model's own
     #[arg(long)]
     pub system: Option<String>,
@@ -48,6 +58,18 @@ pub(crate) struct Args {
     /// Do not show what the model thinks
     #[arg(long)]
     pub hidethinking: bool,
+    /// Show of the model's thoughts only how long they are
+    #[arg(long, conflicts_with = "hidethinking")]
+    pub foldthinking: bool,
+    /// Show answers as they are written, not as rendered Markdown
+    #[arg(long)]
+    pub plain: bool,
+    /// Go on with a chat that was kept: the last one with this model, or the one with this ID
+    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with = "prompt")]
+    pub resume: Option<Option<String>>,
+    /// Keep neither the chat nor the lines typed in it
+    #[arg(long)]
+    pub no_history: bool,
 }
 
 /// What all requests of a run share.
@@ -75,7 +97,15 @@ pub(crate) async fn run(
     settings: &Settings,
     ui: Ui,
 ) -> anyhow::Result<Exit> {
-    let format = args.format.as_deref().map(read_format).transpose()?;
+    let format = match (&args.json_schema, &args.format) {
+        (Some(file), _) => Some(read_schema(file)?),
+        (None, Some(text)) => Some(read_format(text)?),
+        (None, None) => None,
+    };
+    let chat = match &args.resume {
+        Some(id) => Some(Chats::of(settings)?.find(id.as_deref(), &args.model)?),
+        None => None,
+    };
     let found = tokio::select! {
         found = models::find_or_pull(client, &args.model, args.insecure, ui) => found?,
         _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
@@ -89,11 +119,24 @@ pub(crate) async fn run(
     };
     let style = Style {
         wrap: ui.stdout_is_terminal() && !args.nowordwrap,
+        markdown: !args.plain && !args.nowordwrap,
         hide_thinking: args.hidethinking,
+        fold_thinking: args.foldthinking,
         verbose: args.verbose,
     };
     if args.prompt.is_empty() && ui.is_interactive() {
-        return repl::run(common, found, style, client, settings, ui).await;
+        let start = repl::Start {
+            chat,
+            keep: settings.history && !args.no_history,
+        };
+        return repl::run(common, found, style, start, client, settings, ui).await;
+    }
+    if chat.is_some() {
+        return Err(Advice::new(
+            "a chat goes on at a terminal only",
+            "run `slm run MODEL --resume` without piping, or read it with `slm chats ID`",
+        )
+        .into());
     }
     let piped = if ui.stdin_is_terminal() {
         String::new()
@@ -104,25 +147,40 @@ pub(crate) async fn run(
             _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
         }
     };
-    let prompt = join_prompt(&piped, &args.prompt);
-    answer_once(common, prompt, style, client, ui).await
+    let typed = expand(&args.prompt.join(" "), settings.home_dir.as_deref());
+    let mut attached = Attached::default();
+    for path in &typed.paths {
+        attached.add(path, repl::takes_images(&found))?;
+    }
+    for name in &typed.missing {
+        ui.warn(&format!("`@{name}` names no file, and is sent as text"));
+    }
+    let request = GenerateRequest {
+        prompt: attached.before(&join_prompt(&piped, &typed.text)),
+        images: attached.images(),
+        ..GenerateRequest::default()
+    };
+    answer_once(common, request, style, client, ui).await
 }
 
 async fn answer_once(
     common: Common,
-    prompt: String,
+    request: GenerateRequest,
     style: Style,
     client: &Client,
     ui: Ui,
 ) -> anyhow::Result<Exit> {
+    let style = Style {
+        markdown: style.markdown && common.format.is_none(),
+        ..style
+    };
     let request = GenerateRequest {
         model: common.model,
-        prompt,
         system: common.system,
         format: common.format,
         keep_alive: common.keep_alive,
         think: common.think,
-        ..GenerateRequest::default()
+        ..request
     };
     let mut printer = Printer::new(style, ui);
     let ended = printer.follow(client.generate(&request)).await?;
@@ -133,12 +191,11 @@ async fn answer_once(
 }
 
 /// Piped text, a space, the arguments; either may be missing.
-fn join_prompt(piped: &str, words: &[String]) -> String {
-    let typed = words.join(" ");
+fn join_prompt(piped: &str, typed: &str) -> String {
     match (piped.is_empty(), typed.is_empty()) {
         (false, false) => format!("{piped} {typed}"),
         (false, true) => piped.to_owned(),
-        _ => typed,
+        _ => typed.to_owned(),
     }
 }
 
@@ -177,6 +234,30 @@ pub(crate) fn read_format(text: &str) -> anyhow::Result<Value> {
     })
 }
 
+/// A JSON schema from a file: an object.
+///
+/// # Errors
+/// When the file cannot be read or holds no schema.
+fn read_schema(file: &Path) -> anyhow::Result<Value> {
+    let name = file.display();
+    let text = ui::read_text(file, MAX_SCHEMA_BYTES)?;
+    let schema: Value = serde_json::from_str(&text).map_err(|error| {
+        Advice::new(
+            format!("`{name}` is no valid JSON"),
+            "give a file that holds a JSON schema",
+        )
+        .because(error)
+    })?;
+    if schema.is_object() {
+        return Ok(schema);
+    }
+    Err(Advice::new(
+        format!("`{name}` holds no JSON schema: that is an object"),
+        r#"write it as {"type": "object", "properties": …}"#,
+    )
+    .into())
+}
+
 fn choose_think(wanted: Option<&str>, model: &str, info: &ShowResponse, ui: Ui) -> Option<Think> {
     let can_think = info.capabilities.iter().any(|name| name == "thinking");
     match wanted {
@@ -207,11 +288,10 @@ mod tests {
 
     #[test]
     fn piped_text_comes_first() {
-        let words = ["and".to_owned(), "typed".to_owned()];
-        assert_eq!(join_prompt("piped\n", &words), "piped\n and typed");
-        assert_eq!(join_prompt("piped", &[]), "piped");
-        assert_eq!(join_prompt("", &words), "and typed");
-        assert_eq!(join_prompt("", &[]), "");
+        assert_eq!(join_prompt("piped\n", "and typed"), "piped\n and typed");
+        assert_eq!(join_prompt("piped", ""), "piped");
+        assert_eq!(join_prompt("", "and typed"), "and typed");
+        assert_eq!(join_prompt("", ""), "");
     }
 
     #[test]
@@ -235,6 +315,25 @@ mod tests {
         let error = read_format("yaml").expect_err("no such file");
         let (_, hint) = crate::failure::describe(&error);
         assert!(hint.is_some_and(|hint| hint.contains("--format json")));
+    }
+
+    #[test]
+    fn a_schema_is_an_object_in_a_file() {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        let read = |text: &str| {
+            std::fs::write(file.path(), text).expect("write");
+            read_schema(file.path())
+        };
+        let schema = serde_json::json!({"type": "object"});
+        assert_eq!(read(r#"{"type": "object"}"#).expect("a schema"), schema);
+        for (text, expected) in [
+            ("[1]", "holds no JSON schema"),
+            ("{oops", "is no valid JSON"),
+        ] {
+            let error = read(text).expect_err("no schema").to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(read_schema(Path::new("no/such/file")).is_err());
     }
 
     #[test]

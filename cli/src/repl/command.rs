@@ -3,6 +3,7 @@
 use slm_api::ollama::Think;
 
 use crate::commands::run::read_think;
+use crate::text::nearest::nearest;
 
 /// A command of the chat.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,26 @@ pub(crate) enum Command {
     Help(Help),
     /// `/load MODEL`.
     Load(String),
+    /// `/model [MODEL]`.
+    Model(Option<String>),
+    /// `/retry`.
+    Retry,
+    /// `/edit`.
+    Edit,
+    /// `/copy [code]`.
+    Copy(Copied),
+    /// `/stats`.
+    Stats,
+    /// `/attach [FILE]…`.
+    Attach(Vec<String>),
+    /// `/attach clear`.
+    Detach,
+    /// `/think [fold|show|hide]`.
+    Think(Thoughts),
+    /// `/chats`.
+    Chats,
+    /// `/resume [ID]`.
+    Resume(Option<String>),
     /// `/save MODEL`.
     Save(String),
     /// `/set …`.
@@ -25,6 +46,28 @@ pub(crate) enum Command {
     Show(Topic),
     /// No command: what to tell the person.
     Wrong(String),
+}
+
+/// What `/copy` copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copied {
+    /// The last answer.
+    Answer,
+    /// The last block of code in it.
+    Code,
+}
+
+/// What `/think` does with thoughts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thoughts {
+    /// Prints those of the last answer.
+    Print,
+    /// From now on shows only how long they are.
+    Fold,
+    /// From now on shows them.
+    Show,
+    /// From now on shows nothing of them.
+    Hide,
 }
 
 /// A page of help.
@@ -53,6 +96,8 @@ pub(crate) enum Setting {
     History(bool),
     /// Lines broken between words.
     WordWrap(bool),
+    /// Markdown rendered.
+    Markdown(bool),
     /// Form of answers: `json`, a schema, a file of one, or none.
     Format(Option<String>),
     /// Thinking.
@@ -79,8 +124,14 @@ pub(crate) enum Topic {
 /// Every command and its first arguments, for completion.
 pub(crate) const COMPLETIONS: &[&str] = &[
     "/?",
+    "/attach ",
+    "/attach clear",
     "/bye",
+    "/chats",
     "/clear",
+    "/copy",
+    "/copy code",
+    "/edit",
     "/exit",
     "/help",
     "/help set",
@@ -88,11 +139,16 @@ pub(crate) const COMPLETIONS: &[&str] = &[
     "/help show",
     "/list",
     "/load ",
+    "/model ",
+    "/resume ",
+    "/retry",
     "/save ",
     "/set format json",
     "/set history",
+    "/set markdown",
     "/set nohistory",
     "/set noformat",
+    "/set nomarkdown",
     "/set nothink",
     "/set nowordwrap",
     "/set parameter ",
@@ -107,6 +163,11 @@ pub(crate) const COMPLETIONS: &[&str] = &[
     "/show parameters",
     "/show system",
     "/show template",
+    "/stats",
+    "/think",
+    "/think fold",
+    "/think hide",
+    "/think show",
 ];
 
 /// Reads a line that starts with a slash.
@@ -120,6 +181,21 @@ pub(crate) fn parse(line: &str) -> Command {
         ("/load" | "/save", "") => Command::Wrong(format!("Usage: {word} MODEL")),
         ("/load", model) => Command::Load(model.to_owned()),
         ("/save", model) => Command::Save(model.to_owned()),
+        ("/model", model) => Command::Model(some(model)),
+        ("/retry", "") => Command::Retry,
+        ("/edit", "") => Command::Edit,
+        ("/copy", "") => Command::Copy(Copied::Answer),
+        ("/copy", "code") => Command::Copy(Copied::Code),
+        ("/stats", "") => Command::Stats,
+        ("/attach", "clear") => Command::Detach,
+        ("/attach", files) => Command::Attach(split_quoted(files)),
+        ("/think", "") => Command::Think(Thoughts::Print),
+        ("/think", "fold") => Command::Think(Thoughts::Fold),
+        ("/think", "show") => Command::Think(Thoughts::Show),
+        ("/think", "hide") => Command::Think(Thoughts::Hide),
+        ("/think", _) => Command::Wrong("Usage: /think [fold|show|hide]".to_owned()),
+        ("/chats", "") => Command::Chats,
+        ("/resume", id) => Command::Resume(some(id)),
         ("/set", rest) => parse_set(rest),
         ("/show", rest) => parse_show(rest),
         _ => unknown(line),
@@ -127,8 +203,28 @@ pub(crate) fn parse(line: &str) -> Command {
 }
 
 fn unknown(line: &str) -> Command {
+    let (word, rest) = split_word(line);
+    // Of `/set` and `/show` the second word may be the misspelt one.
+    let wanted = match (word, split_word(rest).0) {
+        ("/set" | "/show", second) => format!("{word} {second}"),
+        _ => word.to_owned(),
+    };
+    let known = COMPLETIONS.iter().map(|known| known.trim_end());
+    let meant = nearest(&wanted, known).filter(|meant| *meant != wanted && wanted.len() > 2);
+    let meant = meant.map_or_else(String::new, |meant| format!(" Did you mean {meant}?"));
     let line: String = line.trim().chars().take(60).collect();
-    Command::Wrong(format!("Unknown command '{line}'. Type /? for help"))
+    Command::Wrong(format!("Unknown command '{line}'.{meant} Type /? for help"))
+}
+
+/// Whether a line that starts with a slash is a command and no path: the first word has no second slash.
+pub(crate) fn is_command(line: &str) -> bool {
+    let (word, _) = split_word(line);
+    word.strip_prefix('/')
+        .is_some_and(|name| !name.contains('/'))
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn help_topic(topic: &str) -> Help {
@@ -160,6 +256,8 @@ fn parse_set(rest: &str) -> Command {
         ("nohistory", "") => Setting::History(false),
         ("wordwrap", "") => Setting::WordWrap(true),
         ("nowordwrap", "") => Setting::WordWrap(false),
+        ("markdown", "") => Setting::Markdown(true),
+        ("nomarkdown", "") => Setting::Markdown(false),
         ("format", "") => return Command::Wrong("Usage: /set format json".to_owned()),
         ("format", form) => Setting::Format(Some(form.to_owned())),
         ("noformat", "") => Setting::Format(None),
@@ -206,7 +304,7 @@ fn unquote(text: &str) -> &str {
 }
 
 /// Words, where double quotes hold blanks together.
-fn split_quoted(text: &str) -> Vec<String> {
+pub(crate) fn split_quoted(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut in_quotes = false;
@@ -249,6 +347,52 @@ mod tests {
     }
 
     #[test]
+    fn commands_on_what_was_said() {
+        check("/model", Command::Model(None));
+        check("/model qwen3", Command::Model(Some("qwen3".into())));
+        check("/retry", Command::Retry);
+        check("/edit", Command::Edit);
+        check("/copy", Command::Copy(Copied::Answer));
+        check("/copy code", Command::Copy(Copied::Code));
+        check("/stats", Command::Stats);
+        check("/chats", Command::Chats);
+        check("/resume", Command::Resume(None));
+        check("/resume 2026", Command::Resume(Some("2026".into())));
+        check("/attach", Command::Attach(Vec::new()));
+        check(
+            "/attach a.rs \"b c.md\"",
+            Command::Attach(vec!["a.rs".into(), "b c.md".into()]),
+        );
+        check("/attach clear", Command::Detach);
+        check("/think", Command::Think(Thoughts::Print));
+        check("/think fold", Command::Think(Thoughts::Fold));
+        check(
+            "/think loud",
+            Command::Wrong("Usage: /think [fold|show|hide]".into()),
+        );
+    }
+
+    #[test]
+    fn misspelt_commands_are_suggested() {
+        for (line, meant) in [
+            ("/modle qwen3", "/model"),
+            ("/hlep", "/help"),
+            ("/set verbos", "/set verbose"),
+            ("/show licence", "/show license"),
+        ] {
+            let expected =
+                format!("Unknown command '{line}'. Did you mean {meant}? Type /? for help");
+            check(line, Command::Wrong(expected));
+        }
+    }
+
+    #[test]
+    fn a_path_is_no_command() {
+        assert!(is_command("/bye") && is_command("/set system a/b") && is_command("/"));
+        assert!(!is_command("/etc/passwd has what form?"));
+    }
+
+    #[test]
     fn settings() {
         let set = |setting| Command::Set(setting);
         check("/set", Command::Help(Help::Set));
@@ -258,6 +402,8 @@ mod tests {
         check("/set nohistory", set(Setting::History(false)));
         check("/set wordwrap", set(Setting::WordWrap(true)));
         check("/set nowordwrap", set(Setting::WordWrap(false)));
+        check("/set markdown", set(Setting::Markdown(true)));
+        check("/set nomarkdown", set(Setting::Markdown(false)));
         check(
             "/set format json",
             set(Setting::Format(Some("json".into()))),

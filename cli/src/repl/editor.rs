@@ -1,7 +1,9 @@
-//! The line editor: prompts, history, completion of commands and a placeholder.
+//! The line editor: prompts, history, completion, a placeholder, a key for new lines and one for a larger editor.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use rustyline::completion::Completer;
@@ -10,9 +12,12 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::{Hint, Hinter};
 use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
-use rustyline::{Config, Context, Editor, Helper};
+use rustyline::{
+    Cmd, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event, EventContext,
+    EventHandler, Helper, KeyEvent, RepeatCount,
+};
 
-use super::command::COMPLETIONS;
+use super::completion::{Names, complete};
 use crate::settings::Settings;
 use crate::ui::Ui;
 
@@ -24,8 +29,10 @@ const MAX_HISTORY_LINES: usize = 1000;
 /// What the keyboard gave.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// A line.
+    /// A line, or several that were pasted.
     Text(String),
+    /// A line that is to be opened in the person's editor.
+    Open(String),
     /// Ctrl-C.
     Interrupt,
     /// Ctrl-D.
@@ -37,6 +44,9 @@ pub(crate) struct LineEditor {
     editor: Editor<Assistant, FileHistory>,
     history_file: Option<PathBuf>,
     keeps_history: bool,
+    /// Whether the line was ended by the key for the person's editor.
+    opens: Arc<AtomicBool>,
+    names: Arc<Mutex<Names>>,
 }
 
 impl LineEditor {
@@ -50,12 +60,20 @@ impl LineEditor {
             .and_then(|config| config.history_ignore_dups(true))
             .context("cannot set up the line editor")?
             .auto_add_history(false)
+            .completion_type(CompletionType::List)
             .build();
         let mut editor = Editor::with_config(config).context("cannot use this terminal")?;
+        let names = Arc::default();
         editor.set_helper(Some(Assistant {
             placeholder: ui.grey(PLACEHOLDER),
             is_first_line: true,
+            names: Arc::clone(&names),
+            home: settings.home_dir.clone(),
         }));
+        editor.bind_sequence(KeyEvent::ctrl('J'), Cmd::Newline);
+        let opens = Arc::new(AtomicBool::new(false));
+        let open = EventHandler::Conditional(Box::new(OpenKey(Arc::clone(&opens))));
+        editor.bind_sequence(KeyEvent::ctrl('G'), open);
         let history_file = settings.data_dir.as_ref().and_then(|folder| {
             std::fs::create_dir_all(folder).ok()?;
             Some(folder.join("history"))
@@ -70,7 +88,14 @@ impl LineEditor {
             editor,
             history_file,
             keeps_history: settings.history,
+            opens,
+            names,
         })
+    }
+
+    /// Where the names are that Tab completes.
+    pub(super) fn names(&self) -> Arc<Mutex<Names>> {
+        Arc::clone(&self.names)
     }
 
     /// Waits for a line; `is_first` is false within a message of several lines.
@@ -82,7 +107,9 @@ impl LineEditor {
             helper.is_first_line = is_first;
         }
         let prompt = if is_first { PROMPT } else { CONTINUATION };
+        self.opens.store(false, Ordering::Relaxed);
         match self.editor.readline(prompt) {
+            Ok(line) if self.opens.load(Ordering::Relaxed) => Ok(Line::Open(line)),
             Ok(line) => {
                 self.remember(&line);
                 Ok(Line::Text(line))
@@ -115,6 +142,28 @@ impl LineEditor {
 struct Assistant {
     placeholder: String,
     is_first_line: bool,
+    names: Arc<Mutex<Names>>,
+    home: Option<PathBuf>,
+}
+
+/// The key that opens the line in the person's editor: ends it, and says why.
+struct OpenKey(Arc<AtomicBool>);
+
+impl ConditionalEventHandler for OpenKey {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
+        self.0.store(true, Ordering::Relaxed);
+        Some(Cmd::AcceptLine)
+    }
+}
+
+/// Puts other names in their place.
+pub(super) fn set(names: &Mutex<Names>, new: Names) {
+    *lock(names) = new;
+}
+
+/// The names behind their lock; what a panic left there is as good.
+fn lock(names: &Mutex<Names>) -> MutexGuard<'_, Names> {
+    names.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A hint that is only looked at: no key takes it over.
@@ -154,30 +203,13 @@ impl Completer for Assistant {
         pos: usize,
         _ctx: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<String>)> {
-        Ok((0, completions(&line[..pos])))
+        Ok(complete(
+            &line[..pos],
+            &lock(&self.names),
+            self.home.as_deref(),
+        ))
     }
 }
 
 impl Validator for Assistant {}
 impl Helper for Assistant {}
-
-fn completions(start: &str) -> Vec<String> {
-    if !start.starts_with('/') {
-        return Vec::new();
-    }
-    let matching = COMPLETIONS.iter().filter(|line| line.starts_with(start));
-    matching.map(|line| (*line).to_owned()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_are_completed_and_messages_are_not() {
-        assert_eq!(completions("/by"), ["/bye"]);
-        assert_eq!(completions("/set no").len(), 4);
-        assert!(completions("").is_empty());
-        assert!(completions("hello").is_empty());
-    }
-}

@@ -6,15 +6,24 @@ const COMMANDS: &str = "\
 Available Commands:
   /set            Set session variables
   /show           Show model information
-  /load MODEL     Load another model
+  /model [MODEL]  Go on with another model
+  /load MODEL     Load another model and begin anew
   /save MODEL     Save this session as a model
   /list           List the models on this machine
   /clear          Clear session context
+  /retry          Have the last message answered again
+  /edit           Edit the last message and have it answered (also a new one: Ctrl + g)
+  /copy [code]    Copy the last answer, or the last code in it
+  /attach FILE    Send a file with the next message (or name it there: @FILE)
+  /think          Show what the model thought last (/think fold, show, hide: from now on)
+  /stats          Show counts and times of the last answer
+  /chats          List the chats that were kept
+  /resume [ID]    Go on with one of them
   /bye, /exit     Leave
   /?, /help       Help for a command
   /? shortcuts    Help for keyboard shortcuts
 
-Use \"\"\" to begin and to end a message of several lines.
+Use \"\"\" to begin and to end a message of several lines, or Ctrl + j within one.
 
 ";
 
@@ -22,10 +31,12 @@ const SET: &str = "\
 Available Commands:
   /set parameter NAME VALUE    Set a parameter of the model
   /set system MESSAGE          Set the system message
-  /set history                 Keep a history of lines
-  /set nohistory               Keep none
+  /set history                 Keep chats and a history of lines
+  /set nohistory               Keep neither
   /set wordwrap                Break lines between words
   /set nowordwrap              Do not
+  /set markdown                Render Markdown
+  /set nomarkdown              Show answers as they are written
   /set format json             Have answers in JSON (or give a schema, or a file of one)
   /set noformat                Have answers in any form
   /set verbose                 Show counts and times
@@ -56,7 +67,9 @@ Available keyboard shortcuts:
   Ctrl + l              Clear the screen
   Ctrl + p, Ctrl + n    Go back, forward in the history
   Ctrl + r              Search the history
-  Tab                   Complete a command
+  Ctrl + j              Begin a new line in the message
+  Ctrl + g              Write the message in your editor ($VISUAL, $EDITOR)
+  Tab                   Complete a command, a model's name, a file's (@, /attach)
   Ctrl + c              Stop the answer
   Ctrl + d              Leave (/bye)
 

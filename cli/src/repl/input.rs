@@ -1,5 +1,7 @@
 //! Lines of the editor become inputs: a message, a command, or one that goes over several lines between `"""`.
 
+use super::command::is_command;
+
 /// What a person has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
@@ -9,6 +11,8 @@ pub(crate) enum Input {
     Message(String),
     /// A line that starts with a slash.
     Command(String),
+    /// A message that is to be written in the person's editor, and its beginning.
+    Open(String),
     /// A system message that was set over several lines.
     System(String),
 }
@@ -68,7 +72,7 @@ impl Assembler {
         let Some(first) = fenced else {
             return Some(match trimmed {
                 "" => Input::Empty,
-                _ if trimmed.starts_with('/') => Input::Command(trimmed.to_owned()),
+                _ if is_command(trimmed) => Input::Command(trimmed.to_owned()),
                 _ => Input::Message(line.to_owned()),
             });
         };
@@ -119,6 +123,11 @@ mod tests {
         check(&["hello"], Input::Message("hello".into()));
         check(&["  "], Input::Empty);
         check(&[" /bye "], Input::Command("/bye".into()));
+        check(
+            &["/etc/hosts why?"],
+            Input::Message("/etc/hosts why?".into()),
+        );
+        check(&["a\nb"], Input::Message("a\nb".into()));
         check(&["\"quoted\""], Input::Message("\"quoted\"".into()));
     }
 

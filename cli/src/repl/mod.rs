@@ -1,29 +1,48 @@
 //! The chat in a terminal: read a line, obey it or have the model answer it, again.
 //!
 //! [`input`] turns lines into inputs, [`command`] knows the commands, [`session`] what was said and set, [`editor`] the
-//! keyboard. A failed answer is told and the chat goes on; Ctrl-C stops an answer and not the program.
+//! keyboard with what [`completion`] completes. [`asking`] speaks with the model, [`kept`] keeps what was said. A failed
+//! answer is told and the chat goes on; Ctrl-C stops an answer and not the program.
 
+mod asking;
 mod command;
+mod completion;
 mod editor;
+mod external;
 mod help;
 mod input;
+mod kept;
 mod session;
 
 use slm_api::ollama::{Message, ShowResponse, Think};
 use slm_api::{Client, ClientError};
 
+use self::asking::Last;
 use self::command::{Command, Setting, Topic};
+use self::completion::Names;
 use self::editor::{Line, LineEditor};
 use self::input::{Assembler, Input};
-use self::session::{Session, message};
-use crate::answer::{Ended, Printer, Style};
+use self::kept::Kept;
+use self::session::Session;
+pub(crate) use self::session::takes_images;
+use crate::answer::{self, Ended, Printer, Style};
+use crate::chats::{Chat, Chats};
 use crate::commands::run::{Common, read_format};
-use crate::commands::{list, show};
+use crate::commands::{chats, list, show};
 use crate::failure::Exit;
+use crate::files::Attached;
 use crate::settings::Settings;
 use crate::text::table;
 use crate::ui::{StdoutClosed, Ui};
-use crate::{daemon, models, progress};
+use crate::{models, progress};
+
+/// How a chat begins.
+pub(crate) struct Start {
+    /// Goes on with this one.
+    pub chat: Option<Chat>,
+    /// Whether it is kept, and the lines typed in it.
+    pub keep: bool,
+}
 
 /// Chats until the person leaves.
 ///
@@ -33,6 +52,7 @@ pub(crate) async fn run(
     common: Common,
     info: ShowResponse,
     style: Style,
+    start: Start,
     client: &Client,
     settings: &Settings,
     ui: Ui,
@@ -44,11 +64,23 @@ pub(crate) async fn run(
         settings,
         ui,
         editor: LineEditor::new(settings, ui)?,
+        kept: Kept::new(settings, start.keep),
+        attached: Attached::default(),
+        last: Last::default(),
     };
+    repl.editor.keep_history(start.keep);
     if repl.load().await? == Ended::Interrupted {
         return Ok(Exit::Interrupted);
     }
-    repl.show_stored_messages()?;
+    match start.chat {
+        Some(chat) => {
+            let system = repl.session.common.system.clone();
+            repl.go_on(chat)?;
+            // What is said on the command line counts more.
+            repl.session.common.system = system.or(repl.session.common.system.take());
+        }
+        None => repl.show_stored_messages()?,
+    }
     repl.chat().await?;
     Ok(Exit::Done)
 }
@@ -65,14 +97,24 @@ struct Repl<'a> {
     settings: &'a Settings,
     ui: Ui,
     editor: LineEditor,
+    kept: Kept,
+    /// Files for the next message.
+    attached: Attached,
+    last: Last,
 }
 
 impl Repl<'_> {
     async fn chat(&mut self) -> anyhow::Result<()> {
         let mut assembler = Assembler::default();
+        let names = look_up(self.client.clone(), self.settings.clone()).await;
+        editor::set(&self.editor.names(), names);
         loop {
             let input = match self.editor.read(!assembler.is_open())? {
                 Line::Text(line) => assembler.feed(&line),
+                Line::Open(line) => {
+                    assembler.clear();
+                    Some(Input::Open(line))
+                }
                 Line::Interrupt => {
                     if assembler.is_open() {
                         assembler.clear();
@@ -84,6 +126,7 @@ impl Repl<'_> {
                 Line::End => return Ok(()),
             };
             let Some(input) = input else { continue };
+            self.learn_names();
             match self.obey(input).await {
                 Ok(Next::GoOn) => {}
                 Ok(Next::Leave) => return Ok(()),
@@ -96,7 +139,8 @@ impl Repl<'_> {
     async fn obey(&mut self, input: Input) -> anyhow::Result<Next> {
         match input {
             Input::Empty => {}
-            Input::Message(text) => self.answer(text).await?,
+            Input::Message(text) => self.say(text, self.session.messages.len()).await?,
+            Input::Open(text) => self.compose(&text).await?,
             Input::System(text) => self.set(Setting::System(text))?,
             Input::Command(line) => return self.command(command::parse(&line)).await,
         }
@@ -108,6 +152,7 @@ impl Repl<'_> {
             Command::Bye => return Ok(Next::Leave),
             Command::Clear => {
                 self.session.messages.clear();
+                self.forget();
                 self.ui.data("Cleared session context\n")?;
             }
             Command::List => {
@@ -116,7 +161,32 @@ impl Repl<'_> {
                 self.ui.data(&table)?;
             }
             Command::Help(page) => self.ui.data(help::page(page))?,
-            Command::Load(model) => self.change_model(model).await?,
+            Command::Load(model) => self.change_model(model, false).await?,
+            Command::Model(Some(model)) => self.change_model(model, true).await?,
+            Command::Model(None) => {
+                let model = &self.session.common.model;
+                self.ui.data(&format!("{model}\nUsage: /model MODEL\n"))?;
+            }
+            Command::Retry => self.retry().await?,
+            Command::Edit => self.edit().await?,
+            Command::Copy(what) => self.copy(what)?,
+            Command::Stats => self.stats()?,
+            Command::Attach(files) => self.attach(&files)?,
+            Command::Detach => {
+                self.attached = Attached::default();
+                self.ui.data("Nothing is attached any more\n")?;
+            }
+            Command::Think(thoughts) => self.think(thoughts)?,
+            Command::Chats => {
+                let kept = Chats::of(self.settings)?.list()?;
+                let table = chats::render(&kept, Some(self.ui.width()), jiff::Timestamp::now());
+                self.ui.data(&table)?;
+            }
+            Command::Resume(id) => {
+                let model = &self.session.common.model;
+                let chat = Chats::of(self.settings)?.find(id.as_deref(), model)?;
+                self.go_on(chat)?;
+            }
             Command::Save(model) => self.save(&model).await?,
             Command::Set(setting) => self.set(setting)?,
             Command::Show(topic) => self.show(topic)?,
@@ -125,33 +195,26 @@ impl Repl<'_> {
         Ok(Next::GoOn)
     }
 
-    /// Sends a message and shows the answer. What failed is not part of the chat.
-    async fn answer(&mut self, text: String) -> anyhow::Result<()> {
-        self.session.messages.push(message("user", &text));
-        let mut printer = Printer::new(self.style, self.ui);
-        let mut ended = self.try_answer(&mut printer).await;
-        if ended.as_ref().is_err_and(is_daemon_gone) {
-            // It was stopped in between; one that is started now knows all it needs from the request.
-            ended = match daemon::connect(self.settings, self.ui).await {
-                Ok(_) => self.try_answer(&mut printer).await,
-                Err(error) => Err(error),
-            };
-        }
-        if printer.text.is_empty() || ended.is_err() {
-            self.session.messages.pop();
-        } else {
-            self.session.messages.push(Message {
-                thinking: (!printer.thinking.is_empty()).then_some(printer.thinking),
-                ..message("assistant", &printer.text)
-            });
-        }
-        ended?;
-        self.ui.data("\n")
+    /// Another chat begins: nothing of the last one counts.
+    fn forget(&mut self) {
+        self.kept.begin_anew();
+        self.last = Last::default();
     }
 
-    async fn try_answer(&self, printer: &mut Printer) -> anyhow::Result<Ended> {
-        let request = self.session.request();
-        printer.follow(self.client.chat(&request)).await
+    /// Goes on with a chat that was kept, and shows what was said.
+    fn go_on(&mut self, chat: Chat) -> anyhow::Result<()> {
+        self.forget();
+        self.kept.go_on(chat, &mut self.session);
+        self.show_messages(&self.session.messages)
+    }
+
+    /// Has the names looked up again that Tab completes, while the person types.
+    fn learn_names(&self) {
+        let names = self.editor.names();
+        let new = look_up(self.client.clone(), self.settings.clone());
+        tokio::spawn(async move {
+            editor::set(&names, new.await);
+        });
     }
 
     /// Has the model loaded, so that trouble shows before the first message.
@@ -167,22 +230,39 @@ impl Repl<'_> {
     }
 
     fn show_stored_messages(&self) -> anyhow::Result<()> {
-        for stored in &self.session.info.messages {
-            match stored.role.as_str() {
-                "user" => self.ui.model_text(&format!(">>> {}\n", stored.content))?,
-                "assistant" => self.ui.model_text(&format!("{}\n\n", stored.content))?,
+        self.show_messages(&self.session.info.messages)
+    }
+
+    fn show_messages(&self, messages: &[Message]) -> anyhow::Result<()> {
+        for message in messages {
+            match message.role.as_str() {
+                "user" => self.ui.model_text(&format!(">>> {}\n", message.content))?,
+                "assistant" => {
+                    answer::show(&message.content, self.style(), self.ui)?;
+                    self.ui.data("\n")?;
+                }
                 _ => {}
             }
         }
         Ok(())
     }
 
-    async fn change_model(&mut self, model: String) -> anyhow::Result<()> {
+    /// Goes on with another model: with what was said, or anew.
+    async fn change_model(&mut self, model: String, goes_on: bool) -> anyhow::Result<()> {
         let Some(info) = models::find(self.client, &model).await? else {
-            return self.ui.data(&format!("Couldn't find model '{model}'\n"));
+            let meant = models::nearest_local(self.client, &model).await;
+            let meant = meant.map_or_else(String::new, |name| format!(". Did you mean '{name}'?"));
+            return self
+                .ui
+                .data(&format!("Couldn't find model '{model}'{meant}\n"));
         };
         self.ui.data(&format!("Loading model '{model}'\n"))?;
+        if goes_on {
+            self.session.switch_model(model, info);
+            return self.load().await.map(drop);
+        }
         self.session.change_model(model, info);
+        self.forget();
         self.load().await?;
         self.show_stored_messages()
     }
@@ -210,11 +290,16 @@ impl Repl<'_> {
             }
             Setting::History(on) => {
                 self.editor.keep_history(on);
+                self.kept.turn(on);
                 mode(if on { "history" } else { "nohistory" })
             }
             Setting::WordWrap(on) => {
                 self.style.wrap = on;
                 mode(if on { "wordwrap" } else { "nowordwrap" })
+            }
+            Setting::Markdown(on) => {
+                self.style.markdown = on;
+                mode(if on { "markdown" } else { "nomarkdown" })
             }
             Setting::Format(Some(form)) => {
                 self.session.common.format = Some(read_format(&form)?);
@@ -273,6 +358,17 @@ impl Repl<'_> {
             text.push_str(&table::render(&rows, 2));
         }
         text
+    }
+}
+
+/// The names that Tab completes.
+async fn look_up(client: Client, settings: Settings) -> Names {
+    let chats = tokio::task::spawn_blocking(move || Chats::of(&settings)?.list()).await;
+    let chats = chats.ok().and_then(Result::ok).unwrap_or_default();
+    let tags = client.tags().await.unwrap_or_default();
+    Names {
+        models: tags.models.into_iter().map(|model| model.name).collect(),
+        chats: chats.into_iter().map(|head| head.id).collect(),
     }
 }
 

@@ -4,7 +4,9 @@ use serde_json::{Map, Value};
 use slm_api::ollama::{ChatRequest, CreateRequest, Message, ShowResponse, Think};
 use slm_modelfile::{Modelfile, ParameterKind, parameter_kind};
 
+use super::completion::PARAMETERS;
 use crate::commands::run::Common;
+use crate::text::nearest::nearest;
 
 /// A chat.
 #[derive(Debug, Default)]
@@ -54,8 +56,14 @@ impl Session {
         }
     }
 
-    /// Goes on with another model and nothing said.
+    /// Begins anew with another model.
     pub(crate) fn change_model(&mut self, model: String, info: ShowResponse) {
+        self.switch_model(model, info);
+        self.messages.clear();
+    }
+
+    /// Goes on with another model.
+    pub(crate) fn switch_model(&mut self, model: String, info: ShowResponse) {
         let can_think = info.capabilities.iter().any(|name| name == "thinking");
         if !can_think {
             self.common.think = None;
@@ -64,7 +72,24 @@ impl Session {
         }
         self.common.model = model;
         self.info = info;
-        self.messages.clear();
+    }
+
+    /// Whether the model takes images.
+    pub(crate) fn takes_images(&self) -> bool {
+        takes_images(&self.info)
+    }
+
+    /// Where the last message of the person is.
+    pub(crate) fn last_question(&self) -> Option<usize> {
+        self.messages
+            .iter()
+            .rposition(|message| message.role == "user")
+    }
+
+    /// The last answer.
+    pub(crate) fn last_answer(&self) -> Option<&Message> {
+        let mut messages = self.messages.iter().rev();
+        messages.find(|message| message.role == "assistant")
     }
 
     /// The request that makes a model of this chat.
@@ -84,7 +109,12 @@ impl Session {
     /// # Errors
     /// What to tell the person.
     pub(crate) fn set_option(&mut self, name: &str, values: &[String]) -> Result<(), String> {
-        let kind = parameter_kind(name).ok_or_else(|| format!("Unknown parameter '{name}'"))?;
+        let kind = parameter_kind(name).ok_or_else(|| {
+            let meant = nearest(name, PARAMETERS.iter().copied());
+            let meant =
+                meant.map_or_else(String::new, |meant| format!(". Did you mean '{meant}'?"));
+            format!("Unknown parameter '{name}'{meant}")
+        })?;
         if values.len() != 1 && kind != ParameterKind::Strings {
             return Err(format!("Parameter '{name}' takes one value"));
         }
@@ -105,6 +135,11 @@ impl Session {
             )),
         }
     }
+}
+
+/// Whether a model takes images.
+pub(crate) fn takes_images(info: &ShowResponse) -> bool {
+    info.capabilities.iter().any(|name| name == "vision")
 }
 
 /// A message of plain text.
@@ -172,6 +207,11 @@ mod tests {
         let mut session = session();
         for (name, values, expected) in [
             ("frob", vec!["1"], "Unknown parameter 'frob'"),
+            (
+                "temprature",
+                vec!["1"],
+                "Unknown parameter 'temprature'. Did you mean 'temperature'?",
+            ),
             ("top_k", vec!["many"], "Parameter 'top_k' cannot be 'many'"),
             ("top_k", vec!["1", "2"], "Parameter 'top_k' takes one value"),
         ] {
@@ -189,6 +229,12 @@ mod tests {
             capabilities: vec!["completion".into(), "thinking".into()],
             ..ShowResponse::default()
         };
+        session.switch_model("t".into(), thinker.clone());
+        assert_eq!(
+            (session.messages.len(), session.last_question()),
+            (1, Some(0))
+        );
+        assert_eq!(session.last_answer(), None);
         session.change_model("t".into(), thinker);
         assert!(session.messages.is_empty());
         assert_eq!(session.common.think, Some(Think::Switch(true)));

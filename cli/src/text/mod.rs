@@ -2,6 +2,7 @@
 //!
 //! The forms are Ollama's, since people and scripts know them. Nothing here prints.
 
+pub(crate) mod cut;
 pub(crate) mod duration;
 pub(crate) mod nearest;
 pub(crate) mod size;

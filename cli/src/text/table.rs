@@ -2,7 +2,8 @@
 
 use unicode_width::UnicodeWidthStr;
 
-const GAP: usize = 4;
+/// Blanks between columns.
+pub(crate) const GAP: usize = 4;
 
 /// Rows of cells as lines, each indented by `indent` spaces and ended by a newline. No line ends in spaces.
 pub(crate) fn render<R: AsRef<[String]>>(rows: &[R], indent: usize) -> String {

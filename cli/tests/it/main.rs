@@ -1,6 +1,7 @@
 //! The built `slm` as a person or a script meets it, against a small server in this process: what goes to stdout and
 //! what to stderr, exit codes, and what is sent.
 
+mod prompts;
 mod server;
 
 use std::io::{Read, Write};
