@@ -2,7 +2,7 @@
 //! hold several objects, or a list of them: so write Hunyuan, Apriel and MiniMax M1 in `<tool_calls>`, Nemotron Nano 2 in
 //! `<TOOLCALL>`.
 use super::{
-    Body, Region, Tools,
+    Body, Region, Shape, Tools,
     call::{JsonPrefix, json_prefix},
     families::Family,
 };
@@ -14,6 +14,12 @@ pub(super) const FAMILY: Family = Family {
     inner: &["</tool_call>"],
     closers: &['>', '}', '{'],
     body: |region, tools| body(region, "</tool_call>", tools),
+    shape: Shape::json(
+        "",
+        "<tool_call>\n{\"name\": \"$name\", \"arguments\": $arguments}\n</tool_call>",
+        "\n",
+        "",
+    ),
 };
 pub(super) const TOOL_CALLS: Family = Family {
     name: "tool-calls",
@@ -22,6 +28,12 @@ pub(super) const TOOL_CALLS: Family = Family {
     inner: &["</tool_calls>"],
     closers: &['>', '}', '{', ']'],
     body: |region, tools| body(region, "</tool_calls>", tools),
+    shape: Shape::json(
+        "<tool_calls>[",
+        "{\"name\": \"$name\", \"arguments\": $arguments}",
+        ", ",
+        "]</tool_calls>",
+    ),
 };
 pub(super) const NEMOTRON: Family = Family {
     name: "nemotron",
@@ -30,6 +42,12 @@ pub(super) const NEMOTRON: Family = Family {
     inner: &["</TOOLCALL>"],
     closers: &['>', '}', '{', ']'],
     body: |region, tools| body(region, "</TOOLCALL>", tools),
+    shape: Shape::json(
+        "<TOOLCALL>[",
+        "{\"name\": \"$name\", \"arguments\": $arguments}",
+        ", ",
+        "]</TOOLCALL>",
+    ),
 };
 
 fn body(region: Region<'_>, close: &str, tools: &Tools) -> Body {
