@@ -21,6 +21,7 @@ mod paths;
 mod pulls;
 mod pushes;
 mod reports;
+mod responses;
 mod routes;
 mod server;
 mod share;

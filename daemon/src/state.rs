@@ -2,7 +2,7 @@
 
 use crate::{
     catalog::Catalog, config::Config, cpu::CpuChoice, error::ApiError, models::Models,
-    pulls::Pulls, shutdown::Shutdown,
+    pulls::Pulls, responses::Responses, shutdown::Shutdown,
 };
 use slm_registry::Store;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ pub(crate) struct App {
     pub(crate) catalog: Catalog,
     pub(crate) models: Models,
     pub(crate) pulls: Pulls,
+    /// Answers that clients may go on from.
+    pub(crate) responses: Responses,
     pub(crate) shutdown: Shutdown,
     /// Whether the listener is on loopback: then foreign `Host` names are refused.
     pub(crate) is_loopback: bool,
@@ -29,6 +31,7 @@ impl App {
             models: Models::new(&config),
             cpu: CpuChoice::of(&config),
             pulls: Pulls::new(store.clone(), &config),
+            responses: Responses::default(),
             shutdown: Shutdown::default(),
             config,
             store,

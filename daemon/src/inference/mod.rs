@@ -6,9 +6,11 @@
 //! numbers, unless the request asks for a shorter prompt; then the answer says how many tokens went.
 
 mod adapters;
+mod calls;
 mod close_json;
 mod draft;
 mod embedding;
+mod fill;
 mod form;
 mod generation;
 mod options;
@@ -17,12 +19,13 @@ mod tokens;
 mod truncate;
 
 pub(crate) use adapters::choose as choose_adapters;
+pub(crate) use calls::no_form;
 pub(crate) use embedding::{Text, Texts, Vectors, embed};
-pub(crate) use form::grammar;
+pub(crate) use form::{grammar, shown};
 pub(crate) use generation::{Event, Generation, Outcome};
 pub(crate) use options::RunOptions;
 pub(crate) use prompt::{ChatPrompt, PromptSource, conversation, from_wire};
-pub(crate) use tokens::{count as count_tokens, decode, encode};
+pub(crate) use tokens::{count as count_tokens, decode, encode, render};
 
 use crate::{
     catalog::Record,
@@ -149,7 +152,11 @@ pub(crate) async fn start(
             return Err(too_long(n_prompt, context_length, trained));
         }
     }
-    let grammar = job.options.grammar;
+    // a call that must come has a form of its own
+    let grammar = match prompt.calls.clone() {
+        None => job.options.grammar,
+        calls => calls,
+    };
     let constraint = form::constrain(&lease, &prompt, grammar.clone()).await?;
     let request = GenerateRequest {
         prompt: prompt.tokens.clone(),
@@ -175,6 +182,10 @@ pub(crate) async fn start(
     )
     .map(|generation| match job.options.close_json && is_json {
         true => generation.closing_json(),
+        false => generation,
+    })
+    .map(|generation| match job.options.one_call {
+        true => generation.with_one_call(),
         false => generation,
     })
 }

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod anthropic;
+mod apply_template;
 mod archive;
 mod blobs;
 mod bundle;
@@ -13,6 +14,7 @@ mod chat;
 mod copy;
 mod create;
 mod delete;
+mod dialect;
 mod embed;
 mod events;
 mod generate;
@@ -29,6 +31,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod tokenize;
+mod tool_choice;
 mod version;
 mod wishes;
 
@@ -86,6 +89,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         )
         .route("/api/tokenize", post(tokenize::tokenize))
         .route("/api/detokenize", post(tokenize::detokenize))
+        .route("/api/apply-template", post(apply_template::answer))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .merge(openai::router())
