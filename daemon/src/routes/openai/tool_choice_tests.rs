@@ -131,3 +131,69 @@ async fn ollamas_and_anthropics_requests_can_ask_for_calls_too() {
     let answer = post(&daemon, "/v1/messages", &claude).await.json();
     assert_eq!(answer["stop_reason"], "tool_use", "{answer}");
 }
+
+/// Marks of templates, one for each family and notation.
+const FAMILIES: &[&str] = &[
+    "<|channel|> <|message|>",
+    "<|tool_call>call:",
+    "<start_function_call>",
+    "<|tool_list_start|>",
+    "<function_calls>",
+    "<｜tool▁call▁begin｜>",
+    "<｜tool▁call▁begin｜> ```json",
+    "<|tool_call_argument_begin|>",
+    "｜DSML｜",
+    "<minimax:tool_call>",
+    "<function name=\" <param name=\"",
+    "<arg_key>",
+    "<seed:tool_call>",
+    "<function= <parameter=",
+    "<tool_calls>",
+    "<TOOLCALL>",
+    "<tool_call>",
+    "[TOOL_CALLS]",
+    "[TOOL_CALLS] [ARGS]",
+    "<|START_ACTION|>",
+    "Action: tool_name",
+    "<|tool_call|>",
+    "functools[",
+    "tool_code",
+    "python_tag",
+    "nothing",
+];
+
+#[tokio::test]
+async fn every_familys_notation_is_enforced() {
+    let daemon = TestDaemon::with_model().await;
+    for marks in FAMILIES {
+        let template = format!(
+            "{{{{/* {marks} */}}}}{{{{ .Tools }}}}{{{{ range .Messages }}}}[{{{{ .Role }}}}]{{{{ .Content }}}}{{{{ .ToolCalls }}}}{{{{ end }}}}"
+        );
+        let made =
+            json!({"model": "family", "from": "tiny", "template": template, "stream": false});
+        let made = post(&daemon, "/api/create", &made).await;
+        assert_eq!(made.status, 200, "{made:?}");
+        let mut body = body();
+        body["model"] = json!("family");
+        body["tool_choice"] = json!("required");
+        body["parallel_tool_calls"] = json!(false);
+        body["tools"].as_array_mut().unwrap().pop();
+        let answer = post(&daemon, "/v1/chat/completions", &body).await;
+        assert_eq!(answer.status, 200, "{marks}: {answer:?}");
+        let message = &answer.json()["choices"][0]["message"];
+        // thoughts on channels have no end that a form could promise
+        if marks.starts_with("<|channel|>") && message["tool_calls"].is_null() {
+            continue;
+        }
+        let call = &message["tool_calls"][0]["function"];
+        assert_eq!(call["name"], "get_weather", "{marks}: {message}");
+        of_weather(&call["arguments"]);
+        // texts that are free
+        body["max_tokens"] = json!(5);
+        body["tools"][0]["function"]["parameters"]["properties"]["city"] =
+            json!({"type": "string"});
+        body["parallel_tool_calls"] = json!(true);
+        let free = post(&daemon, "/v1/chat/completions", &body).await;
+        assert_eq!(free.status, 200, "{marks}: {free:?}");
+    }
+}
