@@ -12,6 +12,9 @@ pub struct ErrorBody {
     pub kind: String,
     /// What went wrong.
     pub error: ErrorDetail,
+    /// The request's id, as the header `x-request-id` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 /// What went wrong.

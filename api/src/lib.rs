@@ -1,8 +1,9 @@
 //! The words on the wire, shared by daemon, command line and tests, and the client that speaks them.
 //!
-//! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`openai`] those of
-//! OpenAI's dialect, [`anthropic`] of Anthropic's, [`care`], [`status`], [`store`] and
-//! [`tokens`] those that only slm has, [`ndjson`] the framing of streams, [`host`] where the daemon is to be found, [`client`] the
+//! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`openai`] and
+//! [`responses`] those of OpenAI's dialect, [`anthropic`] of Anthropic's, [`rerank`] what several other servers have,
+//! [`care`], [`status`], [`store`] and [`tokens`] those that only slm has, [`ndjson`] the framing of streams, [`host`] where
+//! the daemon is to be found, [`client`] the
 //! calls, [`size`], [`rate`] and [`age`] the spelling of bytes, of bytes per second and of time.
 
 pub mod age;
@@ -17,6 +18,8 @@ pub mod ndjson;
 pub mod ollama;
 pub mod openai;
 pub mod rate;
+pub mod rerank;
+pub mod responses;
 pub mod size;
 pub mod status;
 pub mod store;

@@ -127,6 +127,12 @@ pub struct ChatRequest {
     pub messages: Vec<Message>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<Value>>,
+    /// As in OpenAI's dialect: `auto`, `none`, `required`, or a function; not in Ollama's API, like the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<Value>,
+    /// Whether an answer may have more than one call; yes where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,7 +196,7 @@ pub struct Metrics {
 pub struct Logprob {
     pub token: String,
     pub logprob: f32,
-    /// The UTF-8 bytes of `token`.
+    /// The bytes of the token; of a part of a character they are no text, and `token` shows U+FFFD.
     pub bytes: Vec<u8>,
     /// The likeliest tokens in its place, the likeliest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -50,6 +50,9 @@ pub struct Sampling {
     pub max_tokens: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_completion_tokens: Option<i64>,
+    /// Token ids, each with what is added to its logit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logit_bias: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,6 +124,12 @@ pub struct ChatRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_choice: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_logprobs: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub n: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
@@ -160,6 +169,26 @@ pub struct PromptTokensDetails {
     pub cached_tokens: u64,
 }
 
+/// How long an answer took, under the names that llama.cpp's server has for it: `predicted` is what was generated.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timings {
+    /// Tokens of the prompt that were known already.
+    pub cache_n: u64,
+    /// Those that were read.
+    pub prompt_n: u64,
+    /// Milliseconds for that.
+    pub prompt_ms: f64,
+    /// Of them, in a second.
+    pub prompt_per_second: f64,
+    /// Tokens of the answer.
+    pub predicted_n: u64,
+    /// Milliseconds from the first of them to the last.
+    pub predicted_ms: f64,
+    /// Of them, in a second.
+    pub predicted_per_second: f64,
+}
+
 /// Answer of `POST /v1/chat/completions` (`chat.completion`), or a chunk of it (`chat.completion.chunk`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[expect(
@@ -176,6 +205,9 @@ pub struct ChatCompletion {
     /// Left out where nobody asked; `null` in chunks before the one that has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Option<Usage>>,
+    /// Beside the usage; not OpenAI's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
 }
 
 /// One of the answers.
@@ -252,6 +284,9 @@ pub struct CompletionRequest {
     pub suffix: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub echo: Option<bool>,
+    /// How many alternatives to each token to tell of, beside how likely it was itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -280,6 +315,9 @@ pub struct Completion {
     /// As in [`ChatCompletion`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Option<Usage>>,
+    /// Beside the usage; not OpenAI's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
 }
 
 /// One of the answers.

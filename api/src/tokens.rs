@@ -1,4 +1,5 @@
-//! Texts and tokens, which Ollama's API does not have: `POST /api/tokenize` and `POST /api/detokenize`.
+//! Texts and tokens, which Ollama's API does not have: `POST /api/tokenize`, `POST /api/detokenize` and
+//! `POST /api/apply-template`.
 use crate::ollama::KeepAlive;
 use serde::{Deserialize, Serialize};
 
@@ -48,4 +49,13 @@ pub struct DetokenizeResponse {
     pub model: String,
     /// The text, control tokens by their names; bytes that are no text become U+FFFD.
     pub text: String,
+}
+
+/// Answer of `POST /api/apply-template`, whose request is one of `/api/chat`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ApplyTemplateResponse {
+    /// As the request named it.
+    pub model: String,
+    /// The conversation as the model would read it.
+    pub prompt: String,
 }

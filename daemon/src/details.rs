@@ -17,6 +17,8 @@ use std::{
 const MAX_LISTED: usize = 1024;
 /// No SPDX expression is longer.
 const MAX_LICENSE_CHARS: usize = 200;
+/// `pooling_type` of cross-encoders.
+const RANK_POOLING: u32 = 4;
 /// Context of a file that does not say.
 const DEFAULT_CONTEXT: usize = 2048;
 
@@ -75,6 +77,8 @@ pub(crate) struct GgufFacts {
     pub(crate) chat_template: Option<String>,
     /// Whether it makes vectors instead of text.
     pub(crate) is_embedding: bool,
+    /// Whether it makes no vectors but reads two texts together and says how near they are.
+    pub(crate) is_reranker: bool,
     /// Whether it is no model but what changes one.
     pub(crate) is_adapter: bool,
 }
@@ -119,6 +123,8 @@ impl GgufFacts {
                 .opt_string("tokenizer.chat_template")?
                 .map(str::to_owned),
             is_embedding: is_encoder || says_pooling,
+            is_reranker: metadata.opt_u32(&key("pooling_type")).ok().flatten()
+                == Some(RANK_POOLING),
             is_adapter: metadata.opt_string("general.type")? == Some("adapter"),
             architecture,
         })

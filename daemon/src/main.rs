@@ -22,6 +22,7 @@ mod paths;
 mod pulls;
 mod pushes;
 mod reports;
+mod responses;
 mod routes;
 mod server;
 mod share;

@@ -2,7 +2,7 @@
 
 use crate::{
     catalog::Catalog, config::Config, cpu::CpuChoice, error::ApiError, models::Models,
-    observe::Observed, pulls::Pulls, shutdown::Shutdown,
+    observe::Observed, pulls::Pulls, responses::Responses, shutdown::Shutdown,
 };
 use slm_registry::Store;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ pub(crate) struct App {
     pub(crate) models: Models,
     pub(crate) pulls: Pulls,
     pub(crate) observed: Observed,
+    /// Answers that clients may go on from.
+    pub(crate) responses: Responses,
     pub(crate) shutdown: Shutdown,
     /// Whether the listener is on loopback: then foreign `Host` names are refused.
     pub(crate) is_loopback: bool,
@@ -31,6 +33,7 @@ impl App {
             cpu: CpuChoice::of(&config),
             pulls: Pulls::new(store.clone(), &config),
             observed: Observed::default(),
+            responses: Responses::default(),
             shutdown: Shutdown::default(),
             config,
             store,

@@ -3,6 +3,7 @@
 usage: openai_client.py URL MODEL EMBEDDER
 """
 import asyncio
+import json
 import sys
 
 import anthropic
@@ -36,6 +37,7 @@ assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) ==
 assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
 assert chunks[-1].choices == [] and chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
 assert chunks[-1].usage.prompt_tokens_details.cached_tokens > 0, chunks[-1]
+whole_chat = whole
 both = client.chat.completions.create(**{**short, "temperature": 1.5}, n=2, seed=3)
 assert [c.index for c in both.choices] == [0, 1]
 assert both.choices[0].message.content != both.choices[1].message.content, both
@@ -85,8 +87,22 @@ for call, kind, code in [
         assert error.code == code and error.body["message"], error
     else:
         raise AssertionError("it is an error")
-raw = client.chat.completions.with_raw_response.create(**short, logprobs=True)
-assert "logprobs" in raw.headers["x-slm-warning"], raw.headers
+raw = client.chat.completions.with_raw_response.create(
+    **short, verbosity="low", extra_headers={"x-request-id": "mine"})
+assert raw.headers["x-slm-warning"] == "ignored: verbosity", raw.headers
+assert raw.parse()._request_id == "mine", raw.headers
+
+# how likely tokens were, and what makes them likelier
+likely = client.chat.completions.create(**short, logprobs=True, top_logprobs=3).choices[0]
+items = likely.logprobs.content
+assert "".join(item.token for item in items) == likely.message.content == text, likely
+assert all(len(item.top_logprobs) == 3 and item.logprob <= item.top_logprobs[0].logprob for item in items), items
+assert bytes(items[0].bytes).decode() == items[0].token, items[0]
+first = client.completions.create(model=model, prompt="One, two,", max_tokens=1, temperature=0, logprobs=5).choices[0]
+assert list(first.logprobs.top_logprobs[0]) and first.logprobs.tokens == [first.text], first
+token = ollama.Client(host=url)._client.post("/api/tokenize", json={"model": model, "text": " sea"}).json()["tokens"][0]
+biased = client.chat.completions.create(**{**short, "max_tokens": 3}, logit_bias={str(token): 100})
+assert biased.choices[0].message.content.split() == ["sea"] * 3, biased
 
 # tools: the model's own template has no place for them; one that has sees them
 tool = {"name": "now", "description": "The time", "parameters": {"type": "object", "properties": {}}}
@@ -106,7 +122,80 @@ with_tools = client.chat.completions.create(**tooled)
 without = client.chat.completions.create(**tooled, tool_choice="none")
 assert with_tools.usage.prompt_tokens > without.usage.prompt_tokens, (with_tools, without)
 
+# a call that must come, by the tool's schema
+weather = {"name": "get_weather", "description": "The weather", "strict": True, "parameters": {
+    "type": "object", "additionalProperties": False, "required": ["city", "days"],
+    "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]},
+                   "days": {"type": "integer", "minimum": 1, "maximum": 5}}}}
+offered = [{"type": "function", "function": tool}, {"type": "function", "function": weather}]
+asking = {"model": "tooled", "messages": messages, "max_tokens": 200, "temperature": 0, "tools": offered}
+named = {"type": "function", "function": {"name": "get_weather"}}
+
+
+def check(arguments):
+    arguments = json.loads(arguments)
+    assert set(arguments) == {"city", "days"} and arguments["city"] in ("Paris", "Rome"), arguments
+    assert 1 <= arguments["days"] <= 5, arguments
+
+
+forced = client.chat.completions.create(**asking, tool_choice=named).choices[0]
+assert forced.finish_reason == "tool_calls" and len(forced.message.tool_calls) == 1, forced
+check(forced.message.tool_calls[0].function.arguments)
+with client.chat.completions.stream(**asking, tool_choice=named) as streamed:
+    final = streamed.get_final_completion().choices[0]
+assert final.message.tool_calls[0].function.name == "get_weather", final
+check(final.message.tool_calls[0].function.arguments)
+some = client.chat.completions.create(**asking, tool_choice="required", parallel_tool_calls=False).choices[0]
+assert len(some.message.tool_calls) == 1 and not some.message.content, some
+
+# responses: kept, gone on from, streamed, with calls
+responding = {"model": model, "temperature": 0, "max_output_tokens": 24}
+response = client.responses.create(**responding, input=messages[0]["content"])
+assert response.output_text == text and response.status in ("completed", "incomplete"), response
+assert response.usage.input_tokens == whole_chat.usage.prompt_tokens, response.usage
+assert client.responses.retrieve(response.id).output_text == text
+items = client.responses.input_items.list(response.id).data
+assert [item.content[0].text for item in items] == [messages[0]["content"]], items
+follow = client.responses.create(**responding, input="And of Italy?", previous_response_id=response.id)
+turns = messages + [{"role": "assistant", "content": text}, {"role": "user", "content": "And of Italy?"}]
+same = client.chat.completions.create(**{**short, "messages": turns})
+assert follow.output_text == same.choices[0].message.content, (follow, same)
+seen = []
+with client.responses.stream(**responding, input=messages[0]["content"], instructions="Be kind.") as streamed:
+    for event in streamed:
+        seen.append(event)
+assert [event.sequence_number for event in seen] == list(range(len(seen))), seen
+assert seen[0].type == "response.created" and seen[-1].type in ("response.completed", "response.incomplete"), seen
+assert "".join(e.delta for e in seen if e.type == "response.output_text.delta") == seen[-1].response.output_text
+flat = [{"type": "function", **weather}]
+called = client.responses.create(**{**responding, "model": "tooled", "max_output_tokens": 200}, tools=flat,
+                                 input=messages[0]["content"], tool_choice="required", parallel_tool_calls=False)
+call = called.output[0]
+assert call.type == "function_call" and call.name == "get_weather", called
+check(call.arguments)
+after = client.responses.create(
+    **{**responding, "model": "tooled"}, tools=flat, previous_response_id=called.id,
+    input=[{"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}])
+assert after.output_text and after.usage.input_tokens > called.usage.input_tokens, (called, after)
+shaped = client.responses.create(**{**responding, "max_output_tokens": 60}, input="Name a colour as JSON.", text={
+    "format": {"type": "json_schema", "name": "colour", "strict": True, "schema": {
+        "type": "object", "additionalProperties": False, "required": ["colour"],
+        "properties": {"colour": {"enum": ["red", "blue"]}}}}})
+assert json.loads(shaped.output_text)["colour"] in ("red", "blue"), shaped
+client.responses.delete(response.id)
+try:
+    client.responses.retrieve(response.id)
+except openai.NotFoundError as error:
+    assert "not found" in error.body["message"], error
+else:
+    raise AssertionError("it is an error")
+
 # the same with Anthropic's client
+claude_weather = {"name": "get_weather", "input_schema": weather["parameters"]}
+claude_called = claude.messages.create(model="tooled", messages=messages, max_tokens=200, tools=[claude_weather],
+                                       tool_choice={"type": "tool", "name": "get_weather"})
+assert claude_called.stop_reason == "tool_use" and claude_called.content[0].type == "tool_use", claude_called
+check(json.dumps(claude_called.content[0].input))
 claude_short = {"model": model, "messages": messages, "max_tokens": 24, "extra_body": {"temperature": 0}}
 answer = claude.messages.create(**claude_short)
 assert answer.role == "assistant" and answer.content[0].text == text, answer
@@ -133,6 +222,7 @@ try:
     claude.messages.create(**{**claude_short, "model": "absent"})
 except anthropic.NotFoundError as error:
     assert error.body["error"]["type"] == "not_found_error", error
+    assert error.body["request_id"] == error.request_id, error
 else:
     raise AssertionError("it is an error")
 

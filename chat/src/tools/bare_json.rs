@@ -1,7 +1,7 @@
 //! The message itself is the call: `{"name": …, "parameters": {…}}`. Llama 3 may put `<|python_tag|>` in front, and
 //! several calls follow each other with `;` or a line break. Also the fallback for models without markers.
 use super::{
-    Body, Region, Tools,
+    Body, Region, Shape, Tools,
     call::{JsonPrefix, call_prefix, json_prefix},
     families::Family,
     python,
@@ -14,6 +14,12 @@ pub(super) const LLAMA3: Family = Family {
     inner: &[],
     closers: &['}', ']', ')', '>'],
     body,
+    shape: Shape::json(
+        "",
+        "{\"name\": \"$name\", \"parameters\": $arguments}",
+        "; ",
+        "",
+    ),
 };
 pub(super) const ANY: Family = Family {
     name: "json",
@@ -22,6 +28,12 @@ pub(super) const ANY: Family = Family {
     inner: &[],
     closers: &['}', ']', '`'],
     body,
+    shape: Shape::json(
+        "",
+        "{\"name\": \"$name\", \"arguments\": $arguments}",
+        "\n",
+        "",
+    ),
 };
 
 pub(super) fn body(region: Region<'_>, tools: &Tools) -> Body {

@@ -51,13 +51,8 @@ impl Tools {
             &Value::Null,
             |(_, properties)| &properties[argument]["type"],
         );
-        let wants_text = match kind {
-            Value::String(kind) => kind == "string",
-            Value::Array(kinds) => kinds.iter().all(|kind| kind == "string" || kind == "null"),
-            _ => false,
-        };
         let is_null = kind.is_array() && text.trim() == "null";
-        if wants_text && !is_null {
+        if wants_text(kind) && !is_null {
             return text.into();
         }
         // Python's words for them are common
@@ -102,6 +97,15 @@ impl Tools {
             }
             single => Some(vec![self.call_in(single)?]),
         }
+    }
+}
+
+/// Whether a value of this `type` is a text.
+pub(super) fn wants_text(kind: &Value) -> bool {
+    match kind {
+        Value::String(kind) => kind == "string",
+        Value::Array(kinds) => kinds.iter().all(|kind| kind == "string" || kind == "null"),
+        _ => false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Command R7B and A: `<|START_ACTION|>[{"tool_name": …, "parameters": {…}}]<|END_ACTION|>`. Command R and R+ put the
 //! same list into a fence of JSON behind `Action:`.
 use super::{
-    Body, Region, Tools,
+    Body, Region, Shape, Tools,
     call::{JsonPrefix, json_prefix},
     families::Family,
 };
@@ -13,6 +13,12 @@ pub(super) const FAMILY: Family = Family {
     inner: &[END_ACTION],
     closers: &['>'],
     body: |region, tools| list(region, 0, END_ACTION, tools),
+    shape: Shape::json(
+        "<|START_ACTION|>[\n    ",
+        "{\"tool_call_id\": \"$n\", \"tool_name\": \"$name\", \"parameters\": $arguments}",
+        ",\n    ",
+        "\n]<|END_ACTION|>",
+    ),
 };
 pub(super) const ACTION: Family = Family {
     name: "action",
@@ -21,6 +27,12 @@ pub(super) const ACTION: Family = Family {
     inner: &[],
     closers: &['`', ']', '}'],
     body: fence,
+    shape: Shape::json(
+        "Action:```json\n[\n",
+        "    {\n        \"tool_name\": \"$name\",\n        \"parameters\": $arguments\n    }",
+        ",\n",
+        "\n]\n```",
+    ),
 };
 const END_ACTION: &str = "<|END_ACTION|>";
 const FENCE: &str = "```json";

@@ -1,7 +1,7 @@
 //! Which family writes calls how: one table, by what the model's template mentions.
 use super::{
-    Body, Region, Tools, bare_json, cohere, gemma, glm, hermes, list, mistral, python, qwen_coder,
-    sections, tagged,
+    Arguments, Body, Region, Shape, Tools, bare_json, cohere, gemma, glm, hermes, list, mistral,
+    python, qwen_coder, sections, tagged,
 };
 
 /// One family's way to write calls.
@@ -19,6 +19,8 @@ pub(super) struct Family {
     pub(super) closers: &'static [char],
     /// What a region is.
     pub(super) body: fn(Region<'_>, &Tools) -> Body,
+    /// What to write for a region to hold calls.
+    pub(super) shape: Shape,
 }
 
 /// gpt-oss: a call is a message of its own, which [`crate::harmony`] reads together with all others.
@@ -29,6 +31,13 @@ const HARMONY: Family = Family {
     inner: &[],
     closers: &[],
     body: |_, _| Body::Text,
+    shape: Shape {
+        open: "",
+        call: "<|channel|>commentary to=functions.$name <|constrain|>json<|message|>$arguments",
+        between: None,
+        close: "",
+        arguments: Arguments::Object,
+    },
 };
 
 /// What a template must mention, all of it, for a family to be chosen; the first match counts.
@@ -40,6 +49,7 @@ const FAMILIES: &[(&[&str], &Family)] = &[
     (&["<|tool_call_start|>"], &python::LFM2),
     (&["List of tools: ["], &python::LFM2), // LFM2.5
     (&["<function_calls>"], &python::OLMO3),
+    (&["<｜tool▁call▁begin｜>", "```json"], &sections::DEEPSEEK3),
     (&["<｜tool▁call▁begin｜>"], &sections::FAMILY),
     (&["<|tool_call_argument_begin|>"], &sections::KIMI),
     (&["｜DSML｜"], &tagged::DSML),
@@ -52,12 +62,13 @@ const FAMILIES: &[(&[&str], &Family)] = &[
     (&["<TOOLCALL>"], &hermes::NEMOTRON),
     (&["<tool_call>"], &hermes::FAMILY),
     (&["xml_tools"], &hermes::FAMILY), // SmolLM3 writes the tag in the system text only
+    (&["[TOOL_CALLS]", "[ARGS]"], &mistral::NAMED),
     (&["[TOOL_CALLS]"], &mistral::FAMILY),
     (&["<|START_ACTION|>"], &cohere::FAMILY),
     (&["Action:", "tool_name"], &cohere::ACTION),
     (&["<|tool_call|>"], &list::FAMILY), // Granite 3
     (&["<|tool|>"], &list::FAMILY),      // Phi-4-mini
-    (&["functools["], &list::FAMILY),
+    (&["functools["], &list::FUNCTOOLS),
     (&["tool_code"], &python::TOOL_CODE),
     (&["python_tag"], &bare_json::LLAMA3),
     (&["ipython"], &bare_json::LLAMA3),
@@ -105,6 +116,10 @@ impl ToolSyntax {
 
     pub(super) fn closers(self) -> &'static [char] {
         self.0.closers
+    }
+
+    pub(super) fn shape(self) -> &'static Shape {
+        &self.0.shape
     }
 
     pub(super) fn body(self, region: Region<'_>, tools: &Tools) -> Body {

@@ -1,7 +1,7 @@
 //! Gemma's own notation: `call:name{key:value,…}`, where texts stand between marks of their own. Gemma 4 puts it between
 //! `<|tool_call>` and `<tool_call|>`, with `<|"|>` around texts; FunctionGemma between `<start_function_call>` and its end,
 //! with `<escape>`.
-use super::{Body, Region, ToolCall, Tools, families::Family};
+use super::{Arguments, Body, Region, Shape, ToolCall, Tools, Values, families::Family};
 use serde_json::{Map, Value};
 
 pub(super) const GEMMA4: Family = Family {
@@ -11,6 +11,17 @@ pub(super) const GEMMA4: Family = Family {
     inner: &["<tool_call|>", "<|\"|>"],
     closers: &['>', '}'],
     body: |region, tools| calls(region, "<tool_call|>", "<|\"|>", tools),
+    shape: Shape {
+        open: "",
+        call: "<|tool_call>call:$name{$arguments}<tool_call|>",
+        between: Some(""),
+        close: "",
+        arguments: Arguments::Listed {
+            one: "$key:$value",
+            between: ",",
+            values: Values::Marked("<|\"|>"),
+        },
+    },
 };
 pub(super) const FUNCTION_GEMMA: Family = Family {
     name: "function-gemma",
@@ -19,6 +30,17 @@ pub(super) const FUNCTION_GEMMA: Family = Family {
     inner: &["<end_function_call>", "<escape>"],
     closers: &['>', '}'],
     body: |region, tools| calls(region, "<end_function_call>", "<escape>", tools),
+    shape: Shape {
+        open: "",
+        call: "<start_function_call>call:$name{$arguments}<end_function_call>",
+        between: Some(""),
+        close: "",
+        arguments: Arguments::Listed {
+            one: "$key:$value",
+            between: ",",
+            values: Values::Marked("<escape>"),
+        },
+    },
 };
 /// Deepest nesting of values.
 const MAX_DEPTH: usize = 64;

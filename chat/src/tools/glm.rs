@@ -1,6 +1,6 @@
 //! GLM: `<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value>…</tool_call>`. Nothing but the closing tag
 //! says that no argument follows, so it must be there.
-use super::{Body, Region, Tools, families::Family};
+use super::{Arguments, Body, Region, Shape, Tools, Values, families::Family};
 use serde_json::Map;
 
 pub(super) const FAMILY: Family = Family {
@@ -16,6 +16,17 @@ pub(super) const FAMILY: Family = Family {
     ],
     closers: &['>'],
     body,
+    shape: Shape {
+        open: "",
+        call: "<tool_call>$name\n$arguments</tool_call>",
+        between: Some("\n"),
+        close: "",
+        arguments: Arguments::Listed {
+            one: "<arg_key>$key</arg_key>\n<arg_value>$value</arg_value>\n",
+            between: "",
+            values: Values::Bare("</arg_value>"),
+        },
+    },
 };
 const CLOSE: &str = "</tool_call>";
 

@@ -3,7 +3,7 @@
 //! `<TOOLCALL>`. Qwen2.5 and its coders often leave the tags away, or write the object in a code fence or in the tags
 //! of the list of tools: at the start of a message these are calls as well.
 use super::{
-    Body, Region, Tools, bare_json,
+    Body, Region, Shape, Tools, bare_json,
     call::{JsonPrefix, call_prefix},
     families::Family,
 };
@@ -19,6 +19,12 @@ pub(super) const FAMILY: Family = Family {
         "<tools>" => body(region, "</tools>", tools),
         _ => bare_json::body(region, tools),
     },
+    shape: Shape::json(
+        "",
+        "<tool_call>\n{\"name\": \"$name\", \"arguments\": $arguments}\n</tool_call>",
+        "\n",
+        "",
+    ),
 };
 pub(super) const TOOL_CALLS: Family = Family {
     name: "tool-calls",
@@ -27,6 +33,12 @@ pub(super) const TOOL_CALLS: Family = Family {
     inner: &["</tool_calls>"],
     closers: &['>', '}', '{', ']'],
     body: |region, tools| body(region, "</tool_calls>", tools),
+    shape: Shape::json(
+        "<tool_calls>[",
+        "{\"name\": \"$name\", \"arguments\": $arguments}",
+        ", ",
+        "]</tool_calls>",
+    ),
 };
 pub(super) const NEMOTRON: Family = Family {
     name: "nemotron",
@@ -35,6 +47,12 @@ pub(super) const NEMOTRON: Family = Family {
     inner: &["</TOOLCALL>"],
     closers: &['>', '}', '{', ']'],
     body: |region, tools| body(region, "</TOOLCALL>", tools),
+    shape: Shape::json(
+        "<TOOLCALL>[",
+        "{\"name\": \"$name\", \"arguments\": $arguments}",
+        ", ",
+        "]</TOOLCALL>",
+    ),
 };
 
 fn body(region: Region<'_>, close: &str, tools: &Tools) -> Body {

@@ -1,6 +1,6 @@
 //! Granite 3 and Phi-4-mini: `<|tool_call|>[{"name": …, "arguments": {…}}, …]`, closed or not, and `functools[…]`.
 use super::{
-    Body, Region, Tools,
+    Body, Region, Shape, Tools,
     call::{JsonPrefix, json_prefix},
     families::Family,
 };
@@ -12,7 +12,14 @@ pub(super) const FAMILY: Family = Family {
     inner: &["<|/tool_call|>", "</tool_call>"],
     closers: &[']', '}', '>'],
     body,
+    shape: Shape::json("<|tool_call|>[", CALL, ", ", "]"),
 };
+/// Phi-4-mini of other templates.
+pub(super) const FUNCTOOLS: Family = Family {
+    shape: Shape::json("functools[", CALL, ", ", "]"),
+    ..FAMILY
+};
+const CALL: &str = "{\"name\": \"$name\", \"arguments\": $arguments}";
 
 fn body(region: Region<'_>, tools: &Tools) -> Body {
     let close = match region.marker {

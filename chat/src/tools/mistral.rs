@@ -1,7 +1,7 @@
 //! Mistral: `[TOOL_CALLS][{"name": …, "arguments": {…}}]`, and since Small 3.2 `[TOOL_CALLS]name[ARGS]{…}` with a
 //! `[CALL_ID]id` between them in some.
 use super::{
-    Body, Region, Tools,
+    Body, Region, Shape, Tools,
     call::{JsonPrefix, json_prefix},
     families::Family,
 };
@@ -13,6 +13,17 @@ pub(super) const FAMILY: Family = Family {
     inner: &[CALL_ID, ARGS],
     closers: &['}', ']'],
     body,
+    shape: Shape::json(
+        "[TOOL_CALLS][",
+        "{\"name\": \"$name\", \"arguments\": $arguments}",
+        ", ",
+        "]",
+    ),
+};
+/// Since Small 3.2.
+pub(super) const NAMED: Family = Family {
+    shape: Shape::json("", "[TOOL_CALLS]$name[ARGS]$arguments", "", ""),
+    ..FAMILY
 };
 const CALL_ID: &str = "[CALL_ID]";
 const ARGS: &str = "[ARGS]";

@@ -14,6 +14,9 @@ mod bare_json;
 mod call;
 mod cohere;
 mod families;
+mod form;
+#[cfg(test)]
+mod form_tests;
 mod gemma;
 mod glm;
 mod hermes;
@@ -29,7 +32,9 @@ mod tests;
 
 pub use call::ToolCall;
 pub use families::ToolSyntax;
+pub use form::{CallForm, FormError};
 pub use parser::{ToolCallParser, ToolSplit};
 
 pub(crate) use call::Tools;
 use call::{Body, Region};
+use form::{Arguments, Shape, Values};

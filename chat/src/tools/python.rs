@@ -1,6 +1,6 @@
 //! Calls in Python's syntax with keyword arguments: LFM2 writes a list of them between markers, OLMo 3 one in each line
 //! within `<function_calls>`, Gemma 2 and 3 are asked for them in a fence called `tool_code`.
-use super::{Body, Region, ToolCall, Tools, families::Family};
+use super::{Arguments, Body, Region, Shape, ToolCall, Tools, Values, families::Family};
 use serde_json::{Map, Value};
 
 pub(super) const LFM2: Family = Family {
@@ -10,6 +10,12 @@ pub(super) const LFM2: Family = Family {
     inner: &["<|tool_call_end|>"],
     closers: &['>', ']'],
     body: |region, tools| calls(region, "<|tool_call_end|>", tools),
+    shape: Shape {
+        open: "<|tool_call_start|>[",
+        between: Some(", "),
+        close: "]<|tool_call_end|>",
+        ..CALL
+    },
 };
 pub(super) const OLMO3: Family = Family {
     name: "olmo3",
@@ -18,6 +24,11 @@ pub(super) const OLMO3: Family = Family {
     inner: &["</function_calls>"],
     closers: &['>', ')'],
     body: |region, tools| calls(region, "</function_calls>", tools),
+    shape: Shape {
+        open: "<function_calls>\n",
+        close: "\n</function_calls>",
+        ..CALL
+    },
 };
 pub(super) const TOOL_CODE: Family = Family {
     name: "tool-code",
@@ -26,6 +37,23 @@ pub(super) const TOOL_CODE: Family = Family {
     inner: &[],
     closers: &['`'],
     body: |region, tools| calls(region, "```", tools),
+    shape: Shape {
+        open: "```tool_code\n",
+        close: "\n```",
+        ..CALL
+    },
+};
+/// What they have in common: values in JSON are read as well.
+const CALL: Shape = Shape {
+    open: "",
+    call: "$name($arguments)",
+    between: Some("\n"),
+    close: "",
+    arguments: Arguments::Listed {
+        one: "$key=$value",
+        between: ", ",
+        values: Values::Json,
+    },
 };
 /// Deepest nesting of values.
 const MAX_DEPTH: usize = 64;
@@ -195,6 +223,8 @@ impl<'a> Reader<'a> {
                     'n' => out.push('\n'),
                     't' => out.push('\t'),
                     'r' => out.push('\r'),
+                    'b' => out.push('\u{8}'),
+                    'f' => out.push('\u{c}'),
                     '\n' => {}
                     c @ ('\\' | '\'' | '"') => out.push(c),
                     'u' => {

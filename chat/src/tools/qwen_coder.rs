@@ -1,7 +1,7 @@
 //! Qwen3-Coder, Qwen3.5, Nemotron 3: `<tool_call><function=name><parameter=key>` value `</parameter>…</function></tool_call>`.
 //! The outer tag is often left out. Values stand as they are, with a line break at both ends. Seed-OSS has
 //! `<seed:tool_call>` around the same.
-use super::{Body, Region, Tools, families::Family};
+use super::{Arguments, Body, Region, Shape, Tools, Values, families::Family};
 use serde_json::Map;
 
 pub(super) const FAMILY: Family = Family {
@@ -11,6 +11,17 @@ pub(super) const FAMILY: Family = Family {
     inner: &["</tool_call>"],
     closers: &['>'],
     body: |region, tools| body(region, "</tool_call>", tools),
+    shape: Shape {
+        open: "",
+        call: "<tool_call>\n<function=$name>\n$arguments</function>\n</tool_call>",
+        between: Some("\n"),
+        close: "",
+        arguments: Arguments::Listed {
+            one: "<parameter=$key>\n$value\n</parameter>\n",
+            between: "",
+            values: Values::Bare(PARAMETER_END),
+        },
+    },
 };
 pub(super) const SEED: Family = Family {
     name: "seed",
@@ -19,6 +30,17 @@ pub(super) const SEED: Family = Family {
     inner: &["</seed:tool_call>"],
     closers: &['>'],
     body: |region, tools| body(region, "</seed:tool_call>", tools),
+    shape: Shape {
+        open: "",
+        call: "<seed:tool_call>\n<function=$name>\n$arguments</function>\n</seed:tool_call>",
+        between: Some("\n"),
+        close: "",
+        arguments: Arguments::Listed {
+            one: "<parameter=$key>$value</parameter>\n",
+            between: "",
+            values: Values::Bare(PARAMETER_END),
+        },
+    },
 };
 const FUNCTION: &str = "<function=";
 const FUNCTION_END: &str = "</function>";

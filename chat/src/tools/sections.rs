@@ -2,7 +2,7 @@
 //!
 //! DeepSeek: `name<｜tool▁sep｜>{…}` (V3.1), or `function<｜tool▁sep｜>name` and the arguments in a fence of JSON (V3, R1 and
 //! what was distilled from it). Kimi K2: `functions.name:0<|tool_call_argument_begin|>{…}`.
-use super::{Body, Region, ToolCall, Tools, families::Family};
+use super::{Body, Region, Shape, ToolCall, Tools, families::Family};
 
 pub(super) const FAMILY: Family = Family {
     name: "deepseek",
@@ -11,6 +11,22 @@ pub(super) const FAMILY: Family = Family {
     inner: &[DEEPSEEK.separator, DEEPSEEK.end, DEEPSEEK.all_end],
     closers: &['>'],
     body: |region, tools| body(region, &DEEPSEEK, tools),
+    shape: Shape::json(
+        DEEPSEEK.all_begin,
+        "<｜tool▁call▁begin｜>$name<｜tool▁sep｜>$arguments<｜tool▁call▁end｜>",
+        "",
+        DEEPSEEK.all_end,
+    ),
+};
+/// V3 and R1.
+pub(super) const DEEPSEEK3: Family = Family {
+    shape: Shape::json(
+        DEEPSEEK.all_begin,
+        "<｜tool▁call▁begin｜>function<｜tool▁sep｜>$name\n```json\n$arguments\n```<｜tool▁call▁end｜>",
+        "\n",
+        DEEPSEEK.all_end,
+    ),
+    ..FAMILY
 };
 pub(super) const KIMI: Family = Family {
     name: "kimi",
@@ -19,6 +35,12 @@ pub(super) const KIMI: Family = Family {
     inner: &[KIMI_MARKS.separator, KIMI_MARKS.end, KIMI_MARKS.all_end],
     closers: &['>'],
     body: |region, tools| body(region, &KIMI_MARKS, tools),
+    shape: Shape::json(
+        KIMI_MARKS.all_begin,
+        "<|tool_call_begin|>functions.$name:$n<|tool_call_argument_begin|>$arguments<|tool_call_end|>",
+        "",
+        KIMI_MARKS.all_end,
+    ),
 };
 
 /// What stands around all calls, around one, and between name and arguments.

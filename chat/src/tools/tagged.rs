@@ -3,7 +3,7 @@
 //! So write MiniCPM 5; MiniMax M2 with `invoke` and `parameter` within `<minimax:tool_call>`; DeepSeek V3.2 with
 //! `｜DSML｜` in front of each tag, and an attribute that says whether the value is text. Values stand as they are, or in
 //! `<![CDATA[…]]>`.
-use super::{Body, Region, ToolCall, Tools, families::Family};
+use super::{Arguments, Body, Region, Shape, ToolCall, Tools, Values, families::Family};
 use serde_json::{Map, Value};
 
 pub(super) const MINICPM: Family = Family {
@@ -13,6 +13,17 @@ pub(super) const MINICPM: Family = Family {
     inner: &[],
     closers: &['>'],
     body: |region, tools| one(region, &MINICPM_TAGS, tools),
+    shape: Shape {
+        open: "",
+        call: "<function name=\"$name\">$arguments</function>",
+        between: Some("\n"),
+        close: "",
+        arguments: Arguments::Listed {
+            one: "<param name=\"$key\">$value</param>",
+            between: "",
+            values: Values::Bare("</param>"),
+        },
+    },
 };
 pub(super) const MINIMAX: Family = Family {
     name: "minimax",
@@ -21,6 +32,17 @@ pub(super) const MINIMAX: Family = Family {
     inner: &["</minimax:tool_call>"],
     closers: &['>'],
     body: |region, tools| block(region, "</minimax:tool_call>", &MINIMAX_TAGS, tools),
+    shape: Shape {
+        open: "<minimax:tool_call>\n",
+        call: "<invoke name=\"$name\">\n$arguments</invoke>",
+        between: Some("\n"),
+        close: "\n</minimax:tool_call>",
+        arguments: Arguments::Listed {
+            one: "<parameter name=\"$key\">$value</parameter>\n",
+            between: "",
+            values: Values::Bare("</parameter>"),
+        },
+    },
 };
 pub(super) const DSML: Family = Family {
     name: "dsml",
@@ -31,6 +53,17 @@ pub(super) const DSML: Family = Family {
     body: |region, tools| {
         let close = format!("</{}", &region.marker[1..]);
         block(region, &close, &DSML_TAGS, tools)
+    },
+    shape: Shape {
+        open: "<｜DSML｜function_calls>\n",
+        call: "<｜DSML｜invoke name=\"$name\">\n$arguments</｜DSML｜invoke>",
+        between: Some("\n"),
+        close: "\n</｜DSML｜function_calls>",
+        arguments: Arguments::Listed {
+            one: "<｜DSML｜parameter name=\"$key\" string=\"$is_text\">$value</｜DSML｜parameter>\n",
+            between: "",
+            values: Values::Bare("</｜DSML｜parameter>"),
+        },
     },
 };
 

@@ -23,6 +23,11 @@ pub(crate) fn grammar(format: Option<&Value>) -> Result<Option<Grammar>, ApiErro
     }
 }
 
+/// A value of a request as an error shows it.
+pub(crate) fn shown(value: &Value) -> String {
+    beginning(&value.to_string()).to_owned()
+}
+
 /// The first characters of JSON, which escapes what is not to be shown itself.
 fn beginning(json: &str) -> &str {
     const MAX_SHOWN: usize = 100;
@@ -62,7 +67,11 @@ pub(super) async fn constrain(
     let (engine, thoughts) = (lease.engine().clone(), prompt.thoughts.clone());
     let compiled =
         tokio::task::spawn_blocking(move || engine.constrain(&grammar, thoughts)).await?;
-    let invalid = |error| ApiError::bad_request(format!("invalid format: {error}"));
+    let what = match &prompt.calls {
+        Some(_) => "the tools cannot be enforced",
+        None => "invalid format",
+    };
+    let invalid = |error| ApiError::bad_request(format!("{what}: {error}"));
     compiled.map(Some).map_err(invalid)
 }
 

@@ -7,15 +7,15 @@ use slm_chat::{Answer, AnswerParser};
 use slm_engine::{
     Finish, GenerateRequest, StepResult, StopReason, TokenId, TokenLogprobs, Tokenizer,
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// What happens next.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// More text or calls.
-    Delta(Answer),
+    /// More text or calls, and how likely the tokens were, where the request asks for that.
+    Delta(Answer, Vec<Logprob>),
     /// The end; nothing follows.
     Finished(Outcome),
 }
@@ -44,6 +44,9 @@ pub(crate) struct Generation {
     /// The answer so far, where it is JSON that has to be closed.
     json: Option<String>,
     n_truncated: usize,
+    /// Whether the answer ends behind its first call.
+    has_one_call: bool,
+    first_token_at: Option<Instant>,
     ended: Option<Outcome>,
     watch: Watch,
     abort: CancellationToken,
@@ -75,6 +78,8 @@ impl Generation {
             logprobs: Vec::new(),
             json: None,
             n_truncated,
+            has_one_call: false,
+            first_token_at: None,
             ended: None,
             watch,
             abort,
@@ -94,10 +99,16 @@ impl Generation {
         self
     }
 
-    /// How likely the tokens of the last event were, where the request asks for that: nothing otherwise.
-    pub(crate) fn take_logprobs(&mut self) -> Option<Vec<Logprob>> {
-        let logprobs = std::mem::take(&mut self.logprobs);
-        (!logprobs.is_empty()).then_some(logprobs)
+    /// The same generation, which `abort` ends; it is a child of what ends all.
+    pub(crate) fn ended_by(mut self, abort: CancellationToken) -> Self {
+        self.abort = abort;
+        self
+    }
+
+    /// The same generation, which ends behind its first call.
+    pub(crate) fn with_one_call(mut self) -> Self {
+        self.has_one_call = true;
+        self
     }
 
     /// The next event; `None` after the end.
@@ -122,6 +133,7 @@ impl Generation {
                 }) => {
                     self.tokens.push(token);
                     self.watch.token();
+                    self.first_token_at.get_or_insert_with(Instant::now);
                     if let Some(logprobs) = logprobs {
                         let tokenizer = self.lease.engine().tokenizer();
                         self.logprobs.push(on_wire(token, &logprobs, tokenizer));
@@ -130,7 +142,7 @@ impl Generation {
                     if let Some(json) = &mut self.json {
                         json.push_str(&delta.content);
                     }
-                    delta
+                    self.cut(delta)
                 }
                 Some(StepResult::Finished(finish)) => {
                     let mut delta = self.parser.push(&finish.text);
@@ -141,6 +153,9 @@ impl Generation {
                         if finish.reason == StopReason::Length && !json.is_empty() {
                             delta.content += &closing(json);
                         }
+                    }
+                    if self.has_one_call {
+                        delta.tool_calls.truncate(1);
                     }
                     let outcome = self.outcome(&finish);
                     if delta.is_empty() {
@@ -161,9 +176,36 @@ impl Generation {
                 }
             };
             if !delta.is_empty() || !self.logprobs.is_empty() {
-                return Ok(Event::Delta(delta));
+                return Ok(Event::Delta(delta, std::mem::take(&mut self.logprobs)));
             }
         }
+    }
+
+    /// Where one call is enough, what follows it is not waited for.
+    fn cut(&mut self, mut delta: Answer) -> Answer {
+        if !self.has_one_call || delta.tool_calls.is_empty() {
+            return delta;
+        }
+        delta.tool_calls.truncate(1);
+        self.results.close();
+        self.watch.enough();
+        let n_generated = self.tokens.len() - self.n_prompt;
+        let decode = self.first_token_at.map(|at| at.elapsed());
+        self.ended = Some(Outcome {
+            reason: "stop",
+            stop: None,
+            metrics: Metrics {
+                total_duration: Some(nanos(self.watch.elapsed())),
+                load_duration: Some(nanos(self.lease.load_time)),
+                prompt_eval_count: Some(self.n_prompt as u64),
+                eval_count: Some(n_generated as u64),
+                eval_duration: decode.map(nanos),
+                prompt_truncated_count: some(self.n_truncated),
+                ..Metrics::default()
+            },
+            tokens: std::mem::take(&mut self.tokens),
+        });
+        delta
     }
 
     fn outcome(&mut self, finish: &Finish) -> Outcome {
@@ -205,14 +247,14 @@ impl Generation {
     }
 }
 
-/// A token's likelihood as clients read it; bytes that are no text of their own show as U+FFFD.
+/// A token's likelihood as clients read it. In its text, bytes that are no text of their own show as U+FFFD.
 fn on_wire(token: TokenId, logprobs: &TokenLogprobs, tokenizer: &Tokenizer) -> Logprob {
     let item = |token, logprob| {
-        let text = String::from_utf8_lossy(&tokenizer.token_bytes(token)).into_owned();
+        let bytes = tokenizer.token_bytes(token).into_owned();
         Logprob {
             logprob,
-            bytes: text.clone().into_bytes(),
-            token: text,
+            token: String::from_utf8_lossy(&bytes).into_owned(),
+            bytes,
             top_logprobs: Vec::new(),
         }
     };

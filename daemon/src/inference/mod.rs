@@ -6,9 +6,11 @@
 //! numbers, unless the request asks for a shorter prompt; then the answer says how many tokens went.
 
 mod adapters;
+mod calls;
 mod close_json;
 mod draft;
 mod embedding;
+mod fill;
 mod form;
 mod generation;
 mod options;
@@ -17,12 +19,13 @@ mod tokens;
 mod truncate;
 
 pub(crate) use adapters::choose as choose_adapters;
+pub(crate) use calls::no_form;
 pub(crate) use embedding::{Text, Texts, Vectors, embed};
-pub(crate) use form::grammar;
+pub(crate) use form::{grammar, shown};
 pub(crate) use generation::{Event, Generation, Outcome};
 pub(crate) use options::RunOptions;
 pub(crate) use prompt::{ChatPrompt, PromptSource, conversation, from_wire};
-pub(crate) use tokens::{count as count_tokens, decode, encode};
+pub(crate) use tokens::{count as count_tokens, decode, encode, render};
 
 use crate::{
     caller::Client,
@@ -117,13 +120,20 @@ pub(crate) async fn start(
         Some(Grammar::Json | Grammar::JsonSchema(_))
     );
     let closes_json = job.options.close_json && is_json;
+    let has_one_call = job.options.one_call;
     let began = ready(app, job, source).await;
     let (lease, prompt, request) = began.inspect_err(|_| watch.failed())?;
-    let generation = Generation::start(lease, prompt, request, watch, app.shutdown.abort.clone())?;
-    Ok(match closes_json {
-        true => generation.closing_json(),
-        false => generation,
-    })
+    // a call that must come takes the place of the form
+    let closes_json = closes_json && prompt.0.calls.is_none();
+    let mut generation =
+        Generation::start(lease, prompt, request, watch, app.shutdown.abort.clone())?;
+    if closes_json {
+        generation = generation.closing_json();
+    }
+    if has_one_call {
+        generation = generation.with_one_call();
+    }
+    Ok(generation)
 }
 
 /// The model, loaded, the prompt with the number of tokens that were left out of it, and what the engine is asked.
@@ -171,7 +181,12 @@ async fn ready(
             return Err(too_long(n_prompt, context_length, trained));
         }
     }
-    let constraint = form::constrain(&lease, &prompt, job.options.grammar).await?;
+    // a call that must come has a form of its own
+    let grammar = match prompt.calls.clone() {
+        None => job.options.grammar,
+        calls => calls,
+    };
+    let constraint = form::constrain(&lease, &prompt, grammar).await?;
     let request = GenerateRequest {
         prompt: prompt.tokens.clone(),
         sampling: job.options.sampling,

@@ -4,7 +4,7 @@
 
 use crate::error::ApiError;
 use serde_json::{Map, Value};
-use slm_engine::{Grammar, KvType, SamplingParams};
+use slm_engine::{Grammar, KvType, SamplingParams, TokenId};
 
 /// How to run one request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +16,8 @@ pub(crate) struct RunOptions {
     pub(crate) grammar: Option<Grammar>,
     /// Whether JSON that the length limit cuts off is closed, so that it can be parsed.
     pub(crate) close_json: bool,
+    /// Whether an answer ends behind its first call.
+    pub(crate) one_call: bool,
     /// Whether tokens come with how likely they were, and how many alternatives with each.
     pub(crate) logprobs: Option<usize>,
     /// Most tokens to generate; `None` is until the window is full.
@@ -41,6 +43,9 @@ pub(crate) struct RunOptions {
 /// Most stop texts, and the longest: each generated token is compared with all of them.
 const MAX_STOPS: usize = 64;
 const MAX_STOP_BYTES: usize = 1024;
+/// Most tokens with a bias, and the greatest one.
+const MAX_BIASES: usize = 1024;
+const MAX_BIAS: f32 = 100.0;
 /// Options that mean something elsewhere: layers on a GPU, batches. They change no result here.
 const WITHOUT_EFFECT: &[&str] = &[
     "num_batch",
@@ -69,6 +74,21 @@ impl RunOptions {
         Ok(options)
     }
 
+    /// The same, with the form that `format` asks for.
+    ///
+    /// # Errors
+    /// A format that is none, or beside another form.
+    pub(crate) fn with_format(mut self, format: Option<&Value>) -> Result<Self, ApiError> {
+        let form = super::grammar(format)?;
+        if form.is_some() && self.grammar.is_some() {
+            return Err(ApiError::bad_request(
+                "`format` and the options \"grammar\" and \"regex\" exclude each other; leave one out",
+            ));
+        }
+        self.grammar = form.or(self.grammar);
+        Ok(self)
+    }
+
     fn apply(&mut self, key: &str, value: &Value) -> Result<(), ApiError> {
         let sampling = &mut self.sampling;
         match key {
@@ -95,6 +115,8 @@ impl RunOptions {
                     .filter(|n| *n > 0)
                     .map(|n| n.min(most));
             }
+            "logit_bias" => sampling.logit_bias = biases(key, value)?,
+            "grammar" | "regex" => self.grammar = grammar(key, value, self.grammar.take())?,
             "close_json" => self.close_json = switch(key, value)?,
             "ignore_eos" => self.ignore_eos = switch(key, value)?,
             "stop" => self.stop = strings(key, value)?,
@@ -104,6 +126,45 @@ impl RunOptions {
             key => tracing::warn!(option = key, "unknown option ignored"),
         }
         Ok(())
+    }
+}
+
+/// What is added to the logits of tokens, by their ids.
+fn biases(key: &str, value: &Value) -> Result<Vec<(TokenId, f32)>, ApiError> {
+    let wrong = || {
+        ApiError::bad_request(format!(
+            "`{key}` must be an object of at most {MAX_BIASES} token ids, each with a number from -{MAX_BIAS} to {MAX_BIAS}"
+        ))
+        .of_field("logit_bias")
+    };
+    let items = value.as_object().ok_or_else(wrong)?;
+    if items.len() > MAX_BIASES {
+        return Err(wrong());
+    }
+    let bias = |(token, bias): (&String, &Value)| {
+        let bias = bias.as_f64().map(|bias| bias as f32);
+        let bias = bias
+            .filter(|bias| bias.abs() <= MAX_BIAS)
+            .ok_or_else(wrong)?;
+        Ok((token.trim().parse().map_err(|_| wrong())?, bias))
+    };
+    items.iter().map(bias).collect()
+}
+
+/// The form that an answer must have, as a grammar or a regular expression; an empty one is none.
+fn grammar(key: &str, value: &Value, known: Option<Grammar>) -> Result<Option<Grammar>, ApiError> {
+    let Some(text) = text(key, value)? else {
+        return Ok(known);
+    };
+    match (known, key) {
+        (None, "regex") => Ok(Some(Grammar::Regex(text))),
+        (None, _) if text.contains("::=") => Err(ApiError::bad_request(
+            "option \"grammar\" is a GBNF grammar, which is not read here; write it in Lark (`start: \"yes\" | \"no\"`), or use \"regex\" or `format`",
+        )),
+        (None, _) => Ok(Some(Grammar::Lark(text))),
+        (Some(_), _) => Err(ApiError::bad_request(
+            "options \"grammar\" and \"regex\" exclude each other; leave one out",
+        )),
     }
 }
 
@@ -188,6 +249,32 @@ mod tests {
         assert_eq!(options.sampling.seed, Some(42));
         assert_eq!(options.stop, ["b"]);
         assert_eq!((options.num_ctx, options.max_tokens), (Some(512), None));
+    }
+
+    #[test]
+    fn biases_and_forms_are_read_and_bounded() {
+        let options = merge(&[json!({"logit_bias": {"5": -100, "7": 0.5}, "regex": "a+"})]);
+        let options = options.unwrap();
+        assert_eq!(options.sampling.logit_bias, [(5, -100.0), (7, 0.5)]);
+        assert_eq!(options.grammar, Some(Grammar::Regex("a+".to_owned())));
+        let lark = "start: \"a\"";
+        let options = merge(&[json!({"grammar": lark, "regex": ""})]).unwrap();
+        assert_eq!(options.grammar, Some(Grammar::Lark(lark.to_owned())));
+        for wrong in [
+            json!({"x": 1}),
+            json!({"5": 101}),
+            json!({"5": "1"}),
+            json!([5]),
+        ] {
+            let error = merge(&[json!({"logit_bias": wrong})]).unwrap_err();
+            assert_eq!(error.param(), Some("logit_bias"));
+        }
+        let many: Map<String, Value> = (0..1025).map(|i| (i.to_string(), json!(1))).collect();
+        assert!(merge(&[json!({"logit_bias": many})]).is_err());
+        let both = merge(&[json!({"grammar": lark, "regex": "a"})]).unwrap_err();
+        assert!(both.message().contains("exclude each other"));
+        let gbnf = merge(&[json!({"grammar": "root ::= \"a\""})]).unwrap_err();
+        assert!(gbnf.message().contains("GBNF"), "{}", gbnf.message());
     }
 
     #[test]

@@ -2,12 +2,12 @@
 //!
 //! Rendering and tokenising take time in proportion to the conversation: both happen on a blocking thread.
 
-use super::form;
+use super::{calls, fill, form};
 use crate::error::ApiError;
 use serde_json::{Value, json};
 use slm_api::ollama::Message as WireMessage;
-use slm_chat::{AnswerParser, ChatTemplate, Message, PromptInput, ThinkingTags};
-use slm_engine::{Engine, Special, Thoughts, TokenId, Tokenizer};
+use slm_chat::{AnswerParser, CallForm, ChatTemplate, Message, PromptInput, ThinkingTags};
+use slm_engine::{Engine, Grammar, Special, Thoughts, TokenId, Tokenizer};
 use std::sync::Arc;
 
 /// What the model is to read.
@@ -17,6 +17,12 @@ pub(crate) enum PromptSource {
     Raw(String),
     /// Tokens as they are.
     Tokens(Vec<TokenId>),
+    /// What stands before a gap and behind it, for a model of this name that has tokens for that.
+    Gap {
+        model: String,
+        prefix: String,
+        suffix: String,
+    },
     /// A conversation.
     Chat(Box<ChatPrompt>),
 }
@@ -30,6 +36,8 @@ pub(crate) struct ChatPrompt {
     pub(crate) tools: Option<Value>,
     /// The answer has a form of its own, and no calls are looked for in it.
     pub(crate) has_form: bool,
+    /// The calls that the answer must be.
+    pub(crate) must_call: Option<CallForm>,
     pub(crate) enable_thinking: Option<bool>,
     /// `low`, `medium`, `high`, …
     pub(crate) think_level: Option<String>,
@@ -51,6 +59,21 @@ pub(crate) struct Prompt {
     pub(crate) shown: Vec<TokenId>,
     /// What may stand ahead of the answer itself.
     pub(crate) thoughts: Option<Thoughts>,
+    /// The form of the calls that must come.
+    pub(crate) calls: Option<Grammar>,
+}
+
+impl Prompt {
+    /// Of tokens, whose answer is text and nothing else.
+    fn of_tokens(tokens: Vec<TokenId>) -> Self {
+        Self {
+            tokens,
+            parser: AnswerParser::default(),
+            shown: Vec::new(),
+            thoughts: None,
+            calls: None,
+        }
+    }
 }
 
 /// Renders and tokenises.
@@ -60,42 +83,35 @@ pub(crate) struct Prompt {
 pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, ApiError> {
     let tokenizer = engine.tokenizer();
     let prompt = match source {
-        PromptSource::Raw(text) => Prompt {
-            tokens: tokenizer.encode_prompt(text),
-            parser: AnswerParser::default(),
-            shown: Vec::new(),
-            thoughts: None,
-        },
-        PromptSource::Tokens(tokens) => Prompt {
-            thoughts: None,
-            tokens: super::tokens::known(tokens.clone(), tokenizer, "prompt")?,
-            parser: AnswerParser::default(),
-            shown: Vec::new(),
-        },
+        PromptSource::Raw(text) => Prompt::of_tokens(tokenizer.encode_prompt(text)),
+        PromptSource::Tokens(tokens) => {
+            Prompt::of_tokens(super::tokens::known(tokens.clone(), tokenizer, "prompt")?)
+        }
+        PromptSource::Gap {
+            model,
+            prefix,
+            suffix,
+        } => Prompt::of_tokens(fill::tokens(prefix, suffix, tokenizer).ok_or_else(|| {
+            ApiError::bad_request(format!("{model} does not support insert")).of_field("suffix")
+        })?),
         PromptSource::Chat(chat) => {
-            let text_of = |token: Option<TokenId>| {
-                token.map_or_else(String::new, |t| tokenizer.token_text(t))
-            };
-            let text = chat.template.render(&PromptInput {
-                messages: &chat.messages,
-                tools: chat.tools.as_ref(),
-                add_generation_prompt: true,
-                enable_thinking: chat.enable_thinking,
-                think_level: chat.think_level.as_deref(),
-                thinking_tags: chat.thinking_tags.as_ref(),
-                suffix: chat.suffix.as_deref(),
-                bos_token: &text_of(tokenizer.bos()),
-                eos_token: &text_of(tokenizer.eos()),
-            })?;
+            let text = render(chat, tokenizer)?;
             let calls = chat.tools.as_ref().filter(|_| !chat.has_form);
             let calls = calls.map(|tools| (chat.template.tool_syntax(), tools));
             let parser = AnswerParser::new(&text, chat.thinking_tags.clone(), calls);
             let may_think = chat.enable_thinking == Some(true);
             let tags = chat.thinking_tags.as_ref();
+            // on channels, thoughts ahead of a call are a part of the call's form
+            let is_call_on_channel =
+                chat.must_call.is_some() && tags.is_some_and(ThinkingTags::is_harmony);
+            let tags = tags.filter(|_| !is_call_on_channel);
+            let marks = control_tokens(parser.markers(), tokenizer);
+            let calls = chat.must_call.as_ref();
             Prompt {
                 thoughts: tags.and_then(|tags| form::thoughts(tags, &text, may_think)),
                 tokens: encode_after(&chat.context, &text, tokenizer)?,
-                shown: control_tokens(parser.markers(), tokenizer),
+                shown: marks.iter().map(|(_, token)| *token).collect(),
+                calls: calls.map(|form| calls::grammar(form, &marks)).transpose()?,
                 parser,
             }
         }
@@ -106,12 +122,32 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
     Ok(prompt)
 }
 
+/// The text of a conversation, as the model's template writes it.
+///
+/// # Errors
+/// A template that refuses the messages.
+pub(super) fn render(chat: &ChatPrompt, tokenizer: &Tokenizer) -> Result<String, ApiError> {
+    let text_of =
+        |token: Option<TokenId>| token.map_or_else(String::new, |t| tokenizer.token_text(t));
+    Ok(chat.template.render(&PromptInput {
+        messages: &chat.messages,
+        tools: chat.tools.as_ref(),
+        add_generation_prompt: true,
+        enable_thinking: chat.enable_thinking,
+        think_level: chat.think_level.as_deref(),
+        thinking_tags: chat.thinking_tags.as_ref(),
+        suffix: chat.suffix.as_deref(),
+        bos_token: &text_of(tokenizer.bos()),
+        eos_token: &text_of(tokenizer.eos()),
+    })?)
+}
+
 /// The control tokens among `markers`.
-fn control_tokens(markers: &[String], tokenizer: &Tokenizer) -> Vec<TokenId> {
+fn control_tokens(markers: &[String], tokenizer: &Tokenizer) -> Vec<(String, TokenId)> {
     let single = markers.iter().filter_map(|marker| {
         match tokenizer.encode(marker, Special::Recognise).as_slice() {
             [token] if tokenizer.is_control(*token) && !tokenizer.is_end_of_generation(*token) => {
-                Some(*token)
+                Some((marker.clone(), *token))
             }
             _ => None,
         }

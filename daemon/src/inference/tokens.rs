@@ -1,6 +1,9 @@
 //! Texts to tokens and back, and how many tokens a prompt has, by the tokenizer of a loaded model.
 
-use super::{Job, prepare, prompt::PromptSource};
+use super::{
+    Job, prepare,
+    prompt::{self, ChatPrompt, PromptSource},
+};
 use crate::{error::ApiError, models::Lease, state::App};
 use slm_engine::{Special, TokenId, Tokenizer};
 use std::sync::Arc;
@@ -16,6 +19,19 @@ pub(crate) async fn count(
 ) -> Result<usize, ApiError> {
     let (_, prompt, _) = prepare(lease(app, job).await?, source).await?;
     Ok(prompt.tokens.len())
+}
+
+/// The text of a conversation as the model reads it.
+///
+/// # Errors
+/// The model cannot be loaded, or its template refuses the messages.
+pub(crate) async fn render(
+    app: &Arc<App>,
+    job: &Job,
+    chat: Box<ChatPrompt>,
+) -> Result<String, ApiError> {
+    let lease = lease(app, job).await?;
+    tokio::task::spawn_blocking(move || prompt::render(&chat, lease.engine().tokenizer())).await?
 }
 
 /// The tokens of a text, with what frames a prompt where `framed` says so.

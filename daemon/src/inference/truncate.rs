@@ -24,6 +24,8 @@ pub(super) fn shorten(
         return Ok((whole, 0));
     }
     let shorter = match source {
+        // one with a gap has marks that must stay
+        PromptSource::Gap { .. } => return Ok((whole, 0)),
         PromptSource::Raw(_) | PromptSource::Tokens(_) => {
             let mut shorter = whole;
             let n_kept = n_kept.max(1).min(n_most / 2);
@@ -114,6 +116,7 @@ mod tests {
                 .map(|(i, role)| Message::new(*role, i.to_string()))
                 .collect(),
             has_form: false,
+            must_call: None,
             tools: None,
             enable_thinking: None,
             think_level: None,

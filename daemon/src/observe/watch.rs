@@ -88,6 +88,11 @@ impl Watch {
         });
     }
 
+    /// What has come of the answer is enough.
+    pub(crate) fn enough(&mut self) {
+        self.end(Ending::Stop);
+    }
+
     /// The vectors are complete.
     pub(crate) fn embedded(&mut self, stats: &EmbedStats) {
         self.figures = Figures {

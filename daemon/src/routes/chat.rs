@@ -1,6 +1,6 @@
 //! `POST /api/chat`: a conversation, and the assistant's next turn. A disconnect cancels the generation.
 
-use super::{as_asked, model_name, now};
+use super::{as_asked, model_name, now, tool_choice::ToolChoice};
 use crate::{
     body::{LenientJson, non_empty},
     caller::{Caller, Client},
@@ -63,32 +63,39 @@ pub(super) async fn prepare(
     app: &Arc<App>,
     client: Client,
     began: Instant,
-    request: ChatRequest,
+    mut request: ChatRequest,
     record: &Arc<Record>,
 ) -> Result<(Job, PromptSource), ApiError> {
     let no_options = Map::new();
+    let choice = ToolChoice::read(request.tool_choice.as_ref(), &mut request.tools)?;
     let options = request.options.as_ref().unwrap_or(&no_options);
     let adapters = inference::choose_adapters(app, record, request.adapters.clone()).await?;
     let job = Job {
         adapters,
         options: RunOptions {
-            grammar: inference::grammar(request.format.as_ref())?,
+            one_call: request.parallel_tool_calls == Some(false),
             logprobs: Wishes::of_chat(&request).n_logprobs(),
             truncate: request.truncate.unwrap_or(false),
             shift: request.shift.unwrap_or(false),
-            ..RunOptions::merge([&record.params, options])?
+            ..RunOptions::merge([&record.params, options])?.with_format(request.format.as_ref())?
         },
         record: Arc::clone(record),
         keep: KeepFor::from_wire(request.keep_alive.as_ref())?,
         client,
         began,
     };
-    let source = source(request, record)?;
+    let has_form = job.options.grammar.is_some();
+    let source = source(request, record, &choice, has_form)?;
     Ok((job, source))
 }
 
 /// Checks the rest of the request and says what the model is to read.
-fn source(request: ChatRequest, record: &Record) -> Result<PromptSource, ApiError> {
+fn source(
+    request: ChatRequest,
+    record: &Record,
+    choice: &ToolChoice,
+    has_form: bool,
+) -> Result<PromptSource, ApiError> {
     let tools = request.tools.clone().filter(|tools| !tools.is_empty());
     if tools.is_some() && !record.can(Capability::Tools) {
         return Err(ApiError::bad_request(format!(
@@ -113,11 +120,24 @@ fn source(request: ChatRequest, record: &Record) -> Result<PromptSource, ApiErro
             .any(|m| m.tool_calls.is_some() || m.role == "tool"),
         thinking: request.think.is_some() && enable_thinking.is_some(),
     };
+    let template = Arc::clone(record.template.choose(needs)?);
+    let tools = tools.map(Value::Array);
+    let may_repeat = request.parallel_tool_calls != Some(false);
+    let must_call = choice.must_call().map(|only| {
+        let tools = tools.as_ref().unwrap_or(&Value::Null);
+        let form = template
+            .tool_syntax()
+            .form(tools, only, only.is_none() && may_repeat);
+        form.map_err(|error| inference::no_form(&error))
+    });
+    let must_call = must_call.transpose()?;
     Ok(PromptSource::Chat(Box::new(ChatPrompt {
-        template: Arc::clone(record.template.choose(needs)?),
+        template,
         messages,
-        tools: tools.map(Value::Array),
-        has_form: inference::grammar(request.format.as_ref())?.is_some(),
+        tools,
+        // a call that must come leaves no room for another form
+        has_form: has_form && must_call.is_none(),
+        must_call,
         enable_thinking,
         think_level: think_level(request.think.as_ref()),
         thinking_tags: record.template.thinking_tags(),
@@ -137,10 +157,7 @@ struct Turn {
 impl Turn {
     async fn next(&mut self) -> Result<ChatResponse, ApiError> {
         let event = self.generation.next().await?;
-        Ok(ChatResponse {
-            logprobs: self.generation.take_logprobs(),
-            ..chunk(event, &self.model, &mut self.n_calls)
-        })
+        Ok(chunk(event, &self.model, &mut self.n_calls))
     }
 }
 
@@ -170,10 +187,11 @@ async fn whole(mut generation: Generation, model: String) -> Result<Response, Ap
     let mut answer = Answer::default();
     let mut logprobs = Vec::new();
     loop {
-        let event = generation.next().await?;
-        logprobs.extend(generation.take_logprobs().unwrap_or_default());
-        match event {
-            Event::Delta(delta) => answer.extend(delta),
+        match generation.next().await? {
+            Event::Delta(delta, more) => {
+                answer.extend(delta);
+                logprobs.extend(more);
+            }
             finished @ Event::Finished(_) => {
                 return Ok(ndjson::object(&ChatResponse {
                     message: assistant(answer, &mut 0),
@@ -186,10 +204,16 @@ async fn whole(mut generation: Generation, model: String) -> Result<Response, Ap
 }
 
 fn chunk(event: Event, model: &str, n_calls: &mut usize) -> ChatResponse {
-    let (message, done_reason, metrics) = match event {
-        Event::Delta(answer) => (assistant(answer, n_calls), None, Metrics::default()),
+    let (message, logprobs, done_reason, metrics) = match event {
+        Event::Delta(answer, logprobs) => (
+            assistant(answer, n_calls),
+            logprobs,
+            None,
+            Metrics::default(),
+        ),
         Event::Finished(outcome) => (
             assistant(Answer::default(), n_calls),
+            Vec::new(),
             Some(outcome.reason.to_owned()),
             outcome.metrics,
         ),
@@ -200,7 +224,7 @@ fn chunk(event: Event, model: &str, n_calls: &mut usize) -> ChatResponse {
         message,
         done: done_reason.is_some(),
         done_reason,
-        logprobs: None,
+        logprobs: (!logprobs.is_empty()).then_some(logprobs),
         metrics,
     }
 }
@@ -253,7 +277,7 @@ pub(super) struct Wishes {
 }
 
 impl Wishes {
-    fn of_chat(request: &ChatRequest) -> Self {
+    pub(super) fn of_chat(request: &ChatRequest) -> Self {
         let has_images = |message: &Message| message.images.as_ref().is_some_and(|i| !i.is_empty());
         Self {
             logprobs: request.logprobs.unwrap_or(false),
@@ -353,7 +377,7 @@ mod tests {
                 tool_calls: names.iter().copied().map(call).collect(),
                 ..Answer::default()
             };
-            let response = chunk(Event::Delta(answer), "m", &mut n_calls);
+            let response = chunk(Event::Delta(answer, Vec::new()), "m", &mut n_calls);
             assert!(!response.done && response.message.content.is_empty());
             response.message.tool_calls.unwrap()
         };

@@ -18,6 +18,7 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use serde::Serialize;
+use slm_api::ollama::Logprob;
 use slm_chat::Answer;
 use std::{convert::Infallible, sync::Arc};
 
@@ -97,7 +98,7 @@ fn merged(
         Box::pin(stream::unfold(Some(generation), move |state| async move {
             let mut generation = state?;
             let event = generation.next().await;
-            let goes_on = matches!(event, Ok(Event::Delta(_)));
+            let goes_on = matches!(event, Ok(Event::Delta(..)));
             Some(((index, event), goes_on.then_some(generation)))
         }))
     }))
@@ -146,22 +147,38 @@ pub(super) async fn streamed(
     Ok(response)
 }
 
+/// A generation that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) answer: Answer,
+    /// How likely its tokens were, where the request asks for that.
+    pub(super) logprobs: Vec<Logprob>,
+    pub(super) outcome: Outcome,
+}
+
 /// Waits for all of them.
 ///
 /// # Errors
 /// One that cannot go on; the others are cancelled.
-pub(super) async fn whole(
-    generations: Vec<Generation>,
-) -> Result<Vec<(Answer, Outcome)>, ApiError> {
+pub(super) async fn whole(generations: Vec<Generation>) -> Result<Vec<Ended>, ApiError> {
     future::try_join_all(generations.into_iter().map(finish)).await
 }
 
-async fn finish(mut generation: Generation) -> Result<(Answer, Outcome), ApiError> {
-    let mut answer = Answer::default();
+async fn finish(mut generation: Generation) -> Result<Ended, ApiError> {
+    let (mut answer, mut logprobs) = (Answer::default(), Vec::new());
     loop {
         match generation.next().await? {
-            Event::Delta(delta) => answer.extend(delta),
-            Event::Finished(outcome) => return Ok((answer, outcome)),
+            Event::Delta(delta, more) => {
+                answer.extend(delta);
+                logprobs.extend(more);
+            }
+            Event::Finished(outcome) => {
+                return Ok(Ended {
+                    answer,
+                    logprobs,
+                    outcome,
+                });
+            }
         }
     }
 }

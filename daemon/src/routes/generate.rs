@@ -77,11 +77,10 @@ pub(super) async fn job(
     Ok(Job {
         adapters,
         options: RunOptions {
-            grammar: inference::grammar(request.format.as_ref())?,
             logprobs: Wishes::of_generate(request).n_logprobs(),
             truncate: request.truncate.unwrap_or(false),
             shift: request.shift.unwrap_or(false),
-            ..RunOptions::merge([&record.params, options])?
+            ..RunOptions::merge([&record.params, options])?.with_format(request.format.as_ref())?
         },
         record: Arc::clone(record),
         keep: KeepFor::from_wire(request.keep_alive.as_ref())?,
@@ -113,13 +112,16 @@ pub(super) async fn source(
         )));
     }
     let suffix = non_empty(request.suffix.clone());
-    if suffix.is_some() && !record.can(Capability::Insert) {
-        return Err(ApiError::bad_request(format!(
-            "{} does not support insert",
-            record.name.full()
-        )));
-    }
     Wishes::of_generate(&request).check(&request.model)?;
+    if let Some(suffix) = &suffix
+        && !record.can(Capability::Insert)
+    {
+        return Ok(PromptSource::Gap {
+            model: record.name.full(),
+            prefix: request.prompt,
+            suffix: suffix.clone(),
+        });
+    }
     if raw {
         return Ok(PromptSource::Raw(request.prompt));
     }
@@ -149,6 +151,7 @@ pub(super) async fn source(
         messages: conversation(system.as_deref(), stored, vec![user]),
         tools: None,
         has_form: false,
+        must_call: None,
         enable_thinking,
         think_level: think_level(request.think.as_ref()),
         thinking_tags: record.template.thinking_tags(),
@@ -203,10 +206,7 @@ async fn next(
     raw: bool,
 ) -> Result<GenerateResponse, ApiError> {
     let event = generation.next().await?;
-    Ok(GenerateResponse {
-        logprobs: generation.take_logprobs(),
-        ..chunk(event, model, raw)
-    })
+    Ok(chunk(event, model, raw))
 }
 
 fn chunk(event: Event, model: &str, raw: bool) -> GenerateResponse {
@@ -216,9 +216,10 @@ fn chunk(event: Event, model: &str, raw: bool) -> GenerateResponse {
         ..GenerateResponse::default()
     };
     match event {
-        Event::Delta(answer) => GenerateResponse {
+        Event::Delta(answer, logprobs) => GenerateResponse {
             response: answer.content,
             thinking: non_empty(Some(answer.thinking)),
+            logprobs: (!logprobs.is_empty()).then_some(logprobs),
             ..empty
         },
         Event::Finished(outcome) => GenerateResponse {

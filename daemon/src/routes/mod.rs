@@ -5,6 +5,7 @@
 
 mod adopt;
 mod anthropic;
+mod apply_template;
 mod archive;
 mod blobs;
 mod bundle;
@@ -13,6 +14,7 @@ mod chat;
 mod copy;
 mod create;
 mod delete;
+mod dialect;
 mod embed;
 mod events;
 mod generate;
@@ -32,6 +34,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod tokenize;
+mod tool_choice;
 mod version;
 mod wishes;
 
@@ -92,6 +95,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/api/tokenize", post(tokenize::tokenize))
         .route("/api/detokenize", post(tokenize::detokenize))
         .route("/metrics", get(metrics::answer))
+        .route("/api/apply-template", post(apply_template::answer))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .merge(openai::router())

@@ -3,8 +3,9 @@
 use super::{ConstraintError, Grammar};
 use serde_json::Value;
 
-/// Bytes of a regular expression or grammar.
-const MAX_TEXT_BYTES: usize = 64 << 10;
+/// Bytes of a regular expression, and of a grammar with the schemas in it.
+const MAX_REGEX_BYTES: usize = 64 << 10;
+const MAX_GRAMMAR_BYTES: usize = 256 << 10;
 /// Bytes of all texts of a schema.
 const MAX_SCHEMA_BYTES: usize = 256 << 10;
 /// Values in a schema, and levels of them.
@@ -16,13 +17,12 @@ pub(super) fn check(grammar: &Grammar) -> Result<(), ConstraintError> {
     match grammar {
         Grammar::Json => Ok(()),
         Grammar::JsonSchema(schema) => check_schema(schema),
-        Grammar::Regex(text) => check_text("regular expression", text),
-        Grammar::Lark(text) => check_text("grammar", text),
+        Grammar::Regex(text) => check_text("regular expression", text, MAX_REGEX_BYTES),
+        Grammar::Lark(text) => check_text("grammar", text, MAX_GRAMMAR_BYTES),
     }
 }
 
-fn check_text(what: &'static str, text: &str) -> Result<(), ConstraintError> {
-    let most = MAX_TEXT_BYTES;
+fn check_text(what: &'static str, text: &str, most: usize) -> Result<(), ConstraintError> {
     match text.len() > most {
         true => Err(ConstraintError::TooLarge {
             what,
@@ -33,7 +33,7 @@ fn check_text(what: &'static str, text: &str) -> Result<(), ConstraintError> {
     }
 }
 
-fn check_schema(schema: &Value) -> Result<(), ConstraintError> {
+pub(super) fn check_schema(schema: &Value) -> Result<(), ConstraintError> {
     let too_large = |unit, most| ConstraintError::TooLarge {
         what: "schema",
         unit,

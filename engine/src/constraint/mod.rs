@@ -73,20 +73,38 @@ impl Grammar {
             Self::Regex(regex) => return Ok(TopLevelGrammar::from_regex(regex)),
             Self::Lark(text) => return Ok(TopLevelGrammar::from_lark(text.clone())),
         };
-        let mut schema = match schema {
-            Value::Bool(anything) => json!({"anyOf": [anything]}),
-            schema => schema,
-        };
-        let Some(fields) = schema.as_object_mut() else {
-            return Err(ConstraintError::Grammar(
-                "a JSON schema is an object, `true` or `false`".to_owned(),
-            ));
-        };
-        // how the compiler is set is not for the schema to say
-        let settings = json!({"whitespace_pattern": JSON_SPACE});
-        fields.insert("x-guidance".to_owned(), settings);
-        Ok(TopLevelGrammar::from_json_schema(schema))
+        Ok(TopLevelGrammar::from_json_schema(with_settings(
+            schema, JSON_SPACE,
+        )?))
     }
+
+    /// JSON that `schema` describes, as a part of a rule of [`Grammar::Lark`]; in one line, with single spaces at most.
+    ///
+    /// # Errors
+    /// What is no schema, or too large.
+    pub fn lark_of_schema(schema: &Value) -> Result<String, ConstraintError> {
+        bounds::check_schema(schema)?;
+        Ok(format!(
+            "%json {}",
+            with_settings(schema.clone(), r"[\x20]")?
+        ))
+    }
+}
+
+/// How the compiler is set is not for the schema to say.
+fn with_settings(schema: Value, space: &str) -> Result<Value, ConstraintError> {
+    let mut schema = match schema {
+        Value::Bool(anything) => json!({"anyOf": [anything]}),
+        schema => schema,
+    };
+    let Some(fields) = schema.as_object_mut() else {
+        return Err(ConstraintError::Grammar(
+            "a JSON schema is an object, `true` or `false`".to_owned(),
+        ));
+    };
+    let settings = json!({"whitespace_pattern": space});
+    fields.insert("x-guidance".to_owned(), settings);
+    Ok(schema)
 }
 
 /// A grammar compiled for one model, and how far an answer has got in it; made by [`crate::Engine::constrain`].

@@ -159,3 +159,25 @@ fn thoughts_cannot_end_the_answer_and_close_with_white_space_at_most() {
         assert!(text(token).starts_with('{'), "{}", text(token));
     }
 }
+
+#[test]
+fn a_grammar_may_ask_for_control_tokens_and_for_text_up_to_another() {
+    let tokenizer = tokenizer("qwen2");
+    let guide = Guide::new(&tokenizer).unwrap();
+    let is_mark =
+        |&token: &TokenId| tokenizer.is_control(token) && !tokenizer.is_end_of_generation(token);
+    let mark = (0..tokenizer.vocab_size() as TokenId)
+        .find(is_mark)
+        .unwrap();
+    let json = Grammar::lark_of_schema(&json!({"enum": [7]})).unwrap();
+    let lark = format!(
+        "start: <[{mark}]> \"f\" r0 j <[{mark}]>\nr0[lazy]: /(.|\\n)*/ \"</p>\"\nj: {json}\n"
+    );
+    let grammar = Grammar::Lark(lark);
+    let mut constraint = Constraint::new(&guide, &grammar, None, &tokenizer).unwrap();
+    assert_eq!(allowed(&mut constraint, &tokenizer), [mark]);
+    let text = tokenizer.encode("f<p> </p>7", Special::Ignore);
+    let tokens = [&[mark], text.as_slice(), &[mark]].concat();
+    follow(&mut constraint, &tokenizer, &tokens);
+    assert!(constraint.is_complete());
+}

@@ -1,4 +1,4 @@
-//! Logits to the next token: penalties, then what to keep, then temperature and a draw.
+//! Logits to the next token: biases, penalties, then what to keep, then temperature and a draw.
 //!
 //! The order is llama.cpp's default chain, which Ollama runs too (`common_params_sampling::samplers`: penalties, DRY,
 //! top-n-sigma, top-k, typical-p, top-p, min-p, XTC, temperature; those named here in that order, the others do not
@@ -8,6 +8,7 @@
 //! A seed gives the same tokens for the same logits in every version: the generator and the draw are our own, and the
 //! candidates reach the draw in a settled order (by likelihood, or by id where nothing was sorted).
 
+mod bias;
 mod candidates;
 mod logprobs;
 mod min_p;
@@ -49,6 +50,8 @@ pub struct SamplingParams {
     pub presence_penalty: f32,
     /// Subtracted per occurrence; 0 is off.
     pub frequency_penalty: f32,
+    /// Added to the logits of these tokens, ahead of all else.
+    pub logit_bias: Vec<(TokenId, f32)>,
     /// Same seed, same text; `None` draws one.
     pub seed: Option<u64>,
 }
@@ -66,6 +69,7 @@ impl Default for SamplingParams {
             repeat_last_n: 64,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
             seed: None,
         }
     }
@@ -99,6 +103,7 @@ impl Sampler {
     /// When `logits` is empty.
     pub fn sample(&mut self, logits: &mut [f32]) -> TokenId {
         assert!(!logits.is_empty(), "there is nothing to choose from");
+        bias::apply(logits, &self.params.logit_bias);
         self.penalties.apply(logits);
         let token = if self.params.temperature > 0.0 {
             self.draw(logits)

@@ -213,6 +213,20 @@ fn penalties_follow_the_formulas() {
 }
 
 #[test]
+fn a_bias_makes_a_token_likelier_or_impossible_but_none_that_is_forbidden_possible() {
+    let with = |temperature, logit_bias: &[(TokenId, f32)]| SamplingParams {
+        temperature,
+        logit_bias: logit_bias.to_vec(),
+        ..params()
+    };
+    let logits = [1.0, 1.5, 0.5, f32::NEG_INFINITY];
+    check(&with(0.0, &[(0, 0.75)]), &logits, &[0]);
+    check(&with(0.0, &[(0, 0.25), (9, 100.0)]), &logits, &[1]);
+    check(&with(1.0, &[(1, -100.0)]), &logits, &[0, 2]);
+    check(&with(1.0, &[(2, 100.0), (3, 100.0)]), &logits, &[2]);
+}
+
+#[test]
 fn chosen_tokens_are_penalised_from_then_on() {
     let greedy = SamplingParams {
         temperature: 0.0,

@@ -1,6 +1,6 @@
 //! Messages of blocks, and tools, to Ollama's, which the rest of the daemon reads.
 
-use crate::{error::ApiError, routes::wishes::Ignored};
+use crate::error::ApiError;
 use serde_json::{Value, json};
 use slm_api::{anthropic::InputMessage, ollama::Message};
 
@@ -163,12 +163,8 @@ fn field(block: &Value, name: &str, place: &str) -> Result<String, ApiError> {
 /// The tools that the model may call.
 ///
 /// # Errors
-/// Tools of Anthropic's own, and choices that cannot be enforced.
-pub(super) fn tools(
-    tools: Option<Vec<Value>>,
-    choice: Option<&Value>,
-    ignored: &mut Ignored,
-) -> Result<Option<Vec<Value>>, ApiError> {
+/// Tools of Anthropic's own.
+pub(super) fn tools(tools: Option<Vec<Value>>) -> Result<Vec<Value>, ApiError> {
     let numbered = tools.unwrap_or_default().into_iter().enumerate();
     let tools = numbered.map(|(index, tool)| {
         let place = format!("tools.{index}");
@@ -187,20 +183,28 @@ pub(super) fn tools(
         };
         Ok(json!({"type": "function", "function": function}))
     });
-    let tools = tools.collect::<Result<Vec<_>, _>>()?;
-    let Some(choice) = choice else {
-        return Ok(Some(tools));
+    tools.collect()
+}
+
+/// Which of the tools to call, in OpenAI's words, and whether several calls may come at once.
+///
+/// # Errors
+/// An unknown choice.
+pub(super) fn tool_choice(choice: &Value) -> Result<(Value, Option<bool>), ApiError> {
+    let parallel = (choice["disable_parallel_tool_use"] == true).then_some(false);
+    let choice = match choice["type"].as_str().unwrap_or_default() {
+        same @ ("auto" | "none") => json!(same),
+        "any" => json!("required"),
+        "tool" => {
+            json!({"type": "function", "function": {"name": field(choice, "name", "tool_choice")?}})
+        }
+        other => {
+            return Err(ApiError::bad_request(format!(
+                "tool_choice.type: {other:?} is none of \"auto\", \"any\", \"tool\" and \"none\""
+            )));
+        }
     };
-    if choice["disable_parallel_tool_use"] == true {
-        ignored.add("tool_choice.disable_parallel_tool_use");
-    }
-    match choice["type"].as_str().unwrap_or_default() {
-        "auto" => Ok(Some(tools)),
-        "none" => Ok(None),
-        other => Err(ApiError::bad_request(format!(
-            "tool_choice.type: {other:?} is not supported yet; use \"auto\" or \"none\""
-        ))),
-    }
+    Ok((choice, parallel))
 }
 
 #[cfg(test)]
@@ -285,24 +289,26 @@ mod tests {
     }
 
     #[test]
-    fn tools_become_functions_and_choices_are_honoured_or_refused() {
+    fn tools_become_functions_and_choices_openais() {
         let tool = json!({"name": "f", "description": "d", "input_schema": {"type": "object"}});
-        let with = |tool: &Value, choice: Value| {
-            tools(
-                Some(vec![tool.clone()]),
-                Some(&choice),
-                &mut Ignored::default(),
-            )
-        };
         let function = json!({"name": "f", "description": "d", "parameters": {"type": "object"}});
         let expected = json!({"type": "function", "function": function});
-        assert_eq!(
-            with(&tool, json!({"type": "auto"})).unwrap(),
-            Some(vec![expected])
-        );
-        assert_eq!(with(&tool, json!({"type": "none"})).unwrap(), None);
-        assert!(with(&tool, json!({"type": "any"})).is_err());
+        assert_eq!(tools(Some(vec![tool])).unwrap(), [expected]);
         let search = json!({"type": "web_search_20250305", "name": "web_search"});
-        assert!(with(&search, json!({"type": "auto"})).is_err());
+        assert!(tools(Some(vec![search])).is_err());
+        let choice = |choice: Value| tool_choice(&choice);
+        assert_eq!(
+            choice(json!({"type": "auto"})).unwrap(),
+            (json!("auto"), None)
+        );
+        let single = json!({"type": "any", "disable_parallel_tool_use": true});
+        assert_eq!(choice(single).unwrap(), (json!("required"), Some(false)));
+        let one = json!({"type": "function", "function": {"name": "f"}});
+        assert_eq!(
+            choice(json!({"type": "tool", "name": "f"})).unwrap(),
+            (one, None)
+        );
+        assert!(choice(json!({"type": "tool"})).is_err());
+        assert!(choice(json!({"type": "some"})).is_err());
     }
 }

@@ -7,13 +7,14 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use super::{as_asked, chat::prepare, events, model_name, wishes::Ignored};
+use super::{as_asked, chat::prepare, dialect, events, model_name, wishes::Ignored};
 use crate::{
     body::LenientJson,
     caller::Caller,
     catalog::{Capability, Record},
     error::ApiError,
     inference::{self, Outcome},
+    middleware::request_log,
     state::App,
 };
 use axum::{
@@ -22,13 +23,19 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use slm_api::{
     anthropic::{ErrorBody, ErrorDetail, MessagesRequest, TokenCount, Usage},
     ollama::{ChatRequest, Think},
 };
 use std::{sync::Arc, time::Instant};
 
+/// Words for statuses that the other dialects have others for.
+const KINDS: &[(u16, &str)] = &[
+    (413, "request_too_large"),
+    (503, "overloaded_error"),
+    (529, "overloaded_error"),
+];
 /// Parameters that change no answer here.
 const HARMLESS: &[&str] = &["metadata", "service_tier", "cache_control", "betas"];
 
@@ -51,27 +58,20 @@ impl From<ApiError> for Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        self.0.respond(error_body(&self.0))
+        let id = request_log::current_id();
+        self.0.respond(error_body(&self.0, id))
     }
 }
 
-fn error_body(error: &ApiError) -> ErrorBody {
-    let kind = match error.status().as_u16() {
-        401 => "authentication_error",
-        403 => "permission_error",
-        404 => "not_found_error",
-        413 => "request_too_large",
-        429 => "rate_limit_error",
-        503 | 529 => "overloaded_error",
-        400..=498 => "invalid_request_error",
-        _ => "api_error",
-    };
+fn error_body(error: &ApiError, request_id: Option<String>) -> ErrorBody {
+    let kind = dialect::error_kind(error.status(), KINDS);
     ErrorBody {
         kind: "error".to_owned(),
         error: ErrorDetail {
             kind: kind.to_owned(),
             message: error.message().to_owned(),
         },
+        request_id,
     }
 }
 
@@ -102,7 +102,7 @@ async fn answer(
         let answers = events::whole(vec![generation]).await?;
         let ended = answers.into_iter().next();
         let ended =
-            ended.map(|(answer, outcome)| stream::whole(message, answer, &outcome, has_stops));
+            ended.map(|ended| stream::whole(message, ended.answer, &ended.outcome, has_stops));
         Json(ended).into_response()
     };
     Ok(ignored.tell(response))
@@ -150,7 +150,11 @@ async fn translated(
         ignored.add("an assistant message at the end");
     }
     let messages = blocks::conversation(request.system, request.messages, &request.model)?;
-    let tools = blocks::tools(request.tools, request.tool_choice.as_ref(), ignored)?;
+    let tools = blocks::tools(request.tools)?;
+    let choice = request.tool_choice.as_ref();
+    let choice = choice.map(blocks::tool_choice).transpose()?;
+    let (tool_choice, parallel_tool_calls) =
+        choice.map_or((None, None), |(choice, parallel)| (Some(choice), parallel));
     let format = format(request.output_config.as_ref())?;
     let effort = request.output_config.as_ref();
     let think = think(request.thinking.as_ref(), effort, &record, ignored)?;
@@ -161,19 +165,13 @@ async fn translated(
         ("top_k", request.top_k.map(Value::from)),
         ("stop", request.stop_sequences.map(Value::from)),
     ];
-    let mut options: Map<String, Value> = Map::new();
-    for (key, default) in [("temperature", 1.0), ("top_p", 1.0)] {
-        if !record.params.contains_key(key) {
-            options.insert(key.to_owned(), Value::from(default));
-        }
-    }
-    options.extend(request.options.unwrap_or_default());
-    let named = named.into_iter();
-    options.extend(named.filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    let options = dialect::options(&record, request.options, named);
     let request = ChatRequest {
         model: request.model,
         messages,
-        tools,
+        tools: Some(tools),
+        tool_choice,
+        parallel_tool_calls,
         think: Some(think),
         format,
         options: Some(options),

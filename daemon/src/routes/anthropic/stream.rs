@@ -4,7 +4,11 @@ use super::{error_body, usage};
 use crate::{
     error::ApiError,
     inference::{Event as Happened, Outcome},
-    routes::events::{self, Frames},
+    middleware::request_log,
+    routes::{
+        dialect::id,
+        events::{self, Frames},
+    },
 };
 use serde_json::{Map, Value};
 use slm_api::anthropic::{Block, Delta, Event, Message, MessageDelta, Usage};
@@ -80,12 +84,6 @@ fn ended(outcome: &Outcome, has_calls: bool, has_stops: bool) -> MessageDelta {
     }
 }
 
-/// A prefix and 24 random letters and digits.
-fn id(prefix: &str) -> String {
-    let random = (0..24).map(|_| fastrand::alphanumeric());
-    prefix.chars().chain(random).collect()
-}
-
 /// The message as events.
 pub(super) struct Script {
     /// Until it has been sent.
@@ -96,6 +94,8 @@ pub(super) struct Script {
     has_calls: bool,
     /// Whether the client named texts that end the answer.
     has_stops: bool,
+    /// For an error, should there be one.
+    request_id: Option<String>,
 }
 
 /// Of a block that more may come to.
@@ -113,6 +113,7 @@ impl Script {
             index: 0,
             has_calls: false,
             has_stops,
+            request_id: request_log::current_id(),
         }
     }
 
@@ -190,7 +191,7 @@ impl events::Script for Script {
             frames.named("message_start", &Event::MessageStart { message });
         }
         match event {
-            Happened::Delta(answer) => {
+            Happened::Delta(answer, _) => {
                 self.add(Kind::Thinking, answer.thinking, frames);
                 self.add(Kind::Text, answer.content, frames);
                 for call in answer.tool_calls {
@@ -213,6 +214,6 @@ impl events::Script for Script {
     }
 
     fn failed(&mut self, error: &ApiError, frames: &mut Frames) {
-        frames.named("error", &error_body(error));
+        frames.named("error", &error_body(error, self.request_id.clone()));
     }
 }

@@ -276,7 +276,7 @@ fn thoughts_text_and_calls_are_blocks_of_their_own() {
         answer("m", "s", &[]),
         answer("", "o", &["f", "g"]),
     ] {
-        script.event(0, Event::Delta(delta), &mut frames);
+        script.event(0, Event::Delta(delta, Vec::new()), &mut frames);
     }
     script.event(0, Event::Finished(finished()), &mut frames);
     script.end(&mut frames);

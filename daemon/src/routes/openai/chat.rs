@@ -1,7 +1,7 @@
 //! `POST /v1/chat/completions`: a conversation, and one or more next turns. A disconnect cancels them all.
 
 use super::{
-    Account, Error, FINGERPRINT, error_body, find, id, messages, n_choices, now, options,
+    Account, Error, FINGERPRINT, error_body, find, id, logprobs, messages, n_choices, now, options,
     wants_usage,
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     inference::{Event, Outcome},
     routes::{
         chat::{call_id, prepare},
-        events::{self, Frames, Script},
+        events::{self, Ended, Frames, Script},
         wishes::Ignored,
     },
     state::App,
@@ -26,7 +26,6 @@ use slm_api::{
     ollama,
     openai::{ChatChoice, ChatCompletion, ChatDelta, ChatRequest, FunctionCall, ToolCall, Usage},
 };
-use slm_chat::Answer;
 use std::{sync::Arc, time::Instant};
 
 /// Parameters that change no answer here.
@@ -39,7 +38,6 @@ const HARMLESS: &[&str] = &[
     "prompt_cache_key",
     "prompt_cache_retention",
     "prediction",
-    "parallel_tool_calls",
     "modalities",
 ];
 
@@ -59,6 +57,8 @@ pub(super) async fn answer(
         return Err(ApiError::bad_request(text).of_field("messages").into());
     }
     let n = n_choices(request.n, 1)?;
+    let wants_logprobs = request.logprobs.unwrap_or(false);
+    let n_top = logprobs::n_top(wants_logprobs, "top_logprobs", request.top_logprobs)?;
     let model = request.model.clone();
     let is_streamed = request.stream.unwrap_or(false);
     let with_usage = wants_usage(request.stream_options.as_ref());
@@ -68,7 +68,11 @@ pub(super) async fn answer(
     let keep_alive = request.sampling.keep_alive.clone();
     let request = ollama::ChatRequest {
         messages: messages::conversation(request.messages, &model)?,
-        tools: messages::tools(request.tools, request.tool_choice.as_ref())?,
+        tools: messages::tools(request.tools)?,
+        tool_choice: request.tool_choice,
+        parallel_tool_calls: request.parallel_tool_calls,
+        logprobs: Some(wants_logprobs),
+        top_logprobs: Some(n_top),
         think: messages::think(effort.as_deref())?,
         options: Some(options(request.sampling, &record)),
         format,
@@ -100,9 +104,6 @@ pub(super) async fn answer(
 
 fn ignored(request: &ChatRequest) -> Ignored {
     let mut ignored = Ignored::of(&request.rest, HARMLESS);
-    if request.rest.get("parallel_tool_calls") == Some(&Value::Bool(false)) {
-        ignored.add("parallel_tool_calls");
-    }
     let modalities = request.rest.get("modalities").and_then(Value::as_array);
     if modalities.is_some_and(|all| all.iter().any(|one| one != "text")) {
         ignored.add("modalities");
@@ -127,6 +128,7 @@ impl Head {
             system_fingerprint: FINGERPRINT.to_owned(),
             choices,
             usage: None,
+            timings: None,
         }
     }
 }
@@ -169,10 +171,15 @@ impl Turn {
     }
 }
 
-fn whole(head: &Head, answers: Vec<(Answer, Outcome)>) -> ChatCompletion {
+fn whole(head: &Head, answers: Vec<Ended>) -> ChatCompletion {
     let mut account = Account::new(answers.len());
     let choices = answers.into_iter().enumerate();
-    let choices = choices.map(|(index, (answer, outcome))| {
+    let choices = choices.map(|(index, ended)| {
+        let Ended {
+            answer,
+            logprobs,
+            outcome,
+        } = ended;
         account.add(index, &outcome);
         let mut turn = Turn::default();
         let message = ChatDelta {
@@ -184,6 +191,7 @@ fn whole(head: &Head, answers: Vec<(Answer, Outcome)>) -> ChatCompletion {
         ChatChoice {
             index,
             message: Some(message),
+            logprobs: (!logprobs.is_empty()).then(|| logprobs::of_chat(&logprobs)),
             finish_reason: Some(turn.finish_reason(&outcome)),
             ..ChatChoice::default()
         }
@@ -191,6 +199,7 @@ fn whole(head: &Head, answers: Vec<(Answer, Outcome)>) -> ChatCompletion {
     let choices = choices.collect();
     ChatCompletion {
         usage: Some(Some(account.usage())),
+        timings: Some(account.timings()),
         ..head.completion("chat.completion", choices)
     }
 }
@@ -206,6 +215,7 @@ struct Chunks {
 impl Chunks {
     fn send(&self, choices: Vec<ChatChoice>, usage: Option<Usage>, frames: &mut Frames) {
         frames.data(&ChatCompletion {
+            timings: usage.as_ref().map(|_| self.account.timings()),
             usage: self.with_usage.then_some(usage),
             ..self.head.completion("chat.completion.chunk", choices)
         });
@@ -226,8 +236,10 @@ impl Script for Chunks {
             });
         }
         let mut finish_reason = None;
+        let mut likelihoods = None;
         match event {
-            Event::Delta(answer) => {
+            Event::Delta(answer, logprobs) => {
+                likelihoods = (!logprobs.is_empty()).then(|| logprobs::of_chat(&logprobs));
                 let reasoning = non_empty(Some(answer.thinking));
                 let content = non_empty(Some(answer.content));
                 let tool_calls = turn.calls(answer.tool_calls);
@@ -244,6 +256,12 @@ impl Script for Chunks {
                     tool_calls: Some(calls),
                     ..ChatDelta::default()
                 }));
+                if deltas.is_empty() && likelihoods.is_some() {
+                    deltas.push(ChatDelta {
+                        content: Some(String::new()),
+                        ..ChatDelta::default()
+                    });
+                }
             }
             Event::Finished(outcome) => {
                 finish_reason = Some(turn.finish_reason(&outcome));
@@ -256,8 +274,14 @@ impl Script for Chunks {
             finish_reason,
             ..ChatChoice::default()
         };
-        for delta in deltas {
-            self.send(vec![choice(delta, None)], None, frames);
+        let n_deltas = deltas.len();
+        for (i, delta) in deltas.into_iter().enumerate() {
+            let logprobs = (i + 1 == n_deltas).then(|| likelihoods.take()).flatten();
+            let choice = ChatChoice {
+                logprobs,
+                ..choice(delta, None)
+            };
+            self.send(vec![choice], None, frames);
         }
         if finish_reason.is_some() {
             let last = choice(ChatDelta::default(), finish_reason);
@@ -282,6 +306,7 @@ mod tests {
     use super::*;
     use serde_json::json;
     use slm_api::ollama::Metrics;
+    use slm_chat::Answer;
 
     fn call(name: &str) -> slm_chat::ToolCall {
         slm_chat::ToolCall {
@@ -329,8 +354,8 @@ mod tests {
             tool_calls: vec![call("h")],
             ..Answer::default()
         };
-        script.event(0, Event::Delta(first), &mut frames);
-        script.event(0, Event::Delta(second), &mut frames);
+        script.event(0, Event::Delta(first, Vec::new()), &mut frames);
+        script.event(0, Event::Delta(second, Vec::new()), &mut frames);
         script.event(0, Event::Finished(finished()), &mut frames);
         script.end(&mut frames);
         let mut lines: Vec<&str> = frames.written().split_terminator("\n\n").collect();
@@ -376,7 +401,12 @@ mod tests {
             content: String::new(),
             tool_calls: vec![call("f")],
         };
-        let whole = serde_json::to_value(whole(&head(), vec![(answer, finished())])).unwrap();
+        let ended = Ended {
+            answer,
+            logprobs: Vec::new(),
+            outcome: finished(),
+        };
+        let whole = serde_json::to_value(whole(&head(), vec![ended])).unwrap();
         let choice = &whole["choices"][0];
         assert_eq!(choice["finish_reason"], "tool_calls");
         assert_eq!(choice["message"]["reasoning"], "hm");

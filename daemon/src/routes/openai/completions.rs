@@ -1,18 +1,19 @@
 //! `POST /v1/completions`: texts, and how they go on. A disconnect cancels all answers.
 //!
 //! Prompts are read as they are, without the model's template; one with a suffix goes through the template that the
-//! model has for filling gaps.
+//! model has for filling gaps, or is put between the tokens that it has for that.
 
 use super::{
-    Account, Error, FINGERPRINT, error_body, find, id, n_choices, now, options, wants_usage,
+    Account, Error, FINGERPRINT, error_body, find, id, logprobs, logprobs::OfCompletion, n_choices,
+    now, options, wants_usage,
 };
 use crate::{
     body::{LenientJson, non_empty},
     caller::Caller,
     error::ApiError,
-    inference::{Event, Outcome, PromptSource},
+    inference::{self, Event, PromptSource},
     routes::{
-        events::{self, Frames, Script},
+        events::{self, Ended, Frames, Script},
         generate,
         wishes::Ignored,
     },
@@ -28,7 +29,6 @@ use slm_api::{
     ollama::GenerateRequest,
     openai::{Completion, CompletionChoice, CompletionRequest, Usage},
 };
-use slm_chat::Answer;
 use std::{sync::Arc, time::Instant};
 
 /// Bytes that a suffix takes in all prompts together, at most: each has it in its own text.
@@ -44,7 +44,7 @@ pub(super) async fn answer(
 ) -> Result<Response, Error> {
     let began = Instant::now();
     let LenientJson(request) = request?;
-    let mut ignored = Ignored::of(&request.rest, HARMLESS);
+    let ignored = Ignored::of(&request.rest, HARMLESS);
     let record = find(&app, &request.model).await?;
     let prompts = prompts(request.prompt)?;
     let n = n_choices(request.n, prompts.len())?;
@@ -52,12 +52,21 @@ pub(super) async fn answer(
     let with_usage = wants_usage(request.stream_options.as_ref());
     let suffix = non_empty(request.suffix);
     let echo = request.echo.unwrap_or(false);
+    let wants_logprobs = request.logprobs.is_some();
+    let n_top = logprobs::n_top(wants_logprobs, "logprobs", request.logprobs)?;
+    if echo && wants_logprobs {
+        let text =
+            "how likely the tokens of a prompt are is not computed; leave out `echo` or `logprobs`";
+        return Err(ApiError::bad_request(text).of_field("echo").into());
+    }
     let keep_alive = request.sampling.keep_alive.clone();
     let raw = GenerateRequest {
         model: request.model,
         raw: Some(suffix.is_none()),
         suffix,
         options: Some(options(request.sampling, &record)),
+        logprobs: Some(wants_logprobs),
+        top_logprobs: Some(n_top),
         keep_alive,
         ..GenerateRequest::default()
     };
@@ -73,14 +82,14 @@ pub(super) async fn answer(
         let text = match prompt {
             Prompt::Text(text) => text,
             Prompt::Tokens(tokens) => {
-                if echo {
-                    ignored.add("echo");
-                }
                 if raw.suffix.is_some() {
                     let text = "`suffix` needs a prompt that is a text";
                     return Err(ApiError::bad_request(text).of_field("suffix").into());
                 }
-                echoes.push(String::new());
+                echoes.push(match echo {
+                    true => inference::decode(&app, &job, tokens.clone()).await?,
+                    false => String::new(),
+                });
                 sources.push(PromptSource::Tokens(tokens));
                 continue;
             }
@@ -105,6 +114,11 @@ pub(super) async fn answer(
         let script = Chunks {
             head,
             echoes: begun.collect(),
+            logprobs: echoes
+                .iter()
+                .flat_map(|_| 0..n)
+                .map(|_| OfCompletion::new(0))
+                .collect(),
             account: Account::new(n),
             with_usage,
         };
@@ -158,27 +172,30 @@ impl Head {
             system_fingerprint: FINGERPRINT.to_owned(),
             choices,
             usage: None,
+            timings: None,
         }
     }
 }
 
-fn whole(head: &Head, echoes: &[String], answers: Vec<(Answer, Outcome)>) -> Completion {
+fn whole(head: &Head, echoes: &[String], answers: Vec<Ended>) -> Completion {
     let n = answers.len() / echoes.len().max(1);
     let mut account = Account::new(n.max(1));
     let before = echoes.iter().flat_map(|echo| vec![echo; n]);
     let choices = answers.into_iter().zip(before).enumerate();
-    let choices = choices.map(|(index, ((answer, outcome), echo))| {
-        account.add(index, &outcome);
+    let choices = choices.map(|(index, (ended, echo))| {
+        account.add(index, &ended.outcome);
+        let logprobs = ended.logprobs;
         CompletionChoice {
             index,
-            text: format!("{echo}{}", answer.content),
-            logprobs: None,
-            finish_reason: Some(outcome.reason.to_owned()),
+            text: format!("{echo}{}", ended.answer.content),
+            logprobs: (!logprobs.is_empty()).then(|| OfCompletion::new(0).next(&logprobs)),
+            finish_reason: Some(ended.outcome.reason.to_owned()),
         }
     });
     let choices = choices.collect();
     Completion {
         usage: Some(Some(account.usage())),
+        timings: Some(account.timings()),
         ..head.completion(choices)
     }
 }
@@ -188,6 +205,7 @@ struct Chunks {
     head: Head,
     /// What each begins with, until it has begun.
     echoes: Vec<Option<String>>,
+    logprobs: Vec<OfCompletion>,
     account: Account,
     with_usage: bool,
 }
@@ -195,6 +213,7 @@ struct Chunks {
 impl Chunks {
     fn send(&self, choices: Vec<CompletionChoice>, usage: Option<Usage>, frames: &mut Frames) {
         frames.data(&Completion {
+            timings: usage.as_ref().map(|_| self.account.timings()),
             usage: self.with_usage.then_some(usage),
             ..self.head.completion(choices)
         });
@@ -204,9 +223,16 @@ impl Chunks {
 impl Script for Chunks {
     fn event(&mut self, index: usize, event: Event, frames: &mut Frames) {
         let mut text = self.echoes.get_mut(index).and_then(Option::take);
-        let mut finish_reason = None;
+        let (mut finish_reason, mut likelihoods) = (None, None);
         match event {
-            Event::Delta(answer) => *text.get_or_insert_default() += &answer.content,
+            Event::Delta(answer, logprobs) => {
+                *text.get_or_insert_default() += &answer.content;
+                let all = self
+                    .logprobs
+                    .get_mut(index)
+                    .filter(|_| !logprobs.is_empty());
+                likelihoods = all.map(|all| all.next(&logprobs));
+            }
             Event::Finished(outcome) => {
                 self.account.add(index, &outcome);
                 finish_reason = Some(outcome.reason.to_owned());
@@ -215,7 +241,7 @@ impl Script for Chunks {
         let choice = CompletionChoice {
             index,
             text: text.unwrap_or_default(),
-            logprobs: None,
+            logprobs: likelihoods,
             finish_reason,
         };
         self.send(vec![choice], None, frames);

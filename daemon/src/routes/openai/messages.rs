@@ -141,26 +141,15 @@ fn called(id: &str, earlier: &[Message]) -> Option<String> {
 /// The tools that the model may call.
 ///
 /// # Errors
-/// Tools other than functions, and choices that cannot be enforced.
-pub(super) fn tools(
-    tools: Option<Vec<Value>>,
-    choice: Option<&Value>,
-) -> Result<Option<Vec<Value>>, ApiError> {
+/// Tools other than functions.
+pub(super) fn tools(tools: Option<Vec<Value>>) -> Result<Option<Vec<Value>>, ApiError> {
     for tool in tools.iter().flatten() {
         if tool["type"] != "function" || !tool["function"]["name"].is_string() {
             let text = "only tools of the type `function`, with a name, are supported";
             return Err(ApiError::bad_request(text).of_field("tools"));
         }
     }
-    match choice {
-        None => Ok(tools),
-        Some(Value::String(choice)) if choice == "auto" => Ok(tools),
-        Some(Value::String(choice)) if choice == "none" => Ok(None),
-        Some(other) => Err(ApiError::bad_request(format!(
-            "`tool_choice` {other} is not supported yet; use \"auto\" or \"none\""
-        ))
-        .of_field("tool_choice")),
-    }
+    Ok(tools)
 }
 
 /// Whether and how much to think.
@@ -301,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn efforts_choices_and_formats_are_translated() {
+    fn efforts_tools_and_formats_are_translated() {
         assert_eq!(think(Some("none")).unwrap(), Some(Think::Switch(false)));
         assert_eq!(
             think(Some("minimal")).unwrap(),
@@ -316,14 +305,8 @@ mod tests {
             Some("reasoning_effort")
         );
         let tool = json!({"type": "function", "function": {"name": "f"}});
-        let with = |choice: Value| tools(Some(vec![tool.clone()]), Some(&choice));
-        assert_eq!(with(json!("auto")).unwrap(), Some(vec![tool.clone()]));
-        assert_eq!(with(json!("none")).unwrap(), None);
-        let forced = json!({"type": "function", "function": {"name": "f"}});
-        for choice in [json!("required"), forced] {
-            assert_eq!(with(choice).unwrap_err().param(), Some("tool_choice"));
-        }
-        assert!(tools(Some(vec![json!({"type": "web_search"})]), None).is_err());
+        assert_eq!(tools(Some(vec![tool.clone()])).unwrap(), Some(vec![tool]));
+        assert!(tools(Some(vec![json!({"type": "web_search"})])).is_err());
         assert_eq!(format(Some(&json!({"type": "text"}))).unwrap(), None);
         assert_eq!(
             format(Some(&json!({"type": "json_object"}))).unwrap(),

@@ -5,21 +5,28 @@
 mod chat;
 mod completions;
 mod embeddings;
+mod logprobs;
 mod messages;
 mod models;
+mod rerank;
+mod responses;
+#[cfg(test)]
+mod sampling_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tool_choice_tests;
 
-use super::{as_asked, model_name};
+use super::{as_asked, dialect, dialect::id, model_name};
 use crate::{catalog::Record, error::ApiError, inference::Outcome, state::App};
 use axum::{
     Router,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use slm_api::openai::{
-    ErrorBody, ErrorDetail, PromptTokensDetails, Sampling, StreamOptions, Usage,
+    ErrorBody, ErrorDetail, PromptTokensDetails, Sampling, StreamOptions, Timings, Usage,
 };
 use std::sync::Arc;
 
@@ -35,6 +42,9 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/v1/chat/completions", post(chat::answer))
         .route("/v1/completions", post(completions::answer))
         .route("/v1/embeddings", post(embeddings::answer))
+        .route("/v1/rerank", post(rerank::rerank))
+        .route("/v1/score", post(rerank::score))
+        .merge(responses::router())
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*name}", get(models::one))
 }
@@ -56,14 +66,7 @@ impl IntoResponse for Error {
 }
 
 fn error_body(error: &ApiError) -> ErrorBody {
-    let kind = match error.status().as_u16() {
-        401 => "authentication_error",
-        403 => "permission_error",
-        404 => "not_found_error",
-        429 => "rate_limit_error",
-        400..=498 => "invalid_request_error",
-        _ => "api_error",
-    };
+    let kind = dialect::error_kind(error.status(), &[]);
     ErrorBody {
         error: ErrorDetail {
             message: error.message().to_owned(),
@@ -111,19 +114,10 @@ fn options(sampling: Sampling, record: &Record) -> Map<String, Value> {
         min_p,
         num_ctx,
         ignore_eos,
+        logit_bias,
         options,
         keep_alive: _,
     } = sampling;
-    let own = |key: &str, default: f64| (!record.params.contains_key(key)).then_some(default);
-    let mut all = Map::from_iter(
-        [
-            ("temperature", own("temperature", 1.0)),
-            ("top_p", own("top_p", 1.0)),
-        ]
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), json!(value?)))),
-    );
-    all.extend(options.unwrap_or_default());
     let named = [
         ("temperature", temperature.map(Value::from)),
         ("top_p", top_p.map(Value::from)),
@@ -139,10 +133,9 @@ fn options(sampling: Sampling, record: &Record) -> Map<String, Value> {
         ("min_p", min_p.map(Value::from)),
         ("num_ctx", num_ctx.map(Value::from)),
         ("ignore_eos", ignore_eos.map(Value::from)),
+        ("logit_bias", logit_bias),
     ];
-    let named = named.into_iter();
-    all.extend(named.filter_map(|(key, value)| Some((key.to_owned(), value?))));
-    all
+    dialect::options(record, options, named)
 }
 
 /// A list of tokens, as the value of `field`.
@@ -164,6 +157,9 @@ struct Account {
     n_per_prompt: usize,
     usage: Usage,
     cached_tokens: u64,
+    /// Of the prompts and of the answers, in nanoseconds.
+    prompt_nanos: u64,
+    answer_nanos: u64,
 }
 
 impl Account {
@@ -172,6 +168,8 @@ impl Account {
             n_per_prompt,
             usage: Usage::default(),
             cached_tokens: 0,
+            prompt_nanos: 0,
+            answer_nanos: 0,
         }
     }
 
@@ -180,8 +178,28 @@ impl Account {
         if index.is_multiple_of(self.n_per_prompt) {
             self.usage.prompt_tokens += metrics.prompt_eval_count.unwrap_or(0);
             self.cached_tokens += metrics.prompt_cached_count.unwrap_or(0);
+            self.prompt_nanos += metrics.prompt_eval_duration.unwrap_or(0);
         }
+        self.answer_nanos += metrics.eval_duration.unwrap_or(0);
         self.usage.completion_tokens += metrics.eval_count.unwrap_or(0);
+    }
+
+    fn timings(&self) -> Timings {
+        let prompt_n = self.usage.prompt_tokens.saturating_sub(self.cached_tokens);
+        let millis = |nanos: u64| nanos as f64 / 1e6;
+        let per_second = |n: u64, nanos: u64| match nanos {
+            0 => 0.0,
+            nanos => n as f64 * 1e9 / nanos as f64,
+        };
+        Timings {
+            cache_n: self.cached_tokens,
+            prompt_n,
+            prompt_ms: millis(self.prompt_nanos),
+            prompt_per_second: per_second(prompt_n, self.prompt_nanos),
+            predicted_n: self.usage.completion_tokens,
+            predicted_ms: millis(self.answer_nanos),
+            predicted_per_second: per_second(self.usage.completion_tokens, self.answer_nanos),
+        }
     }
 
     fn usage(&self) -> Usage {
@@ -193,12 +211,6 @@ impl Account {
             ..self.usage
         }
     }
-}
-
-/// A prefix and 24 random letters and digits.
-fn id(prefix: &str) -> String {
-    let random = (0..24).map(|_| fastrand::alphanumeric());
-    prefix.chars().chain(random).collect()
 }
 
 /// Now, in seconds since 1970.
