@@ -3,7 +3,7 @@
 //! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`openai`] those of
 //! OpenAI's dialect, [`anthropic`] of Anthropic's, [`care`], [`store`] and [`tokens`]
 //! those that only slm has, [`ndjson`] the framing of streams, [`host`] where the daemon is to be found, [`client`] the
-//! calls, [`size`], [`rate`] and [`age`] the spelling of bytes, of bytes per second and of time.
+//! calls, [`web`] a request to others, [`size`], [`rate`] and [`age`] the spelling of bytes, of bytes per second and of time.
 
 pub mod age;
 pub mod anthropic;
@@ -19,6 +19,7 @@ pub mod rate;
 pub mod size;
 pub mod store;
 pub mod tokens;
+pub mod web;
 
 pub use client::Client;
 pub use client_error::ClientError;
