@@ -134,7 +134,7 @@ fn a_family_is_pulled_as_the_file_that_fits() {
     assert!(empty.stderr.contains("no model is here yet"), "{empty:#?}");
 
     let run = home.slm(&["pull", "qwen3"]).ok();
-    for words in ["choosing qwen3:0.6b-q4_K_M", "about 399 MB to download"] {
+    for words in ["choosing qwen3:0.6b-q4_K_M", "about 400 MB to download"] {
         assert!(run.stderr.contains(words), "no {words}: {run:#?}");
     }
     let list = home.slm(&["list"]).ok();
