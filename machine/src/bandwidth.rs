@@ -1,7 +1,8 @@
 //! How many bytes of memory per second all CPUs of this process read together.
 //!
 //! An answer's speed is bounded by that: each token needs all weights once. Measured in about 0.2 seconds, with a buffer
-//! larger than the caches, and kept in a file, since it hardly changes.
+//! larger than the caches, and kept in a file, since it hardly changes. Other programs that compute meanwhile make it
+//! less; so the best measurement stays.
 
 use std::{
     fs,
@@ -20,23 +21,28 @@ const DURATION: Duration = Duration::from_millis(150);
 /// How many bytes are read between two looks at the clock.
 const SLICE_WORDS: usize = (1 << 20) / 8;
 /// How long a measurement counts.
-const MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// The longest file that is read back.
 const MAX_FILE_BYTES: u64 = 256;
 
-/// Bytes per second, from `cache` where that has a measurement of this machine, else measured and written there.
+/// Bytes per second, from `cache` where that has a measurement of today, else measured; the best so far is written there.
 /// `None` where there is too little memory to measure.
 pub fn cached(cache: Option<&Path>) -> Option<u64> {
     let n_threads = n_threads();
-    if let Some(known) = cache.and_then(|path| read(path, n_threads)) {
-        return Some(known);
+    let known = cache.and_then(|path| read(path, n_threads));
+    if let Some(Known {
+        rate,
+        is_old: false,
+    }) = known
+    {
+        return Some(rate);
     }
-    let measured = measure()?;
+    let best = measure().max(known.map(|known| known.rate))?;
     if let Some(path) = cache {
         // without the file it is measured again, nothing else
-        let _ = write(path, n_threads, measured);
+        let _ = write(path, n_threads, best);
     }
-    Some(measured)
+    Some(best)
 }
 
 /// Measures bytes per second. `None` where there is too little memory for it.
@@ -80,18 +86,29 @@ fn n_threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// What a file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    /// Bytes per second.
+    rate: u64,
+    /// Whether it is time to measure again.
+    is_old: bool,
+}
+
 /// The file is `THREADS BYTES_PER_SECOND`.
-fn read(path: &Path, n_threads: usize) -> Option<u64> {
+fn read(path: &Path, n_threads: usize) -> Option<Known> {
     let meta = fs::metadata(path).ok()?;
-    let age = SystemTime::now().duration_since(meta.modified().ok()?);
-    // a time in the future is as good as an old one
-    if meta.len() > MAX_FILE_BYTES || age.ok()? > MAX_AGE {
+    if meta.len() > MAX_FILE_BYTES {
         return None;
     }
+    // a time in the future is as good as an old one
+    let age = SystemTime::now().duration_since(meta.modified().ok()?);
+    let is_old = age.map_or(true, |age| age > MAX_AGE);
     let text = fs::read_to_string(path).ok()?;
     let (threads, rate) = text.trim().split_once(' ')?;
     let is_same = threads.parse() == Ok(n_threads);
-    rate.parse().ok().filter(|rate| is_same && *rate > 0)
+    let rate = rate.parse().ok().filter(|rate| is_same && *rate > 0)?;
+    Some(Known { rate, is_old })
 }
 
 fn write(path: &Path, n_threads: usize, rate: u64) -> std::io::Result<()> {
@@ -111,7 +128,11 @@ mod tests {
         let path = folder.path().join("deep/bandwidth");
         assert_eq!(read(&path, 2), None);
         write(&path, 2, 1000).unwrap();
-        assert_eq!((read(&path, 2), read(&path, 3)), (Some(1000), None));
+        let fresh = Known {
+            rate: 1000,
+            is_old: false,
+        };
+        assert_eq!((read(&path, 2), read(&path, 3)), (Some(fresh), None));
         for damaged in ["", "2", "2 x", "2 0", "2 -5"] {
             fs::write(&path, damaged).unwrap();
             assert_eq!(read(&path, 2), None, "{damaged:?}");
@@ -133,5 +154,13 @@ mod tests {
         let path = folder.path().join("bandwidth");
         write(&path, n_threads(), 12_345).unwrap();
         assert_eq!(cached(Some(&path)), Some(12_345));
+        // of last week, and better than anything that can be measured
+        write(&path, n_threads(), u64::MAX).unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        let last_week = SystemTime::now() - 7 * MAX_AGE;
+        file.set_modified(last_week).unwrap();
+        assert!(read(&path, n_threads()).is_some_and(|known| known.is_old));
+        assert_eq!(cached(Some(&path)), Some(u64::MAX));
+        assert!(read(&path, n_threads()).is_some_and(|known| !known.is_old));
     }
 }
