@@ -69,12 +69,7 @@ impl Client {
             .user_agent(concat!("slm/", env!("CARGO_PKG_VERSION")));
         // Over plain HTTP no certificate matters, and looking for the platform's own can fail.
         let builder = if host.scheme == "https" {
-            let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
-            builder.tls_certs_merge(
-                roots
-                    .iter()
-                    .filter_map(|der| reqwest::Certificate::from_der(der).ok()),
-            )
+            builder.tls_certs_merge(web_roots())
         } else {
             builder.tls_certs_only([])
         };
@@ -441,11 +436,17 @@ impl Client {
 }
 
 /// reqwest asks for the process's TLS provider even when no TLS will be spoken.
-fn ensure_tls_provider() {
+pub(crate) fn ensure_tls_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // An error says that another thread was faster, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
+}
+
+/// The authorities that the web trusts, whatever the platform has.
+pub(crate) fn web_roots() -> impl Iterator<Item = reqwest::Certificate> {
+    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    roots.filter_map(|der| reqwest::Certificate::from_der(der).ok())
 }
 
 /// What a streaming route sends, line by line.

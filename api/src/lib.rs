@@ -3,8 +3,7 @@
 //! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`openai`] and
 //! [`responses`] those of OpenAI's dialect, [`anthropic`] of Anthropic's, [`rerank`] what several other servers have,
 //! [`care`], [`status`], [`store`] and [`tokens`] those that only slm has, [`ndjson`] the framing of streams, [`host`] where
-//! the daemon is to be found, [`client`] the
-//! calls, [`size`], [`rate`] and [`age`] the spelling of bytes, of bytes per second and of time.
+//! the daemon is to be found, [`client`] the calls, [`web`] a request to others, [`size`], [`rate`] and [`age`] the spelling of bytes, of bytes per second and of time.
 
 pub mod age;
 pub mod anthropic;
@@ -24,6 +23,7 @@ pub mod size;
 pub mod status;
 pub mod store;
 pub mod tokens;
+pub mod web;
 
 pub use client::Client;
 pub use client_error::ClientError;

@@ -3,8 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    adopt, archive, bench, chats, cp, create, df, export, gc, import, list, login, outdated, path,
-    ps, pull, push, rm, rollback, run, serve, show, stop, swap, update, verify,
+    adopt, archive, bench, chats, completions, cp, create, df, doctor, export, gc, import, list,
+    login, logs, outdated, path, ps, pull, push, rm, rollback, run, search, serve, service, show,
+    stop, swap, update, verify,
 };
 
 /// Run language models on this machine
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Ps(ps::Args),
     /// Show what a model is made of
     Show(show::Args),
+    /// Find models: in slm's own catalogue and on Hugging Face
+    Search(search::Args),
     /// Fetch a model from a registry
     Pull(pull::Args),
     /// Upload a model to a registry
@@ -89,6 +92,18 @@ pub(crate) enum Command {
     /// Measure how fast a model runs here, or a server under load
     #[command(disable_help_flag = true)]
     Bench(bench::Args),
+    /// Look at what the daemon needs here, and say what to do about what is wrong
+    Doctor(doctor::Args),
+    /// Show every setting of the daemon, and where its value comes from
+    Config(doctor::Args),
+    /// Print what the daemon logged
+    Logs(logs::Args),
+    /// Have the daemon run as a service of the system
+    Service(service::Args),
+    /// Print a script that completes commands in a shell
+    Completions(completions::Args),
+    /// Print the manual page, or write all of them into a folder
+    Man(completions::ManArgs),
     /// Run the daemon in the foreground
     #[command(visible_alias = "start")]
     Serve(serve::Args),

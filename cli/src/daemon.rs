@@ -132,6 +132,11 @@ fn detach(command: &mut Command) {
     command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
 }
 
+/// Where a daemon that is started here writes its log; `None` without a home directory.
+pub(crate) fn log_path(settings: &Settings) -> Option<PathBuf> {
+    Some(settings.state_dir.as_ref()?.join("slmd.log"))
+}
+
 /// The log that a started daemon writes to.
 struct Log {
     path: PathBuf,
@@ -142,15 +147,16 @@ struct Log {
 
 impl Log {
     fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let folder = settings.state_dir.as_ref().ok_or_else(|| {
-            Advice::new(
+        let (Some(folder), Some(path)) = (&settings.state_dir, log_path(settings)) else {
+            return Err(Advice::new(
                 "there is no home directory to keep the daemon's log in",
                 "set HOME, or start the daemon yourself with `slmd serve`",
             )
-        })?;
+            .into());
+        };
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot create the folder `{}`", folder.display()))?;
-        Self::open_at(folder.join("slmd.log"))
+        Self::open_at(path)
     }
 
     fn open_at(path: PathBuf) -> anyhow::Result<Self> {

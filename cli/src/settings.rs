@@ -26,6 +26,23 @@ pub(crate) struct Settings {
     pub state_dir: Option<PathBuf>,
     /// The user's home.
     pub home_dir: Option<PathBuf>,
+    /// Folder for settings of all programs of the user.
+    pub config_home: Option<PathBuf>,
+    /// Folder for what can be had again.
+    pub cache_dir: Option<PathBuf>,
+    /// Bytes that the daemon and its models may take, where the person set a bound.
+    pub memory: Option<u64>,
+    /// Where models of others are looked for.
+    pub hub: Hub,
+}
+
+/// Where Hugging Face is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hub {
+    /// Base address, without a slash at its end.
+    pub endpoint: String,
+    /// Whether nobody is to be asked.
+    pub offline: bool,
 }
 
 impl Settings {
@@ -34,6 +51,10 @@ impl Settings {
         let is_set = |name| variable(name).is_some_and(|text| is_true(&text));
         let dirs = directories::ProjectDirs::from("", "", "slm");
         let data_dir = dirs.as_ref().map(|dirs| dirs.data_local_dir().to_owned());
+        let cache_dir = dirs.as_ref().map(|dirs| dirs.cache_dir().to_owned());
+        let endpoint = variable("HF_ENDPOINT").filter(|text| !text.trim().is_empty());
+        let endpoint = endpoint.as_deref().unwrap_or("https://huggingface.co");
+        let memory = variable("SLM_MEMORY").and_then(|text| slm_api::size::parse(text.trim()));
         let state_dir = dirs.as_ref().and_then(directories::ProjectDirs::state_dir);
         Self {
             host: Host::from_env(&variable),
@@ -42,6 +63,13 @@ impl Settings {
             editor: EDITORS.iter().find_map(|name| variable(name)),
             state_dir: state_dir.map(PathBuf::from).or_else(|| data_dir.clone()),
             data_dir,
+            cache_dir,
+            memory: memory.filter(|bytes| *bytes > 0),
+            hub: Hub {
+                endpoint: endpoint.trim().trim_end_matches('/').to_owned(),
+                offline: is_set("HF_HUB_OFFLINE"),
+            },
+            config_home: directories::BaseDirs::new().map(|dirs| dirs.config_dir().to_owned()),
             home_dir: directories::BaseDirs::new().map(|dirs| dirs.home_dir().to_owned()),
         }
     }
@@ -82,5 +110,16 @@ mod tests {
         let settings = Settings::from_env(|_| None);
         assert!(settings.autostart && settings.history);
         assert_eq!(settings.host, Host::default());
+        assert_eq!(settings.hub.endpoint, "https://huggingface.co");
+        assert!(!settings.hub.offline && settings.memory.is_none());
+        let settings = Settings::from_env(|name| match name {
+            "HF_ENDPOINT" => Some("http://mirror:80/ ".into()),
+            "HF_HUB_OFFLINE" => Some("1".into()),
+            "SLM_MEMORY" => Some("2GiB".into()),
+            _ => None,
+        });
+        assert_eq!(settings.hub.endpoint, "http://mirror:80");
+        assert!(settings.hub.offline);
+        assert_eq!(settings.memory, Some(2 << 30));
     }
 }

@@ -29,6 +29,11 @@ pub(crate) struct Setting {
 }
 
 impl Setting {
+    /// The default, as a person would write it; "" where it is computed.
+    pub(crate) fn default(&self) -> &'static str {
+        self.default
+    }
+
     fn arg(&self) -> Arg {
         let mut help = self.help.to_owned();
         if !self.default.is_empty() {

@@ -93,16 +93,7 @@ fn n_allowed() -> Option<usize> {
 
 /// CPUs that the machine has switched on.
 fn n_online() -> Option<usize> {
-    count_of(&fs::read_to_string("/sys/devices/system/cpu/online").ok()?)
-}
-
-/// How many numbers a list such as `0-3,8` names.
-fn count_of(list: &str) -> Option<usize> {
-    list.trim().split(',').try_fold(0, |sum: usize, range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
-        sum.checked_add(last.checked_sub(first)?.checked_add(1)?)
-    })
+    slm_machine::tuning::count_of(&fs::read_to_string("/sys/devices/system/cpu/online").ok()?)
 }
 
 /// What the CPU calls itself; "" where it cannot be asked.
@@ -179,12 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_sizes_of_the_kernel() {
-        assert_eq!(count_of("0-3,8\n"), Some(5));
-        assert_eq!(count_of("0\n"), Some(1));
-        for bad in ["", "x", "3-1", "0-18446744073709551615"] {
-            assert_eq!(count_of(bad), None, "{bad:?}");
-        }
+    fn sizes_of_the_kernel() {
         assert_eq!(size_of_cache("32768K\n"), Some(32 << 20));
         assert_eq!(size_of_cache("1M"), Some(1 << 20));
         for bad in ["", "K", "99999999999999999999G"] {

@@ -24,6 +24,7 @@ mod push;
 mod python;
 mod registry_harness;
 mod serve;
+mod setup;
 mod share;
 mod store;
 mod structured;

@@ -5,6 +5,8 @@ use slm_api::Client;
 use slm_api::ollama::TagsModel;
 
 use crate::failure::Exit;
+use crate::fit;
+use crate::settings::Settings;
 use crate::text::{size, table, time};
 use crate::ui::Ui;
 
@@ -22,7 +24,12 @@ pub(crate) struct Args {
 ///
 /// # Errors
 /// As the client says.
-pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    args: Args,
+    client: &Client,
+    settings: &Settings,
+    ui: Ui,
+) -> anyhow::Result<Exit> {
     if args.digests {
         let blobs = client.blobs().await?.blobs;
         let lines = blobs.iter().map(|blob| format!("{}\n", blob.digest));
@@ -32,6 +39,9 @@ pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
     let tags = client.tags().await?;
     let prefix = args.prefix.unwrap_or_default();
     ui.data(&render(&tags.models, &prefix, Timestamp::now()))?;
+    if tags.models.is_empty() && settings.host.is_local() {
+        ui.note(&fit::offer(&fit::machine(settings))?);
+    }
     Ok(Exit::Done)
 }
 

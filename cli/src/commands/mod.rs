@@ -4,14 +4,17 @@ pub(crate) mod adopt;
 pub(crate) mod archive;
 pub(crate) mod bench;
 pub(crate) mod chats;
+pub(crate) mod completions;
 pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod df;
+pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod gc;
 pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod login;
+pub(crate) mod logs;
 pub(crate) mod outdated;
 pub(crate) mod path;
 pub(crate) mod ps;
@@ -20,7 +23,9 @@ pub(crate) mod push;
 pub(crate) mod rm;
 pub(crate) mod rollback;
 pub(crate) mod run;
+pub(crate) mod search;
 pub(crate) mod serve;
+pub(crate) mod service;
 pub(crate) mod show;
 pub(crate) mod stop;
 pub(crate) mod swap;
@@ -44,15 +49,22 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Logout(args) => return login::run("logout", args),
         Command::Chats(args) => return chats::run(args, settings, ui),
         Command::Bench(args) => return bench::run(args, settings, ui).await,
+        Command::Search(args) => return search::run(args, settings, ui).await,
+        Command::Doctor(args) => return doctor::doctor(&args),
+        Command::Config(args) => return doctor::config(&args),
+        Command::Logs(args) => return logs::run(&args, settings, ui).await,
+        Command::Service(args) => return service::run(&args, settings, ui),
+        Command::Completions(args) => return completions::run(&args, ui),
+        Command::Man(args) => return completions::man(&args, ui),
         command => command,
     };
     let client = daemon::connect(settings, ui).await?;
     match command {
         Command::Run(args) => run::run(args, &client, settings, ui).await,
-        Command::List(args) => list::run(args, &client, ui).await,
+        Command::List(args) => list::run(args, &client, settings, ui).await,
         Command::Ps(args) => ps::run(args, &client, ui).await,
         Command::Show(args) => show::run(args, &client, ui).await,
-        Command::Pull(args) => pull::run(args, &client, ui).await,
+        Command::Pull(args) => pull::run(args, &client, settings, ui).await,
         Command::Push(args) => push::run(args, &client, ui).await,
         Command::Create(args) => create::run(args, &client, settings, ui).await,
         Command::Cp(args) => cp::run(args, &client, ui).await,
@@ -76,5 +88,12 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Serve(args) => serve::run(args),
         Command::Login(args) => login::run("login", args),
         Command::Logout(args) => login::run("logout", args),
+        Command::Search(args) => search::run(args, settings, ui).await,
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Config(args) => doctor::config(&args),
+        Command::Logs(args) => logs::run(&args, settings, ui).await,
+        Command::Service(args) => service::run(&args, settings, ui),
+        Command::Completions(args) => completions::run(&args, ui),
+        Command::Man(args) => completions::man(&args, ui),
     }
 }

@@ -1,16 +1,18 @@
 //! `slm pull`: fetches a model, with progress.
 
-use slm_api::ollama::PullRequest;
+use slm_api::ollama::{CopyRequest, PullRequest, TagsModel};
 use slm_api::{Client, ClientError};
 
 use crate::failure::Exit;
+use crate::fit;
 use crate::progress;
+use crate::settings::Settings;
 use crate::ui::Ui;
 
 /// Arguments of `slm pull`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Name of a model, such as `qwen3:0.6b`; or `hf.co/user/repo[:FORMAT]`, `oci://host/repo:tag`, or the
+    /// Name of a model, such as `qwen3:0.6b`, or `qwen3` for the one that fits this machine; or `hf.co/user/repo[:FORMAT]`, `oci://host/repo:tag`, or the
     /// address of a GGUF file
     pub model: String,
     /// Allow a registry without TLS
@@ -30,13 +32,105 @@ fn bandwidth(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// When the registry has no such model or cannot be reached, or what arrives is damaged.
-pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    args: Args,
+    client: &Client,
+    settings: &Settings,
+    ui: Ui,
+) -> anyhow::Result<Exit> {
+    let target = choose(&args.model, client, settings, ui).await?;
     let request = PullRequest {
         max_bandwidth: args.max_bandwidth,
-        ..request(&args.model, args.insecure)
+        ..request(&target.pull, args.insecure)
     };
     send(client, &request, ui).await?;
+    if let Some(name) = target.also {
+        let request = CopyRequest {
+            source: target.pull,
+            destination: name.clone(),
+        };
+        client.copy(&request).await?;
+        ui.note(&format!("it is here as `{name}` too"));
+    }
     Ok(Exit::Done)
+}
+
+/// What is pulled for a name.
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    /// What to ask for.
+    pull: String,
+    /// The name that it gets besides: that of the family which was asked for.
+    also: Option<String>,
+}
+
+/// What to pull for a name: that, or of a family of the catalogue the file that fits. Says what it takes, as far as the
+/// catalogue knows. A daemon elsewhere has a memory that is not known here, so nothing is said about it.
+async fn choose(
+    name: &str,
+    client: &Client,
+    settings: &Settings,
+    ui: Ui,
+) -> anyhow::Result<Target> {
+    let plain = Target {
+        pull: name.to_owned(),
+        also: None,
+    };
+    if !settings.host.is_local() || !fit::is_known(name)? {
+        return Ok(plain);
+    }
+    let here = client.tags().await?.models;
+    match earlier(name, &here) {
+        Earlier::Choice(pull) => {
+            return Ok(Target {
+                pull,
+                also: Some(name.to_owned()),
+            });
+        }
+        Earlier::Other => return Ok(plain),
+        Earlier::Nothing => {}
+    }
+    let Some(advice) = fit::advise(name, &fit::machine(settings))? else {
+        return Ok(plain);
+    };
+    ui.note(&advice.line);
+    if let Some(warning) = &advice.warning {
+        ui.warn(warning);
+    }
+    Ok(Target {
+        also: advice.is_choice.then(|| name.to_owned()),
+        pull: advice.pull,
+    })
+}
+
+/// What has a name already.
+#[derive(Debug, PartialEq, Eq)]
+enum Earlier {
+    /// Nothing.
+    Nothing,
+    /// A file of the catalogue that was chosen before: it stays the choice.
+    Choice(String),
+    /// Something else, which is to be fetched again as it is.
+    Other,
+}
+
+fn earlier(name: &str, here: &[TagsModel]) -> Earlier {
+    let full = if name.contains(':') {
+        name.to_lowercase()
+    } else {
+        format!("{}:latest", name.to_lowercase())
+    };
+    let find = |model: &&TagsModel| model.name.to_lowercase() == full;
+    let Some(model) = here.iter().find(find) else {
+        return Earlier::Nothing;
+    };
+    let is_choice = |other: &&TagsModel| {
+        other.digest == model.digest && fit::is_of_family(&other.name, name).unwrap_or(false)
+    };
+    let choice = here.iter().find(is_choice);
+    choice.map_or(Earlier::Other, |choice| {
+        Earlier::Choice(choice.name.clone())
+    })
 }
 
 fn request(model: &str, insecure: bool) -> PullRequest {
@@ -67,4 +161,34 @@ async fn send(client: &Client, request: &PullRequest, ui: Ui) -> anyhow::Result<
     }
     .await;
     Ok(result?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_is_made_once() {
+        let model = |name: &str, digest: &str| TagsModel {
+            name: name.to_owned(),
+            digest: digest.to_owned(),
+            ..TagsModel::default()
+        };
+        let chosen = model("qwen3:1.7b-q4_K_M", "a");
+        assert_eq!(earlier("qwen3", &[]), Earlier::Nothing);
+        assert_eq!(
+            earlier("qwen3", std::slice::from_ref(&chosen)),
+            Earlier::Nothing
+        );
+        let both = [chosen.clone(), model("qwen3:latest", "a")];
+        assert_eq!(
+            earlier("Qwen3", &both),
+            Earlier::Choice("qwen3:1.7b-q4_K_M".to_owned())
+        );
+        // one of the person's own, or that of the registry
+        let other = [chosen, model("qwen3:latest", "b")];
+        assert_eq!(earlier("qwen3", &other), Earlier::Other);
+        let relative = [model("llama3.2:1b", "a"), model("qwen3:latest", "a")];
+        assert_eq!(earlier("qwen3", &relative), Earlier::Other);
+    }
 }

@@ -8,6 +8,7 @@ mod care;
     reason = "the module of a program, written as if for a library"
 )]
 mod debug;
+mod doctor;
 mod eval;
 mod login;
 mod model_file;
@@ -16,6 +17,7 @@ mod path;
 mod progress;
 mod pull;
 mod serve;
+mod settings;
 
 use crate::config::{Config, Flags};
 use clap::{Parser, Subcommand};
@@ -49,6 +51,10 @@ enum Command {
     Verify(care::VerifyArgs),
     /// Show what nobody needs, and remove it
     Gc(care::GcArgs),
+    /// Look at what a daemon needs here, and say what to do about what is wrong
+    Doctor(doctor::DoctorArgs),
+    /// Show every setting, and where its value comes from
+    Config(settings::ConfigArgs),
     /// Keep a user and a password for a registry
     Login(login::LoginArgs),
     /// Forget what `login` kept for a registry
@@ -86,6 +92,8 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::Import(args) => bundle::import(&args),
         Command::Verify(args) => care::verify(args),
         Command::Gc(args) => care::gc(args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Config(args) => settings::run(&args),
         Command::Login(args) => login::login(args, &resolve(&Flags::default())?),
         Command::Logout(args) => login::logout(&args, &resolve(&Flags::default())?),
         Command::Bench(args) => bench::run(&args),

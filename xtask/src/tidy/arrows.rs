@@ -8,12 +8,14 @@ use serde_json::Value;
 /// Package → packages of this workspace that it may use.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("slm-api", &[]),
+    ("slm-catalog", &[]),
     ("slm-chat", &[]),
     ("slm-gguf", &[]),
     ("slm-kernels", &[]),
+    ("slm-machine", &[]),
     ("slm-modelfile", &[]),
     ("slm-registry", &["slm-modelfile"]),
-    ("slm-engine", &["slm-kernels", "slm-gguf"]),
+    ("slm-engine", &["slm-kernels", "slm-gguf", "slm-machine"]),
     (
         "slm-daemon",
         &[
@@ -22,10 +24,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "slm-engine",
             "slm-gguf",
             "slm-kernels",
+            "slm-machine",
             "slm-registry",
         ],
     ),
-    ("slm-cli", &["slm-api", "slm-modelfile"]),
+    (
+        "slm-cli",
+        &["slm-api", "slm-catalog", "slm-machine", "slm-modelfile"],
+    ),
     (
         "slm-fuzz",
         &[

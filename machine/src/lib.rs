@@ -1,0 +1,8 @@
+//! What this machine has, as far as a model's speed and size depend on it: memory that is left ([`memory`]), how fast it
+//! is read ([`bandwidth`]), and settings of the system that make computing slow ([`tuning`]).
+//!
+//! Facts only: what follows from them is for the daemon and the command line to say. Whatever cannot be read is `None`.
+
+pub mod bandwidth;
+pub mod memory;
+pub mod tuning;
