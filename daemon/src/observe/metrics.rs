@@ -410,7 +410,6 @@ mod tests {
             r#"slm_time_to_first_token_seconds_bucket{le="0.05",model="a"} 2"#,
             r#"slm_time_to_first_token_seconds_bucket{le="0.025",model="a"} 0"#,
             r#"slm_inter_token_latency_seconds_count{model="a"} 1"#,
-            "# TYPE vllm:num_requests_running gauge",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
