@@ -7,7 +7,7 @@
 use super::{Error, find, id, now};
 use crate::{
     body::LenientJson,
-    caller::Caller,
+    caller::{Caller, Client},
     catalog::{Capability, Record},
     error::ApiError,
     inference::{Text, Texts},
@@ -178,7 +178,7 @@ fn texts(items: Vec<Value>, field: &'static str) -> Result<Vec<String>, ApiError
 struct Call<'a> {
     app: &'a Arc<App>,
     began: Instant,
-    client: String,
+    client: Client,
     model: &'a str,
     truncate: Option<bool>,
     keep_alive: Option<KeepAlive>,
