@@ -131,7 +131,7 @@ mod tests {
         let Command::Run(args) = parse("slm run m --verbose why is the sky --keepalive 5m") else {
             panic!("another command");
         };
-        assert_eq!(args.model, "m");
+        assert_eq!(args.model.as_deref(), Some("m"));
         assert_eq!(args.prompt.join(" "), "why is the sky");
         assert!(args.verbose);
         assert_eq!(args.keepalive.as_deref(), Some("5m"));

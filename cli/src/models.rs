@@ -5,6 +5,7 @@ use slm_api::{Client, ClientError};
 
 use crate::commands::pull;
 use crate::failure::Advice;
+use crate::settings::Settings;
 use crate::text::nearest::nearest;
 use crate::ui::Ui;
 
@@ -35,12 +36,18 @@ pub(crate) async fn find_or_pull(
     client: &Client,
     model: &str,
     insecure: bool,
+    settings: &Settings,
     ui: Ui,
 ) -> anyhow::Result<ShowResponse> {
     if let Some(info) = find(client, model).await? {
         return Ok(info);
     }
-    if let Err(error) = pull::pull(client, model, insecure, ui).await {
+    let args = pull::Args {
+        model: model.to_owned(),
+        insecure,
+        max_bandwidth: None,
+    };
+    if let Err(error) = pull::pull(args, client, settings, ui).await {
         let message = format!("model '{model}' is not on this machine and cannot be pulled");
         return Err(match nearest_local(client, model).await {
             // The hint of the cause, if any, is about the registry; a misspelling is likelier.

@@ -176,7 +176,8 @@ fn mistakes_are_explained() {
     refused(&["stop", "absent"], 1, &["absent"]);
     refused(&["show", "bad name!"], 1, &["name"]);
     refused(&["frobnicate"], 2, &["frobnicate"]);
-    refused(&["run"], 2, &["model"]);
+    // nothing is here: what fits is offered
+    refused(&["run"], 1, &["no model is here yet", "slm pull"]);
 }
 
 /// Unknown models are pulled by `run`; from a registry that cannot be reached that fails with its name.

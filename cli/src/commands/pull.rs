@@ -38,10 +38,26 @@ pub(crate) async fn run(
     settings: &Settings,
     ui: Ui,
 ) -> anyhow::Result<Exit> {
+    pull(args, client, settings, ui).await?;
+    Ok(Exit::Done)
+}
+
+/// The same for other commands.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn pull(
+    args: Args,
+    client: &Client,
+    settings: &Settings,
+    ui: Ui,
+) -> anyhow::Result<()> {
     let target = choose(&args.model, client, settings, ui).await?;
     let request = PullRequest {
+        model: target.pull.clone(),
+        insecure: args.insecure.then_some(true),
         max_bandwidth: args.max_bandwidth,
-        ..request(&target.pull, args.insecure)
+        ..PullRequest::default()
     };
     send(client, &request, ui).await?;
     if let Some(name) = target.also {
@@ -52,7 +68,7 @@ pub(crate) async fn run(
         client.copy(&request).await?;
         ui.note(&format!("it is here as `{name}` too"));
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// What is pulled for a name.
@@ -131,27 +147,6 @@ fn earlier(name: &str, here: &[TagsModel]) -> Earlier {
     choice.map_or(Earlier::Other, |choice| {
         Earlier::Choice(choice.name.clone())
     })
-}
-
-fn request(model: &str, insecure: bool) -> PullRequest {
-    PullRequest {
-        model: model.to_owned(),
-        insecure: insecure.then_some(true),
-        ..PullRequest::default()
-    }
-}
-
-/// Pulls a model and shows how far it is.
-///
-/// # Errors
-/// As [`run`].
-pub(crate) async fn pull(
-    client: &Client,
-    model: &str,
-    insecure: bool,
-    ui: Ui,
-) -> anyhow::Result<()> {
-    send(client, &request(model, insecure), ui).await
 }
 
 async fn send(client: &Client, request: &PullRequest, ui: Ui) -> anyhow::Result<()> {

@@ -10,6 +10,7 @@ use crate::answer::{Ended, Printer, Style};
 use crate::chats::Chats;
 use crate::failure::{Advice, Exit};
 use crate::files::{Attached, expand};
+use crate::fit;
 use crate::models;
 use crate::repl;
 use crate::settings::Settings;
@@ -22,7 +23,7 @@ const MAX_SCHEMA_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Name of a model; it is pulled when it is not here yet
-    pub model: String,
+    pub model: Option<String>,
     /// Prompt; what is piped in is put before it, `@path` names a file that goes along
     pub prompt: Vec<String>,
     /// Keep the model loaded for so long afterwards (5m, 1h30m, -1 for ever)
@@ -97,23 +98,26 @@ pub(crate) async fn run(
     settings: &Settings,
     ui: Ui,
 ) -> anyhow::Result<Exit> {
+    let Some(model) = args.model else {
+        return offer(client, settings, ui).await;
+    };
     let format = match (&args.json_schema, &args.format) {
         (Some(file), _) => Some(read_schema(file)?),
         (None, Some(text)) => Some(read_format(text)?),
         (None, None) => None,
     };
     let chat = match &args.resume {
-        Some(id) => Some(Chats::of(settings)?.find(id.as_deref(), &args.model)?),
+        Some(id) => Some(Chats::of(settings)?.find(id.as_deref(), &model)?),
         None => None,
     };
     let found = tokio::select! {
-        found = models::find_or_pull(client, &args.model, args.insecure, ui) => found?,
+        found = models::find_or_pull(client, &model, args.insecure, settings, ui) => found?,
         _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
     };
     let common = Common {
-        think: choose_think(args.think.as_deref(), &args.model, &found, ui),
+        think: choose_think(args.think.as_deref(), &model, &found, ui),
         keep_alive: args.keepalive.as_deref().map(read_keep_alive),
-        model: args.model,
+        model,
         format,
         system: args.system,
     };
@@ -161,6 +165,22 @@ pub(crate) async fn run(
         ..GenerateRequest::default()
     };
     answer_once(common, request, style, client, ui).await
+}
+
+/// Says what could be run: what is here, or else what fits this machine.
+async fn offer(client: &Client, settings: &Settings, ui: Ui) -> anyhow::Result<Exit> {
+    let here = client.tags().await?.models;
+    let names: Vec<&str> = here.iter().map(|model| model.name.as_str()).collect();
+    if names.is_empty() && settings.host.is_local() {
+        ui.note(&fit::offer(&fit::machine(settings))?);
+        ui.note("then `slm run MODEL`");
+        return Ok(Exit::Failed);
+    }
+    let hint = match names.as_slice() {
+        [] => "run `slm run MODEL`; one that is not here is pulled first".to_owned(),
+        names => format!("run `slm run MODEL`; here are {}", names.join(", ")),
+    };
+    Err(Advice::new("which model?", hint).into())
 }
 
 async fn answer_once(

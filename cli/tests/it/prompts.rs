@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::server::Server;
-use crate::{Finished, built, run, slm};
+use crate::{Finished, built, run, slm, tags};
 
 async fn answering(show: Value) -> Server {
     let server = Server::start().await;
@@ -201,4 +201,20 @@ fn chats_need_no_daemon() {
     assert_eq!(json["chat"]["id"], "20260101-000000-abcd");
     chats(&["--rm", "2026"]).check(0, "removed '20260101-000000-abcd'\n", "");
     assert_eq!(std::fs::read_dir(&folder).expect("folder").count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_model_run_says_which_there_are() {
+    let server = Server::start().await;
+    let here = tags(&["a:latest", "b:1"]);
+    server.answer("GET /api/tags", StatusCode::OK, &[here]);
+    run(&server, &["run"], "").await.check(
+        1,
+        "",
+        "error: which model?\nhint: run `slm run MODEL`; here are a:latest, b:1\n",
+    );
+    server.answer("GET /api/tags", StatusCode::OK, &[json!({"models": []})]);
+    let offered = run(&server, &["run"], "").await;
+    assert_eq!((offered.code, offered.stdout.as_str()), (Some(1), ""));
+    assert!(offered.stderr.contains("slm pull "), "{offered:?}");
 }
