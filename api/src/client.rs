@@ -252,7 +252,11 @@ impl Client {
     /// # Errors
     /// As [`ClientError`] says; also from the stream.
     pub async fn events(&self, path: &str, body: &impl Serialize) -> Result<Events, ClientError> {
-        let response = self.post(path, body).await?;
+        // some servers close a connection behind a stream without saying so: it is of no further use
+        let request = self
+            .with_json(Method::POST, path, body)?
+            .header(reqwest::header::CONNECTION, "close");
+        let response = self.send(request).await?;
         Ok(Events::new(self.url.clone(), response))
     }
 
