@@ -62,6 +62,14 @@ pub enum Reason {
     Unknown,
 }
 
+impl Fit {
+    /// Whether an answer is probably slower than most people read.
+    pub fn is_slow(&self) -> bool {
+        self.tokens_per_second
+            .is_some_and(|speed| speed < LEAST_SPEED)
+    }
+}
+
 impl Machine {
     /// How a file fits.
     pub fn fit(&self, model: &Model, variant: &Variant) -> Fit {
@@ -116,11 +124,7 @@ impl Machine {
             match fit.fits {
                 None => break,
                 Some(false) => reason = Reason::LargerDoesNotFit,
-                Some(true)
-                    if fit
-                        .tokens_per_second
-                        .is_some_and(|speed| speed < LEAST_SPEED) =>
-                {
+                Some(true) if fit.is_slow() => {
                     // the smallest of the slow ones is the last resort
                     slow = Some(choice(reason));
                     reason = Reason::LargerIsSlow;

@@ -131,7 +131,7 @@ pub(crate) fn tokens_per_second(speed: f64) -> String {
     }
 }
 
-/// Where there is no model yet: those that fit, the best first, and how to get one.
+/// Where there is no model yet: those that fit, the largest that are fast enough first, and how to get one.
 ///
 /// # Errors
 /// As [`advise`].
@@ -147,7 +147,7 @@ pub(crate) fn offer(machine: &Machine) -> anyhow::Result<String> {
             (fit.fits != Some(false)).then_some((model, variant, fit))
         })
         .collect();
-    fitting.sort_by_key(|(model, _, _)| std::cmp::Reverse(model.parameters));
+    fitting.sort_by_key(|(model, _, fit)| (fit.is_slow(), std::cmp::Reverse(model.parameters)));
     if fitting.is_empty() {
         return Ok(
             "no model is here yet, and none of the catalogue fits the free memory; \
@@ -243,5 +243,13 @@ mod tests {
         assert!(!few.contains("4b"), "{few}");
         assert!(few.contains("slm pull qwen3:1.7b-q4_K_M"), "{few}");
         assert!(offer(tiny()).contains("none of the catalogue fits"));
+        // where memory is slow, what is fast enough comes before what is larger
+        let slow = offer(Machine {
+            bandwidth: Some(8_000_000_000),
+            ..roomy()
+        });
+        let rank = |name: &str| slow.find(name);
+        assert!(rank("slm pull qwen3:1.7b-q4_K_M").is_some(), "{slow}");
+        assert_eq!(rank("4b-q4_K_M"), None, "{slow}");
     }
 }

@@ -173,8 +173,6 @@ async fn offer(client: &Client, settings: &Settings, ui: Ui) -> anyhow::Result<E
     let names: Vec<&str> = here.iter().map(|model| model.name.as_str()).collect();
     if names.is_empty() && settings.host.is_local() {
         ui.note(&fit::offer(&fit::machine(settings))?);
-        ui.note("then `slm run MODEL`");
-        return Ok(Exit::Failed);
     }
     let hint = match names.as_slice() {
         [] => "run `slm run MODEL`; one that is not here is pulled first".to_owned(),

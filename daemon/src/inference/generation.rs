@@ -7,7 +7,7 @@ use slm_chat::{Answer, AnswerParser};
 use slm_engine::{
     Finish, GenerateRequest, StepResult, StopReason, TokenId, TokenLogprobs, Tokenizer,
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +46,6 @@ pub(crate) struct Generation {
     n_truncated: usize,
     /// Whether the answer ends behind its first call.
     has_one_call: bool,
-    first_token_at: Option<Instant>,
     ended: Option<Outcome>,
     watch: Watch,
     abort: CancellationToken,
@@ -79,7 +78,6 @@ impl Generation {
             json: None,
             n_truncated,
             has_one_call: false,
-            first_token_at: None,
             ended: None,
             watch,
             abort,
@@ -133,7 +131,6 @@ impl Generation {
                 }) => {
                     self.tokens.push(token);
                     self.watch.token();
-                    self.first_token_at.get_or_insert_with(Instant::now);
                     if let Some(logprobs) = logprobs {
                         let tokenizer = self.lease.engine().tokenizer();
                         self.logprobs.push(on_wire(token, &logprobs, tokenizer));
@@ -190,7 +187,7 @@ impl Generation {
         self.results.close();
         self.watch.enough();
         let n_generated = self.tokens.len() - self.n_prompt;
-        let decode = self.first_token_at.map(|at| at.elapsed());
+        let decode = self.watch.since_first_token();
         self.ended = Some(Outcome {
             reason: "stop",
             stop: None,

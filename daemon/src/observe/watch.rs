@@ -48,6 +48,11 @@ impl Watch {
         self.began.elapsed()
     }
 
+    /// Since the first token, if one has come.
+    pub(crate) fn since_first_token(&self) -> Option<Duration> {
+        Some(self.elapsed().saturating_sub(self.first_token?))
+    }
+
     /// The prompt has so many tokens.
     pub(crate) fn prompt(&mut self, n_tokens: usize) {
         self.figures.n_prompt = n_tokens;

@@ -149,7 +149,11 @@ pub(super) async fn one(
             Some(before) => answer.gaps.push(now - before),
         }
     }
-    answer.latency = last.unwrap_or_else(Instant::now) - began;
+    let Some(last) = last else {
+        let message = "the server ended an answer without a token".to_owned();
+        return Err(ClientError::Failed { message });
+    };
+    answer.latency = last - began;
     Ok(answer)
 }
 
