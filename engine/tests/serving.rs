@@ -390,26 +390,38 @@ fn clients_take_turns() {
     let options = LoadOptions {
         n_parallel: 1,
         max_queue: 11,
+        context_length: Some(500),
         ..LoadOptions::default()
     };
     let engine = Engine::load(&golden("llama.gguf"), &options).unwrap();
-    let of = |client: &str, seed| GenerateRequest {
+    let of = |client: &str, max_tokens| GenerateRequest {
         client: client.to_owned(),
-        ..request((20..60).collect(), seed, 100)
+        ignore_eos: true,
+        ..request((20..60).collect(), 0, max_tokens)
     };
-    let many: Vec<_> = (0..10)
-        .map(|seed| engine.generate(of("many", seed)).unwrap())
+    // more than is sent ahead: whoever runs keeps the only place until somebody reads
+    let first = engine.generate(of("many", 300)).unwrap();
+    while engine.business().n_running == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let many: Vec<_> = (0..9)
+        .map(|_| engine.generate(of("many", 300)).unwrap())
         .collect();
-    let one = engine.generate(of("one", 1)).unwrap();
-    let last = engine.generate(of("many", 10)).unwrap();
-    let full = engine.generate(of("one", 2));
+    let one = engine.generate(of("one", 100)).unwrap();
+    let last = engine.generate(of("many", 300)).unwrap();
+    let full = engine.generate(of("one", 100));
     assert!(full.is_err(), "twelve is what there is room for");
-    collect(one);
-    // at most the one that ran, the one that was next, and one that ran on meanwhile
+    assert_eq!(collect(first).0.len(), 300);
+    let began = std::time::Instant::now();
+    while one.len() < 100 {
+        assert!(began.elapsed().as_secs() < 60, "another had the place");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert_eq!(collect(one).0.len(), 100);
     let waiting = engine.business().n_waiting;
-    assert!(waiting >= 6, "{waiting} still wait");
+    assert!((9..=10).contains(&waiting), "{waiting} still wait");
     for results in many.into_iter().chain([last]) {
-        collect(results);
+        assert_eq!(collect(results).0.len(), 300);
     }
     comes_to_rest(&engine);
 }
