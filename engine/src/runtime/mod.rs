@@ -10,6 +10,7 @@ mod draft;
 mod draft_model;
 mod embedding;
 mod pace;
+mod pause;
 mod prefix_cache;
 mod request;
 mod scheduler;

@@ -65,6 +65,11 @@ impl Pace {
         }
     }
 
+    /// Tokens of prompts that are read in `time` without others.
+    pub(super) fn n_alone_in(&self, time: Duration) -> usize {
+        (self.alone as f64 * time.as_secs_f64() / ALONE.as_secs_f64()) as usize
+    }
+
     /// Learns from a step.
     pub(super) fn learn(&mut self, load: Load, took: Duration) {
         let seconds = took.as_secs_f64();

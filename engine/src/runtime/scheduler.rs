@@ -10,6 +10,7 @@ use super::{
     draft_model::DraftModel,
     embedding::{Buffers, Embedding},
     pace::{Load, Pace},
+    pause::Pause,
     prefix_cache::PrefixCache,
     request::{Counters, EmbedError, Entry, Order},
     sequence::{Readiness, Sequence},
@@ -65,6 +66,7 @@ pub(super) struct Scheduler<'a> {
     disk: DiskTier,
     draft: Option<DraftModel>,
     pace: Pace,
+    pause: Pause,
     scratch: Scratch,
     buffers: Buffers,
     logits: Vec<f32>,
@@ -95,6 +97,7 @@ impl<'a> Scheduler<'a> {
             disk,
             draft,
             pace: Pace::new(most),
+            pause: Pause::default(),
             scratch: Scratch::default(),
             buffers: Buffers::default(),
             logits: Vec::new(),
@@ -317,7 +320,8 @@ impl<'a> Scheduler<'a> {
             // the budget may have become smaller
             self.make_room(model, 0);
         }
-        let (plan, load) = self.plan(model, &is_ready);
+        let paused_for = self.pause_for_prompts(&mut is_ready);
+        let (plan, load) = self.plan(model, &is_ready, paused_for);
         if plan.is_empty() {
             return has_changed;
         }
@@ -334,7 +338,11 @@ impl<'a> Scheduler<'a> {
         }
         let decoder = model.decoder();
         decoder.step(&mut parts, &mut self.scratch, &mut self.logits);
-        self.pace.learn(load, started.elapsed());
+        let took = started.elapsed();
+        self.pace.learn(load, took);
+        if paused_for.is_some() {
+            self.pause.pass(took);
+        }
         let mut logits = self.logits.as_mut_slice();
         for ((index, _), n_rows) in plan.into_iter().zip(rows) {
             let (of_sequence, rest) =
@@ -350,8 +358,39 @@ impl<'a> Scheduler<'a> {
         !self.embeddings.is_empty() || self.disk.is_busy()
     }
 
-    /// Which sequences the next step runs, and how many tokens of each.
-    fn plan(&mut self, model: &Model, is_ready: &[bool]) -> (Vec<(usize, usize)>, Load) {
+    /// How many tokens of prompts the next step reads while all answers stand still; those are not ready then. None when
+    /// they go on.
+    fn pause_for_prompts(&mut self, is_ready: &mut [bool]) -> Option<usize> {
+        let all = self.active.iter().zip(is_ready.iter());
+        let ready = all.filter(|(_, is_ready)| **is_ready);
+        let (answers, prompts): (Vec<_>, Vec<_>) = ready
+            .map(|(sequence, _)| sequence)
+            .partition(|sequence| sequence.is_decoding());
+        let Some(first) = prompts.first().filter(|_| !answers.is_empty()) else {
+            self.pause.end();
+            return None;
+        };
+        let since_pause = answers.into_iter().map(Sequence::since_pause);
+        let n_prompt = self
+            .pause
+            .n_prompt(&self.pace, first.n_rest(), since_pause)?;
+        for (sequence, is_ready) in self.active.iter_mut().zip(is_ready) {
+            if sequence.is_decoding() {
+                sequence.pause();
+                *is_ready = false;
+            }
+        }
+        Some(n_prompt)
+    }
+
+    /// Which sequences the next step runs, and how many tokens of each; `n_prompt` tokens of prompts, or as many as the
+    /// pace allows.
+    fn plan(
+        &mut self,
+        model: &Model,
+        is_ready: &[bool],
+        n_prompt: Option<usize>,
+    ) -> (Vec<(usize, usize)>, Load) {
         for sequence in &mut self.active {
             sequence.outgrow(model.decoder());
         }
@@ -381,7 +420,7 @@ impl<'a> Scheduler<'a> {
                 n_decoded += sequence.n_next(0);
             }
         }
-        let n_prompt = self.pace.n_prompt(n_decoded);
+        let n_prompt = n_prompt.unwrap_or_else(|| self.pace.n_prompt(n_decoded));
         let mut load = Load::default();
         self.is_short = false;
         // before the memory is counted: what is given back meanwhile is not missed
@@ -397,8 +436,7 @@ impl<'a> Scheduler<'a> {
                 continue;
             }
             let n_tokens = sequence.n_next(most);
-            let n_rest = sequence.tokens().len() - sequence.cache().len();
-            let needed = sequence.cache().growth_bytes(n_rest.max(n_tokens));
+            let needed = sequence.cache().growth_bytes(sequence.n_rest().max(n_tokens));
             if self.make_room_before(model, needed, i + 1) {
                 plan.push((i, n_tokens));
                 if is_decoding {

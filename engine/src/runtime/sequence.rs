@@ -54,6 +54,8 @@ pub(super) struct Sequence {
     drafter: Drafter,
     /// How many tokens of a guess lie before where all is computed anew.
     n_alike: usize,
+    /// How many tokens there were when it last stood still for others' prompts.
+    paused_at: Option<usize>,
     draft_state: DraftState,
     cache: KvCache,
     sampler: Sampler,
@@ -104,6 +106,7 @@ impl Sequence {
             draft: Vec::new(),
             drafter: Drafter::new(!cache.is_recurrent()),
             n_alike: usize::MAX,
+            paused_at: None,
             draft_state: DraftState::new(prompt.len()),
             request,
             results,
@@ -184,6 +187,22 @@ impl Sequence {
         self.cache.len() + 1 == self.tokens.len()
     }
 
+    /// Tokens to feed in before the next one can be chosen.
+    pub(super) fn n_rest(&self) -> usize {
+        self.tokens.len() - self.cache.len()
+    }
+
+    /// Stands still while others' prompts are read.
+    pub(super) fn pause(&mut self) {
+        self.paused_at = Some(self.tokens.len());
+    }
+
+    /// Tokens since it last stood still; `None` where it has not.
+    pub(super) fn since_pause(&self) -> Option<usize> {
+        let paused_at = self.paused_at?;
+        Some(self.tokens.len().saturating_sub(paused_at))
+    }
+
     /// Guesses at what follows, at most `n_tokens` of it, and not beyond where all is computed anew.
     pub(super) fn guess(&mut self, n_tokens: usize, decoder: &Decoder) {
         debug_assert!(self.is_decoding(), "nothing else waits to be fed in");
@@ -216,7 +235,7 @@ impl Sequence {
 
     /// How many tokens the next step would take of this sequence, of at most `most`.
     pub(super) fn n_next(&mut self, most: usize) -> usize {
-        let n_rest = self.tokens.len() - self.cache.len();
+        let n_rest = self.n_rest();
         if self.is_decoding() {
             return 1 + self.draft.len();
         }
