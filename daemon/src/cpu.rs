@@ -2,7 +2,8 @@
 
 use crate::config::{Config, Origin};
 use slm_api::ollama::CpuInfo;
-use slm_kernels::{Isa, available_threads, cpu_features};
+use slm_kernels::{Isa, cpu_features};
+use slm_machine::cores::{Cores, Threads};
 use std::fs;
 
 /// What was chosen, and why.
@@ -32,10 +33,11 @@ impl CpuChoice {
         };
         let (threads, threads_reason) = match config.n_threads {
             Some(n) => (n, format!("set by {}", origin(config, "num-threads"))),
-            None => (
-                available_threads(),
-                limit(available_threads(), n_allowed(), n_online()),
-            ),
+            None => {
+                let cores = Cores::here();
+                let reason = why(&cores, n_allowed(), n_online());
+                (cores.threads().prefill, reason)
+            }
         };
         Self {
             tier,
@@ -69,16 +71,33 @@ fn origin(config: &Config, setting: &str) -> String {
 }
 
 /// What bounds the threads when nobody sets them.
-fn limit(available: usize, allowed: Option<usize>, online: Option<usize>) -> String {
-    match (allowed, online) {
-        (Some(allowed), _) if available < allowed => {
-            format!("the control group's quota is worth {available} of the {allowed} usable CPUs")
+fn why(cores: &Cores, allowed: Option<usize>, online: Option<usize>) -> String {
+    let usable = cores.n_usable;
+    let Threads { decode, prefill } = cores.threads();
+    let quota = allowed.filter(|&allowed| usable < allowed && prefill == usable);
+    let affinity = allowed
+        .zip(online)
+        .filter(|(allowed, online)| allowed < online);
+    let mut text = match (quota, affinity) {
+        (Some(allowed), _) => {
+            format!("the control group's quota is worth {usable} of the {allowed} usable CPUs")
         }
-        (Some(allowed), Some(online)) if allowed < online => {
+        (None, Some((allowed, online))) => {
             format!("the affinity of the process allows {allowed} of {online} CPUs")
         }
-        _ => "every CPU of the machine".to_owned(),
+        (None, None) => "every CPU of the machine".to_owned(),
+    };
+    let n_cores = cores.n_fast + cores.n_slower + cores.n_slow;
+    if prefill < usable && n_cores < cores.n_cpus {
+        text += &format!(", and {n_cores} cores have {} threads", cores.n_cpus);
     }
+    if cores.n_slow > 0 {
+        text += &format!(", but for {} slow cores", cores.n_slow);
+    }
+    if decode < prefill {
+        text += &format!("; answers are written by the {decode} fast ones");
+    }
+    text
 }
 
 /// CPUs that the affinity of this process allows.
@@ -150,7 +169,7 @@ mod tests {
         let free = choice(&[]);
         assert_eq!(
             (free.tier, free.threads),
-            (Isa::best(), available_threads())
+            (Isa::best(), Cores::here().threads().prefill)
         );
         assert!(free.tier_reason.contains("portable"), "{free:?}");
         assert_eq!(free.info().tier, Isa::best().to_string());
@@ -158,15 +177,35 @@ mod tests {
 
     #[test]
     fn the_narrowest_limit_is_named() {
-        #[track_caller]
-        fn check(available: usize, allowed: usize, online: usize, words: &str) {
-            let text = limit(available, Some(allowed), Some(online));
-            assert!(text.contains(words), "{text}");
-        }
-        check(2, 4, 8, "quota is worth 2 of the 4");
-        check(4, 4, 8, "affinity of the process allows 4 of 8");
-        check(8, 8, 8, "every CPU");
-        assert_eq!(limit(2, None, None), "every CPU of the machine");
+        let plain = |n_usable: usize, n_cores: usize| Cores {
+            n_fast: n_cores,
+            n_slower: 0,
+            n_slow: 0,
+            n_cpus: n_cores,
+            n_usable,
+        };
+        let text = |cores: &Cores, allowed, online| why(cores, Some(allowed), Some(online));
+        assert_eq!(
+            text(&plain(2, 4), 4, 8),
+            "the control group's quota is worth 2 of the 4 usable CPUs"
+        );
+        assert_eq!(
+            text(&plain(4, 4), 4, 8),
+            "the affinity of the process allows 4 of 8 CPUs"
+        );
+        assert_eq!(text(&plain(8, 8), 8, 8), "every CPU of the machine");
+        assert_eq!(why(&plain(2, 2), None, None), "every CPU of the machine");
+        let hybrid = Cores {
+            n_fast: 4,
+            n_slower: 4,
+            n_slow: 2,
+            n_cpus: 14,
+            n_usable: 14,
+        };
+        assert_eq!(
+            text(&hybrid, 14, 14),
+            "every CPU of the machine, and 10 cores have 14 threads, but for 2 slow cores; answers are written by the 4 fast ones"
+        );
     }
 
     #[test]

@@ -68,9 +68,7 @@ impl Footprint {
                 spec,
                 makes_vectors,
             } => {
-                let n_threads = options
-                    .n_threads
-                    .unwrap_or_else(slm_kernels::available_threads);
+                let n_threads = options.threads().prefill;
                 let kv_type = if makes_vectors {
                     KvType::F32
                 } else {

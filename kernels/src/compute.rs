@@ -21,6 +21,9 @@ const GRAIN_VALUES: usize = 16 << 10;
 /// Values of activations from which on they are quantised by several threads.
 const GRAIN_ACTIVATIONS: usize = 4 << 10;
 
+/// So many tokens at once take hardly longer than one, since reading the weights takes as long as computing with them.
+const NARROW: usize = 8;
+
 /// How many threads this process may run at once: CPU affinity and cgroup quota counted, at least 1.
 pub fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -40,6 +43,8 @@ pub struct Compute {
     kernels: &'static KernelTable,
     pool: Pool,
     arena: Arena,
+    /// Threads for few tokens.
+    n_narrow: usize,
 }
 
 impl Compute {
@@ -53,7 +58,27 @@ impl Compute {
             kernels,
             pool: Pool::new(n_threads),
             arena: Arena::default(),
+            n_narrow: n_threads,
         })
+    }
+
+    /// With only `n_threads` of them for few tokens at once ([`Compute::prepare`]): what is bound by memory gains nothing
+    /// by slow cores.
+    pub fn with_narrow(self, n_threads: usize) -> Compute {
+        Compute {
+            n_narrow: n_threads,
+            ..self
+        }
+    }
+
+    /// Chooses the threads for what follows: operations on `n_tokens` tokens. Changes no result.
+    pub fn prepare(&self, n_tokens: usize) {
+        let n_threads = if n_tokens <= NARROW {
+            self.n_narrow
+        } else {
+            self.n_threads()
+        };
+        self.pool.use_threads(n_threads);
     }
 
     /// The tier that runs.

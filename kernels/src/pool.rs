@@ -47,6 +47,8 @@ struct Inner {
     state: AtomicU64,
     job: UnsafeCell<Job>,
     next_item: AtomicUsize,
+    /// Threads that run regions, the caller counted; the others sleep.
+    n_active: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     workers: Vec<Worker>,
     stop: AtomicBool,
@@ -93,6 +95,7 @@ impl Pool {
                 grain: 1,
             }),
             next_item: AtomicUsize::new(0),
+            n_active: AtomicUsize::new(n_workers + 1),
             panic: Mutex::new(None),
             workers: (0..n_workers).map(|_| Worker::default()).collect(),
             stop: AtomicBool::new(false),
@@ -113,9 +116,15 @@ impl Pool {
         }
     }
 
-    /// Threads that run a region, the caller counted.
+    /// Threads that can run a region, the caller counted.
     pub(crate) fn n_threads(&self) -> usize {
         self.threads.len() + 1
+    }
+
+    /// Lets the regions that follow run on `n_threads`, at least 1 and at most all.
+    pub(crate) fn use_threads(&self, n_threads: usize) {
+        let n_active = n_threads.clamp(1, self.n_threads());
+        self.inner.n_active.store(n_active, Ordering::Relaxed);
     }
 
     /// Runs `task` over disjoint sub-ranges of `0..n_items`, of `grain` items at least (the last may be shorter).
@@ -124,7 +133,8 @@ impl Pool {
             return;
         }
         let grain = grain.max(1);
-        if n_items <= grain || self.threads.is_empty() || IN_REGION.get() {
+        let n_active = self.inner.n_active.load(Ordering::Relaxed);
+        if n_items <= grain || n_active == 1 || IN_REGION.get() {
             task(0..n_items);
             return;
         }
@@ -149,13 +159,14 @@ impl Pool {
         );
         // Either a thread that goes to sleep sees the new state, or this sees that it sleeps.
         fence(Ordering::SeqCst);
-        for (thread, worker) in self.threads.iter().zip(&inner.workers) {
+        let workers = self.threads.iter().zip(&inner.workers);
+        for (thread, worker) in workers.take(n_active - 1) {
             let sleeping = &worker.is_sleeping;
             if sleeping.load(Ordering::Relaxed) && sleeping.swap(false, Ordering::Relaxed) {
                 thread.thread().unpark();
             }
         }
-        inner.run_items(self.n_threads());
+        inner.run_items(n_active);
         inner.state.fetch_and(!OPEN, Ordering::AcqRel);
         inner.wait_for_members();
         let panic = inner
@@ -239,12 +250,11 @@ impl Inner {
 
     /// The life of thread `index`.
     fn work(&self, index: usize) {
-        let n_threads = self.workers.len() + 1;
         let worker = &self.workers[index];
         let mut seen = 0;
         let (mut rest, mut rested_at) = (REST.start, None::<Instant>);
         loop {
-            let state = self.next_region(worker, seen);
+            let state = self.next_region(index, seen);
             if self.stop.load(Ordering::Acquire) {
                 return;
             }
@@ -253,7 +263,7 @@ impl Inner {
                 continue;
             }
             worker.is_in_region.store(true, Ordering::Relaxed);
-            self.run_items(n_threads);
+            self.run_items(self.n_active.load(Ordering::Relaxed));
             worker.is_in_region.store(false, Ordering::Relaxed);
             self.state.fetch_sub(1, Ordering::Release);
             if worker.has_stalled.swap(false, Ordering::Relaxed) {
@@ -290,11 +300,12 @@ impl Inner {
         false
     }
 
-    /// Waits for a region other than `seen`, or for the end.
-    fn next_region(&self, worker: &Worker, seen: u64) -> u64 {
+    /// Waits for a region other than `seen` that thread `index` is to run, or for the end.
+    fn next_region(&self, index: usize, seen: u64) -> u64 {
+        let is_active = || index + 1 < self.n_active.load(Ordering::Relaxed);
         loop {
             let mut since = None;
-            loop {
+            while is_active() {
                 for _ in 0..64 {
                     let state = self.state.load(Ordering::Acquire);
                     if number(state) != seen || self.stop.load(Ordering::Relaxed) {
@@ -306,11 +317,14 @@ impl Inner {
                     break;
                 }
             }
-            let sleeping = &worker.is_sleeping;
+            let sleeping = &self.workers[index].is_sleeping;
             sleeping.store(true, Ordering::Relaxed);
             fence(Ordering::SeqCst);
             let state = self.state.load(Ordering::Relaxed);
-            if number(state) == seen && !self.stop.load(Ordering::Relaxed) {
+            if self.stop.load(Ordering::Relaxed) {
+                return state;
+            }
+            if number(state) == seen || !is_active() {
                 thread::park();
             }
             sleeping.store(false, Ordering::Relaxed);

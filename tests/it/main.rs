@@ -26,5 +26,6 @@ mod registry_harness;
 mod serve;
 mod setup;
 mod share;
+mod soak;
 mod store;
 mod structured;

@@ -5,6 +5,7 @@
 //! - `fixtures [--full]`: only fetches.
 //! - `peers [OPTIONS]`: speed beside llama.cpp and ik_llama.cpp, written to `docs/benchmarks.md`.
 //! - `synth-model NAME`: a model file of true shapes with random weights, to measure speed with.
+//! - `figures [--profile NAME]`: sizes, start-up time and idle memory of the programs.
 //! - `fuzz [TARGET] [--seconds N]`: runs the fuzz targets, looking for inputs that break a promise.
 //! - `tidy`: checks what the compiler cannot: who may depend on whom, module heads, links, stray marks.
 //!
@@ -15,6 +16,7 @@
     reason = "a command-line program that speaks to the terminal"
 )]
 
+mod figures;
 mod fixtures;
 mod fuzz;
 mod peers;
@@ -36,6 +38,7 @@ commands:
   fixtures [--full]        fetch the fixtures only
   peers [OPTIONS]          compare the speed with llama.cpp and ik_llama.cpp (see peers --help)
   synth-model NAME         write a model file of true shapes with random weights (see synth-model --help)
+  figures [--profile NAME] print sizes of the programs, time to start, idle memory
   fuzz [TARGET] [--seconds N]
                            look for inputs that break a promise, in one target or in each
   tidy                     check crate arrows, module heads, links and stray marks
@@ -64,6 +67,7 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<ExitCode> {
         "fixtures" => test::fetch_only(rest),
         "peers" => peers::run(rest),
         "synth-model" => synth::run(rest),
+        "figures" => figures::run(rest),
         "fuzz" => fuzz::run(rest),
         "tidy" => tidy::run(),
         "help" | "--help" | "-h" => {

@@ -200,7 +200,7 @@ async fn ready(
         shift_after: job.options.shift.then_some(job.options.num_keep),
         client: job.client.name,
         adapters: lease.adapters().clone(),
-        salt: None,
+        salt: job.client.salt,
     };
     Ok((lease, (prompt, n_truncated), request))
 }

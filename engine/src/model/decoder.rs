@@ -285,6 +285,8 @@ impl Decoder {
 
     /// Runs `parts` up to the residual stream behind the last block.
     fn run(&self, parts: &mut [Part<'_>], scratch: &mut Scratch) {
+        let n_tokens = parts.iter().map(|part| part.tokens.len()).sum();
+        self.compute.prepare(n_tokens);
         scratch.tokens.clear();
         scratch.angles.clear();
         scratch.sliding_angles.clear();

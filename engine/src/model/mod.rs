@@ -323,8 +323,7 @@ fn compute(options: &LoadOptions) -> Result<Compute, LoadError> {
         .map(str::parse)
         .transpose()
         .map_err(|e| LoadError::Cpu(format!("{e}")))?;
-    let n_threads = options
-        .n_threads
-        .unwrap_or_else(slm_kernels::available_threads);
-    Compute::new(n_threads, isa).map_err(|e| LoadError::Cpu(e.to_string()))
+    let threads = options.threads();
+    let compute = Compute::new(threads.prefill, isa).map_err(|e| LoadError::Cpu(e.to_string()))?;
+    Ok(compute.with_narrow(threads.decode))
 }

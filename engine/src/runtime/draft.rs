@@ -5,6 +5,7 @@
 //! their success, and after guesses that were wrong from the start there are none for a while. What is generated is the
 //! same with them and without: a guess only decides what is computed ahead.
 
+use super::worth::Luck;
 use crate::TokenId;
 use std::collections::HashMap;
 
@@ -30,6 +31,7 @@ pub(super) struct Drafter {
     pause: usize,
     /// Until how many tokens there is none.
     paused_until: usize,
+    luck: Luck,
 }
 
 impl Drafter {
@@ -42,6 +44,7 @@ impl Drafter {
             length: FIRST_DRAFT,
             pause: PAUSE.start,
             paused_until: 0,
+            luck: Luck::default(),
         }
     }
 
@@ -68,8 +71,14 @@ impl Drafter {
         }
     }
 
+    /// How likely it is that a guessed token is right.
+    pub(super) fn chance(&self) -> f64 {
+        self.luck.chance()
+    }
+
     /// Learns from a guess of `n_tokens`, of which the first `n_right` were right.
     pub(super) fn judge(&mut self, n_tokens: usize, n_right: usize) {
+        self.luck.judge(n_tokens, n_right);
         if n_right == n_tokens {
             self.length = (self.length * 2).min(MAX_DRAFT);
             self.pause = PAUSE.start;

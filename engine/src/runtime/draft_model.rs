@@ -5,7 +5,7 @@
 //! either model takes, by its width, and how often guesses were right of late. Where none pay there are none, but for a
 //! trial now and then.
 
-use super::{draft::MAX_DRAFT, pace::Pace, sequence::Sequence};
+use super::{draft::MAX_DRAFT, pace::Pace, sequence::Sequence, worth::Luck};
 use crate::{
     KvCache, LoadError, LoadOptions, TokenId, Tokenizer,
     model::{LogitsFor, Model, Part, Scratch},
@@ -35,9 +35,7 @@ pub(super) struct DraftModel {
 pub(super) struct DraftState {
     /// The small model's.
     cache: Option<KvCache>,
-    /// Guessed tokens that were right and that were looked at, the older ones counting less.
-    right: f64,
-    seen: f64,
+    luck: Luck,
     /// Whether the guess that stands now is the model's.
     is_standing: bool,
     /// Tokens of the sequence at the last guess.
@@ -51,9 +49,7 @@ impl DraftState {
     pub(super) fn new(n_prompt: usize) -> Self {
         Self {
             cache: None,
-            // three of four, until more is known
-            right: 3.0,
-            seen: 4.0,
+            luck: Luck::default(),
             is_standing: false,
             last_at: n_prompt,
             trial: TRIAL.start,
@@ -76,16 +72,8 @@ impl DraftState {
         if !std::mem::take(&mut self.is_standing) {
             return false;
         }
-        // what follows a wrong one was not looked at
-        let n_seen = (n_right + 1).min(n_tokens);
-        self.right = 0.9 * self.right + n_right as f64;
-        self.seen = 0.9 * self.seen + n_seen as f64;
+        self.luck.judge(n_tokens, n_right);
         true
-    }
-
-    /// How likely it is that a guessed token is right.
-    fn luck(&self) -> f64 {
-        (self.right / self.seen).clamp(0.0, 0.98)
     }
 }
 
@@ -137,7 +125,8 @@ impl DraftModel {
     ) {
         let mut guessing: Vec<Guessing<'_>> = sequences.filter_map(Guessing::of).collect();
         let n_sequences = guessing.len();
-        let luck = guessing.iter().map(|g| g.state.luck()).sum::<f64>() / n_sequences.max(1) as f64;
+        let luck = guessing.iter().map(|g| g.state.luck.chance());
+        let luck = luck.sum::<f64>() / n_sequences.max(1) as f64;
         let worth = self.worth(luck, n_sequences, most.min(MAX_DRAFT), pace);
         guessing.retain_mut(|g| g.begin(worth, most));
         let mut left = room;

@@ -1,9 +1,10 @@
 //! A loaded model in use: requests in over a bounded inbox, results out over bounded channels, one engine thread.
 //!
 //! [`Engine`] is the handle that the async side holds. Behind it, `thread` runs `scheduler`, which steps all active
-//! `sequence`s together, at the `pace` that suits prompts and answers, with guesses (`draft`, `draft_model`) at what follows; states of
-//! ended ones stay in the `prefix_cache`, and on disk (`disk_tier`). The engine thread never waits for a client: a sequence whose channel is full
-//! sits out its turn, and one whose receiver is gone is dropped before its next step.
+//! `sequence`s together, at the `pace` that suits prompts and answers, or with a `pause` of the answers, and with guesses
+//! (`draft`, `draft_model`) at what follows, as far as they are `worth` it; states of ended ones stay in the `prefix_cache`, and on disk (`disk_tier`).
+//! The engine thread never waits for a client: a sequence whose channel is full sits out its turn, and one whose receiver
+//! is gone is dropped before its next step.
 
 mod disk_tier;
 mod draft;
@@ -17,6 +18,7 @@ mod scheduler;
 mod sequence;
 mod thread;
 mod waiting;
+mod worth;
 
 pub use request::{
     Business, EmbedError, EmbedReply, EmbedRequest, EmbedStats, Embeddings, Finish,
@@ -37,6 +39,7 @@ use draft_model::DraftModel;
 use request::{Counters, Entry, Order};
 use scheduler::Limits;
 use slm_kernels::{KvPool, KvType};
+use slm_machine::cores::{Cores, Threads};
 use std::{
     cell::Cell,
     fmt,
@@ -60,7 +63,7 @@ const RESULTS_AHEAD: usize = 256;
 /// How to load a model. Everything has a sensible default.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// Compute threads; `None` takes what affinity and cgroup allow.
+    /// Compute threads; `None` takes the cores that affinity and cgroup allow and that are fast enough.
     pub n_threads: Option<usize>,
     /// Force a CPU tier by name (`portable`, `avx2`, `avx512-vnni`, …).
     pub cpu: Option<String>,
@@ -94,6 +97,19 @@ impl Default for LoadOptions {
             max_queue: DEFAULT_QUEUE,
             draft: None,
             prefix_store: None,
+        }
+    }
+}
+
+impl LoadOptions {
+    /// How many threads compute: as many as were asked for, or what [`Cores`] makes of this machine.
+    pub(crate) fn threads(&self) -> Threads {
+        match self.n_threads {
+            Some(n) => Threads {
+                decode: n,
+                prefill: n,
+            },
+            None => Cores::here().threads(),
         }
     }
 }

@@ -18,6 +18,13 @@ const MAX_WIDTH: usize = 64;
 const FRESH: usize = 100;
 /// Share of a new measurement in what is known.
 const WEIGHT: f64 = 0.2;
+/// How much of what is known of a width remains of it with each step of a narrower one, and at least.
+const FORGETTING: f64 = 0.998;
+const LEAST_BELIEF: f64 = 0.6;
+/// What a token more costs beside what one of those that are there does, before it was measured.
+const MARGINAL: f64 = 0.5;
+/// So many tokens are taken to cost as much as one.
+const FREE: usize = 8;
 
 /// See the module.
 pub(super) struct Pace {
@@ -28,6 +35,9 @@ pub(super) struct Pace {
     beside: usize,
     /// Seconds of a step without prompts, by the tokens in it.
     plain: [Option<f64>; MAX_WIDTH],
+    /// By width, the share of what was measured that is still believed: little by little what was not measured again
+    /// may have become better.
+    belief: [f64; MAX_WIDTH],
     /// Steps with prompts beside others since the last without.
     n_since_plain: usize,
 }
@@ -49,6 +59,7 @@ impl Pace {
             most_alone: most,
             beside: 2 * LEAST,
             plain: [None; MAX_WIDTH],
+            belief: [1.0; MAX_WIDTH],
             n_since_plain: 0,
         }
     }
@@ -76,7 +87,12 @@ impl Pace {
         match load {
             Load { n_prompt: 0, .. } => {
                 self.n_since_plain = 0;
-                let known = &mut self.plain[load.n_decoded.clamp(1, MAX_WIDTH) - 1];
+                let at = load.n_decoded.clamp(1, MAX_WIDTH) - 1;
+                self.belief[at] = 1.0;
+                for belief in &mut self.belief[at + 1..] {
+                    *belief = (*belief * FORGETTING).max(LEAST_BELIEF);
+                }
+                let known = &mut self.plain[at];
                 *known = Some(known.map_or(seconds, |s| s + WEIGHT * (seconds - s)));
             }
             Load { n_decoded: 0, .. } => {
@@ -99,6 +115,23 @@ impl Pace {
                 }
             }
         }
+    }
+
+    /// What a step of `width` tokens of answers is likely to take: between what was measured of narrower and of wider ones;
+    /// `None` before any narrower was.
+    pub(super) fn expected_seconds(&self, width: usize) -> Option<f64> {
+        let width = width.clamp(1, MAX_WIDTH);
+        let believed = |at: usize| Some((at + 1, self.plain[at]? * self.belief[at]));
+        let (narrow, least) = (0..width).rev().find_map(believed)?;
+        if narrow == width {
+            return Some(least);
+        }
+        let beyond = (width - narrow) as f64;
+        let slope = match (width..MAX_WIDTH).find_map(believed) {
+            Some((wide, most)) => (most - least).max(0.0) / (wide - narrow) as f64,
+            None => MARGINAL * least / narrow.max(FREE) as f64,
+        };
+        Some(least + beyond * slope)
     }
 
     /// What a step of so many tokens of answers takes, from the nearest width that was measured; `None` before any was.
@@ -189,5 +222,34 @@ mod tests {
             pace.learn(load, Duration::from_millis(21));
         }
         assert_eq!(pace.n_prompt(3), 0);
+    }
+
+    #[test]
+    fn what_was_not_measured_lies_between_what_was() {
+        let mut pace = Pace::new(512);
+        let learn = |pace: &mut Pace, n_decoded, millis| {
+            let load = Load {
+                n_decoded,
+                n_prompt: 0,
+            };
+            pace.learn(load, Duration::from_millis(millis));
+        };
+        let millis = |pace: &Pace, width| {
+            let seconds = pace.expected_seconds(width);
+            seconds.map(|seconds| (seconds * 1000.0).round())
+        };
+        assert_eq!(millis(&pace, 3), None);
+        learn(&mut pace, 8, 40);
+        assert_eq!(millis(&pace, 7), None);
+        assert_eq!(millis(&pace, 16), Some(60.0), "half as much for each more");
+        learn(&mut pace, 16, 80);
+        assert_eq!(millis(&pace, 8), Some(40.0));
+        assert_eq!(millis(&pace, 12), Some(60.0));
+        assert_eq!(millis(&pace, 16), Some(80.0));
+        assert_eq!(millis(&pace, 24), Some(100.0));
+        for _ in 0..2000 {
+            learn(&mut pace, 8, 40);
+        }
+        assert_eq!(millis(&pace, 16), Some(48.0), "worth another try");
     }
 }

@@ -7,6 +7,7 @@
 
 use super::{
     disk_tier::{DiskTier, Look},
+    draft::MAX_DRAFT,
     draft_model::DraftModel,
     embedding::{Buffers, Embedding},
     pace::{Load, Pace},
@@ -15,6 +16,7 @@ use super::{
     request::{Counters, EmbedError, Entry, Order},
     sequence::{Readiness, Sequence},
     waiting::Waiting,
+    worth::worthwhile,
 };
 use crate::{
     TokenId,
@@ -403,18 +405,10 @@ impl<'a> Scheduler<'a> {
         let n_decoding = ready()
             .filter(|(sequence, _)| sequence.is_decoding())
             .count();
-        let n_guessed = match ready().count() {
-            n if n == n_decoding => (GUESSED_TOGETHER / n.max(1)).saturating_sub(1),
-            // prompts use what computing there is
-            _ => 0,
-        };
+        // prompts use what computing there is
+        let may_guess = ready().count() == n_decoding;
+        self.guess(model, is_ready, if may_guess { n_decoding } else { 0 });
         let mut n_decoded = 0;
-        for (sequence, is_ready) in self.active.iter_mut().zip(is_ready) {
-            if *is_ready && sequence.is_decoding() {
-                sequence.guess(n_guessed, model.decoder());
-            }
-        }
-        self.guess_by_model(model, is_ready, n_guessed);
         for (sequence, is_ready) in self.active.iter_mut().zip(is_ready) {
             if *is_ready && sequence.is_decoding() {
                 n_decoded += sequence.n_next(0);
@@ -436,7 +430,9 @@ impl<'a> Scheduler<'a> {
                 continue;
             }
             let n_tokens = sequence.n_next(most);
-            let needed = sequence.cache().growth_bytes(sequence.n_rest().max(n_tokens));
+            let needed = sequence
+                .cache()
+                .growth_bytes(sequence.n_rest().max(n_tokens));
             if self.make_room_before(model, needed, i + 1) {
                 plan.push((i, n_tokens));
                 if is_decoding {
@@ -458,6 +454,31 @@ impl<'a> Scheduler<'a> {
             i += 1;
         }
         (plan, load)
+    }
+
+    /// Guesses at what follows in the `n_decoding` answers that are ready, as far as it is worth it; not at all for 0.
+    fn guess(&mut self, model: &Model, is_ready: &[bool], n_decoding: usize) {
+        let most = self.limits.n_parallel.max(GUESSED_TOGETHER);
+        let each = (GUESSED_TOGETHER / n_decoding.max(1)).saturating_sub(1);
+        let ready = self.active.iter_mut().zip(is_ready);
+        let answers = ready.filter(|(sequence, is_ready)| **is_ready && sequence.is_decoding());
+        let mut answers: Vec<_> = answers.map(|(sequence, _)| sequence).collect();
+        for sequence in &mut answers {
+            let n_guessed = if n_decoding > 0 { MAX_DRAFT } else { 0 };
+            sequence.guess(n_guessed, model.decoder());
+        }
+        let guesses: Vec<_> = answers.iter().map(|sequence| sequence.guessed()).collect();
+        let seconds = |width| self.pace.expected_seconds(width);
+        let counts = worthwhile(n_decoding, &guesses, most, seconds);
+        let counts = counts.unwrap_or_else(|| vec![each; guesses.len()]);
+        let mut n_tokens = n_decoding;
+        for (sequence, n) in answers.into_iter().zip(counts) {
+            sequence.shorten_guess(n);
+            n_tokens += sequence.guessed().0;
+        }
+        let room = most.saturating_sub(n_tokens) / n_decoding.max(1);
+        let each = if n_decoding > 0 { each.min(room) } else { 0 };
+        self.guess_by_model(model, is_ready, each);
     }
 
     /// Lets the model that guesses do so for those that are to be decoded and have no guess yet.

@@ -213,6 +213,16 @@ impl Sequence {
         self.drafter.guess(&self.tokens, n, &mut self.draft);
     }
 
+    /// How many tokens were guessed, and how likely one of them is right.
+    pub(super) fn guessed(&self) -> (usize, f64) {
+        (self.draft.len(), self.drafter.chance())
+    }
+
+    /// Lets go of all but the first `n_tokens` of the guess.
+    pub(super) fn shorten_guess(&mut self, n_tokens: usize) {
+        self.draft.truncate(n_tokens);
+    }
+
     /// What a model needs to guess at what follows, where nothing was guessed yet: the tokens, the guess, what is kept for
     /// it, and how many tokens it may have at most.
     pub(super) fn drafting(

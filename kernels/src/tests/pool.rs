@@ -50,6 +50,32 @@ fn sleeping_threads_wake_up() {
 }
 
 #[test]
+fn threads_that_are_not_wanted_sleep_until_they_are() {
+    let compute = Compute::new(4, None).unwrap().with_narrow(2);
+    let n_taking_part = |compute: &Compute| {
+        let names = std::sync::Mutex::new(std::collections::HashSet::new());
+        compute.parallel_for(64, 1, &|_| {
+            names.lock().unwrap().insert(std::thread::current().id());
+            std::thread::sleep(Duration::from_micros(200));
+        });
+        names.into_inner().unwrap().len()
+    };
+    for _ in 0..20 {
+        compute.prepare(1);
+        assert!(n_taking_part(&compute) <= 2);
+        check_covers(&compute, 100, 1);
+        compute.prepare(9);
+        check_covers(&compute, 100, 1);
+    }
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while n_taking_part(&compute) < 4 {
+        assert!(Instant::now() < deadline, "they sleep on");
+    }
+    // also when they end while they sleep
+    compute.prepare(1);
+}
+
+#[test]
 fn several_threads_take_part() {
     let compute = Compute::new(2, None).unwrap();
     let names = std::sync::Mutex::new(std::collections::HashSet::new());

@@ -15,7 +15,6 @@ use slm_engine::{
     bench::{Bench, Test, Work},
     memory,
 };
-use slm_kernels::available_threads;
 use std::{ffi::OsString, path::Path};
 
 /// Bounds of the buffer that the memory's speed is measured with.
@@ -167,10 +166,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
             "{n_threads} threads are more than the {MAX_THREADS} that can be tested"
         );
         let options = LoadOptions {
-            n_threads: Some(match n_threads {
-                0 => available_threads(),
-                n => n,
-            }),
+            n_threads: Some(n_threads).filter(|&n| n > 0),
             cpu: args.cpu.clone().filter(|tier| !tier.is_empty()),
             kv_type,
             ..LoadOptions::default()

@@ -1,7 +1,9 @@
 //! OpenAI's dialect through the router, on the tiny models; what is answered is compared with Ollama's dialect.
 
 use crate::testing::{Answer, TestDaemon, golden_file, golden_model};
+use axum::body::Body;
 use base64::{Engine, prelude::BASE64_STANDARD};
+use http::Request;
 use serde_json::{Value, json};
 
 /// Shows all that a conversation has, and has places for tools, suffixes and thoughts.
@@ -103,6 +105,28 @@ async fn a_conversation_is_answered_whole() {
         n_prompt - 1
     );
     assert_ne!(again["id"], answer["id"]);
+}
+
+#[tokio::test]
+async fn what_one_key_asked_is_not_known_to_another() {
+    let daemon = daemon().await;
+    let n_cached = async |name: &str, key: &str| {
+        let request = Request::post("/v1/chat/completions")
+            .header("content-type", "application/json")
+            .header(name, key)
+            .body(Body::from(chat(3).to_string()));
+        let answer = daemon.send(request.unwrap()).await.json();
+        answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+            .as_u64()
+            .unwrap()
+    };
+    assert_eq!(n_cached("authorization", "Bearer a").await, 0);
+    assert_eq!(n_cached("authorization", "Bearer b").await, 0);
+    assert_eq!(n_cached("x-api-key", "a").await, 0);
+    assert_eq!(n_cached("user-agent", "no key").await, 0);
+    let known = n_cached("authorization", "Bearer a").await;
+    assert!(known > 0);
+    assert_eq!(n_cached("user-agent", "another, no key").await, known);
 }
 
 #[tokio::test]
