@@ -61,19 +61,17 @@ fn a_model_that_guesses_changes_no_answer() {
         // it cannot be taken back, and gets no guesses
         ("qwen35", "qwen2"),
     ] {
-        let (expected, n_without, _) = ask(&load(target, None, 6).unwrap());
+        let (expected, n_without, _) = ask(&load(target, None, 1).unwrap());
         for n_parallel in [1, 2, 6] {
             let draft_model = Some(golden(&format!("{draft}.gguf")));
             let engine = load(target, draft_model, n_parallel)
                 .unwrap_or_else(|error| panic!("{target}, {draft}: {error}"));
             let (answers, n_drafted, _) = ask(&engine);
             assert_eq!(answers, expected, "{target}, {draft}, {n_parallel}");
-            match target {
-                "qwen35" => assert_eq!(n_drafted, 0),
-                _ => assert!(
-                    n_drafted > n_without || n_parallel == 6,
-                    "{target}: {n_drafted}"
-                ),
+            if target == "qwen35" {
+                assert_eq!(n_drafted, 0);
+            } else if target == draft && n_parallel == 1 {
+                assert!(n_drafted > n_without, "{target}: {n_drafted}, {n_without}");
             }
         }
     }

@@ -252,7 +252,7 @@ mod tests {
         let all: Vec<usize> = (0..13).collect();
         check(&folder, &all, [4, 4, 1, 13], [4, 8]);
         check(&folder, &all[4..], [2, 4, 1, 9], [6, 6]);
-        check(&folder, &all[8..], [4, 0, 0, 5], [4, 4]);
+        check(&folder, &all[8..], [4, 1, 0, 5], [4, 5]);
     }
 
     #[test]

@@ -164,7 +164,10 @@ fn act(http: &Http, random: &mut fastrand::Rng, expected: &[(Value, Value)], dee
                 return;
             }
             let made = answer.expect(200).json();
-            assert_eq!(made["embeddings"].as_array().map(Vec::len), Some(texts.len()));
+            assert_eq!(
+                made["embeddings"].as_array().map(Vec::len),
+                Some(texts.len())
+            );
             count(&deeds.vectors);
         }
         85..88 => {
@@ -217,7 +220,11 @@ fn answer(http: &Http, body: &Value) -> Value {
 
 /// What must be the same each time.
 fn told(answer: &Value) -> Value {
-    json!([answer["response"], answer["eval_count"], answer["done_reason"]])
+    json!([
+        answer["response"],
+        answer["eval_count"],
+        answer["done_reason"]
+    ])
 }
 
 fn models(http: &Http) -> Vec<Value> {

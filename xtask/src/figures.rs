@@ -13,7 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const USAGE: &str = "usage: cargo xtask figures [--profile NAME]   (default: dist, as releases are built)";
+const USAGE: &str =
+    "usage: cargo xtask figures [--profile NAME]   (default: dist, as releases are built)";
 /// Runs of which the median counts.
 const N_RUNS: usize = 15;
 /// How long a daemon may take to listen.
@@ -150,7 +151,9 @@ impl Daemon {
     /// Bytes in memory that are its own or mapped; `None` where the system has no `/proc`.
     fn resident_bytes(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
         let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
         Some(kib * 1024)
     }

@@ -322,8 +322,15 @@ impl<'a> Scheduler<'a> {
             // the budget may have become smaller
             self.make_room(model, 0);
         }
-        let paused_for = self.pause_for_prompts(&mut is_ready);
-        let (plan, load) = self.plan(model, &is_ready, paused_for);
+        let all_ready = is_ready.clone();
+        let mut paused_for = self.pause_for_prompts(&mut is_ready);
+        let (mut plan, mut load) = self.plan(model, &is_ready, paused_for);
+        let is_complete = self.active.len() == all_ready.len();
+        if plan.is_empty() && is_complete && paused_for.take().is_some() {
+            // the answers hold the memory that the prompts need
+            self.pause.end();
+            (plan, load) = self.plan(model, &all_ready, None);
+        }
         if plan.is_empty() {
             return has_changed;
         }

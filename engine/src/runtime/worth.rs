@@ -74,7 +74,7 @@ mod tests {
 
     /// As on a machine that reads weights in 20 ms, and computes 8 tokens meanwhile.
     fn seconds(width: usize) -> Option<f64> {
-        Some(0.02 + 0.003 * width.saturating_sub(8) as f64)
+        Some(0.02 + 0.002 * width.saturating_sub(8) as f64)
     }
 
     #[test]
