@@ -43,4 +43,5 @@ pub use dispatch::{Isa, UnknownIsa, UnsupportedCpu};
 pub use features::cpu_features;
 pub use kv::{KvLayer, KvPool, KvType, PAGE_POSITIONS, UnknownKvType};
 pub use matrix::{Matrix, PackError};
+pub use memory::GiveBack;
 pub use recurrent::DeltaShape;

@@ -112,6 +112,25 @@ impl Drop for AlignedBytes {
     }
 }
 
+/// Has the allocator give what was freed back to the system when this is dropped: as the last field of what is large and
+/// made of many pieces, which would stay the process's otherwise.
+#[derive(Debug, Default)]
+pub struct GiveBack;
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
+        {
+            unsafe extern "C" {
+                /// glibc's: <https://man7.org/linux/man-pages/man3/malloc_trim.3.html>.
+                fn malloc_trim(pad: usize) -> std::ffi::c_int;
+            }
+            // SAFETY: it may be called at any time, by any thread; memory that is in use stays as it is.
+            let _whether_there_was_some = unsafe { malloc_trim(0) };
+        }
+    }
+}
+
 /// Bytes of a block of an [`Arena`].
 const BLOCK: usize = 32 << 20;
 

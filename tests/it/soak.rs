@@ -102,8 +102,10 @@ fn soak(time: Duration) {
         assert_eq!(&answer(http, body), written);
     }
     let_all_go(http);
-    eventually("memory and files are given back", || {
-        daemon.resident_bytes() < before.0 + SLACK && daemon.n_open_files() <= before.1 + 4
+    let kept = || (daemon.resident_bytes(), daemon.n_open_files());
+    eventually(&format!("bytes and files are {before:?} again"), || {
+        let (bytes, files) = kept();
+        bytes < before.0 + SLACK && files <= before.1 + 4
     });
 }
 

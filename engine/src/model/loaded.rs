@@ -5,7 +5,7 @@ use super::{
     pooling::Pooled,
 };
 use crate::{KvCache, LoadError, LoadOptions, TokenId, Tokenizer};
-use slm_kernels::Compute;
+use slm_kernels::{Compute, GiveBack};
 use std::path::Path;
 
 /// Values of the widest buffer of a step of a model that takes whole texts at once: it bounds the text.
@@ -24,6 +24,7 @@ pub(crate) struct EncoderModel {
     pub(super) encoder: Encoder,
     pub(super) head: VectorHead,
     pub(super) tokenizer: Tokenizer,
+    pub(super) _last: GiveBack,
 }
 
 impl Loaded {

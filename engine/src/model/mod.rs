@@ -54,7 +54,7 @@ pub(crate) use weights::packed_bytes;
 use crate::{LoadError, LoadOptions, Tokenizer, kv_cache::MAX_STEP, memory};
 use pooling::VectorHead;
 use slm_gguf::Gguf;
-use slm_kernels::{AttentionScratch, Compute, KvType};
+use slm_kernels::{AttentionScratch, Compute, GiveBack, KvType};
 use spec::Hparams;
 use std::path::Path;
 use weights::{Loader, Weights};
@@ -104,6 +104,7 @@ pub struct Model {
     tokenizer: Tokenizer,
     chat_template: Option<String>,
     architecture: String,
+    _last: GiveBack,
 }
 
 impl Model {
@@ -180,6 +181,7 @@ fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Loaded, LoadError> 
                 tokenizer,
                 chat_template,
                 architecture,
+                _last: GiveBack,
             })))
         }
         Spec::Encoder(spec) => {
@@ -196,6 +198,7 @@ fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Loaded, LoadError> 
                 encoder: Encoder::new(spec, weights, compute),
                 head,
                 tokenizer,
+                _last: GiveBack,
             })))
         }
     }

@@ -21,7 +21,7 @@ mod layout;
 pub(crate) use blocks::{BLOCK_DIMS, Blocks, CODES, Q4, Q8};
 pub(crate) use layout::Layout;
 
-use crate::memory::AlignedBytes;
+use crate::memory::{AlignedBytes, GiveBack};
 
 /// Positions of a tile.
 pub(crate) const TILE_POSITIONS: usize = 16;
@@ -91,6 +91,7 @@ struct Pages {
     bytes_in_use: AtomicUsize,
     /// Pages that nobody has, by size.
     free: Mutex<HashMap<usize, Vec<AlignedBytes>>>,
+    _last: GiveBack,
 }
 
 impl KvPool {
@@ -109,6 +110,7 @@ impl KvPool {
     pub fn trim(&self) {
         let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.clear();
+        drop(GiveBack);
     }
 
     /// # Panics
