@@ -53,6 +53,11 @@ result = {"type": "tool_result", "tool_use_id": called.content[0].id, "content":
 turns = asking + [{"role": "assistant", "content": called.content}, {"role": "user", "content": [result]}]
 assert claude.messages.create(**told, messages=turns).content[0].text == WEATHER_ANSWER
 
+# the client's own loop, which would have the service keep the conversation
+loop = claude.beta.messages.tool_runner(model=WEATHER, max_tokens=100, messages=asking,
+                                        tools=[anthropic.beta_tool(get_weather)])
+assert [part.text for part in loop.until_done().content] == [WEATHER_ANSWER]
+
 # answers in a form
 is_capital(native.chat(MODEL, messages, format=CAPITAL_FORM, options=greedy).message.content)
 schema = {"type": "json_schema", "json_schema": {"name": "capital", "strict": True, "schema": CAPITAL_FORM}}
