@@ -25,6 +25,16 @@ pub struct ErrorDetail {
     pub kind: String,
     /// One sentence.
     pub message: String,
+    /// For programs that can help themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<ErrorDetails>,
+}
+
+/// What a program may act upon.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ErrorDetails {
+    /// `thread_unsupported_request`.
+    pub error_code: String,
 }
 
 /// A message of a request.
@@ -182,4 +192,31 @@ pub struct MessageDelta {
 pub struct TokenCount {
     /// Tokens of the prompt.
     pub input_tokens: u64,
+}
+
+/// Answer of `GET /v1/models` to a client of Anthropic's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelList {
+    /// Newest first.
+    pub data: Vec<Model>,
+    /// Always `false`: a list is one page.
+    pub has_more: bool,
+    /// The first of the page.
+    pub first_id: Option<String>,
+    /// The last of the page.
+    pub last_id: Option<String>,
+}
+
+/// One model, and the answer of `GET /v1/models/{id}`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// `model`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its name.
+    pub id: String,
+    /// Its name again.
+    pub display_name: String,
+    /// When it was made or pulled, in RFC 3339.
+    pub created_at: String,
 }

@@ -172,6 +172,27 @@ fn json_mode_gives_objects_whatever_the_vocabulary() {
 }
 
 #[test]
+fn an_answer_in_json_is_not_filled_with_line_breaks() {
+    let engine = load("llama", |_| {});
+    let schema = json!({"type": "array", "minItems": 3, "maxItems": 3, "items": {"enum": [4, 5]}});
+    for grammar in [Grammar::Json, Grammar::JsonSchema(schema)] {
+        let constraint = engine.constrain(&grammar, None).unwrap();
+        let mut request = hot(constraint, 1, 200);
+        let tokenizer = engine.tokenizer();
+        // whatever is allowed, a token with a line break is what the model would rather have
+        let breaks = (0..tokenizer.vocab_size() as u32).filter(|&id| {
+            let bytes = tokenizer.token_bytes(id);
+            !bytes.is_empty() && bytes.iter().all(|&b| matches!(b, b'\n' | b'\r'))
+        });
+        request.sampling.logit_bias = breaks.map(|id| (id, 100.0)).collect();
+        assert!(!request.sampling.logit_bias.is_empty());
+        let text = answer(engine.generate(request).unwrap()).text;
+        let n_breaks = text.split(|c| c != '\n').map(str::len).max().unwrap();
+        assert_eq!(n_breaks, 2, "{text:?}");
+    }
+}
+
+#[test]
 fn other_grammars_are_kept_too() {
     let engine = load("mistral", |_| {});
     let ask = |grammar: Grammar, seed| {

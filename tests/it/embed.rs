@@ -1,7 +1,8 @@
-//! Vectors of texts through the daemon, against transformers in float32 (see `tests/data/golden/README.md`).
+//! Vectors of texts through the daemon, against transformers and ONNX Runtime in float32 (see `tests/data/golden/README.md`).
 
 use serde_json::{Value, json};
-use slm_tests::{Daemon, Home, golden_json, golden_model};
+use slm_tests::{Daemon, Home, fixture, golden_json, golden_model};
+use std::path::Path;
 
 /// The largest difference of a value of a vector of length 1.
 const TOLERANCE: f64 = 1e-5;
@@ -15,9 +16,14 @@ fn numbers(value: &Value) -> Vec<f64> {
 
 #[track_caller]
 fn vectors_agree(name: &str) {
+    vectors_of_agree(&golden_model(name), name);
+}
+
+#[track_caller]
+fn vectors_of_agree(model: &Path, name: &str) {
     let mut home = Home::new();
     let daemon = Daemon::start(&mut home);
-    home.create(name, &golden_model(name));
+    home.create(name, model);
     let show = daemon.http().post("/api/show", &json!({ "model": name }));
     assert_eq!(
         show.expect(200).json()["capabilities"],
@@ -63,4 +69,10 @@ fn nomic_bert_makes_the_references_vectors() {
 #[test]
 fn a_decoder_makes_the_references_vectors_of_its_last_token() {
     vectors_agree("qwen3-embed");
+}
+
+#[test]
+#[ignore = "needs `cargo xtask test --full`"]
+fn all_minilm_makes_onnx_runtimes_vectors() {
+    vectors_of_agree(&fixture("all-minilm-l6-v2-f32.gguf"), "minilm");
 }

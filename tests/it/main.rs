@@ -10,6 +10,7 @@ mod browser;
 mod care;
 mod chat;
 mod cli;
+mod clients;
 mod crash;
 mod embed;
 mod eval;

@@ -58,6 +58,11 @@ pub fn python() -> PathBuf {
     fixture("python/bin/python3")
 }
 
+/// A Python with LangChain and LiteLLM.
+pub fn large_python() -> PathBuf {
+    fixture("python-full/bin/python3")
+}
+
 /// The folder of the build outputs of the running test's profile.
 pub(crate) fn build_dir() -> PathBuf {
     let test = env::current_exe().expect("a running program has a path");

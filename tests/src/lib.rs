@@ -9,6 +9,7 @@
 //! something was missing. Every wait is bounded. Processes are ended by their own id.
 
 mod browser;
+mod clients;
 mod crane;
 mod daemon;
 mod fixtures;
@@ -21,9 +22,10 @@ mod split;
 mod store;
 
 pub use browser::{browser, browser_script, node};
+pub use clients::{client_script, clients_node};
 pub use crane::{CraneRegistry, crane, run_crane};
 pub use daemon::Daemon;
-pub use fixtures::{data, fixture, golden_json, golden_model, python, starter_model};
+pub use fixtures::{data, fixture, golden_json, golden_model, large_python, python, starter_model};
 pub use home::{Home, free_port};
 pub use http::{Answer, AnswerStream, Http, Request};
 pub use program::{Finished, Running};

@@ -43,7 +43,7 @@ commands:
                            look for inputs that break a promise, in one target or in each
   tidy                     check crate arrows, module heads, links and stray marks
 
---full adds the larger real models (about 1.4 GB) and the tests that need them, and fuzzes each target for a while.";
+--full adds the larger real models (about 1.5 GB), larger clients and the tests that need them, and fuzzes each target for a while.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -20,6 +20,7 @@ mod events;
 mod generate;
 mod health;
 mod metrics;
+mod models;
 mod openai;
 mod page;
 mod path;
@@ -98,6 +99,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/api/apply-template", post(apply_template::answer))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*name}", get(models::one))
         .merge(openai::router())
         .merge(anthropic::router())
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found") })

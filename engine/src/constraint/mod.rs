@@ -25,8 +25,9 @@ use serde_json::{Value, json};
 use std::fmt;
 
 /// White space between the parts of JSON, at most so much in one place: a model that has lost the thread must not fill
-/// the context with line breaks. Enough for lines with an indent of sixteen levels of four.
-const JSON_SPACE: &str = r"[\x20\x0A\x0D\x09]{1,66}";
+/// its answer with line breaks. A space, or one or two new lines, as in llama.cpp, each with an indent of up to sixteen
+/// levels of four, where llama.cpp has twenty spaces.
+const JSON_SPACE: &str = r"\x20|(\x0D?\x0A){1,2}[\x20\x09]{0,64}";
 
 /// The form of an answer.
 #[derive(Clone, Debug, PartialEq)]

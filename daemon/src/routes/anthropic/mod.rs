@@ -3,9 +3,12 @@
 //! A model thinks only where the request asks it to. `x-api-key` and the version headers are accepted, and mean nothing.
 
 mod blocks;
+mod models;
 mod stream;
 #[cfg(test)]
 mod tests;
+
+pub(super) use models::{model, models};
 
 use super::{as_asked, chat::prepare, dialect, events, model_name, wishes::Ignored};
 use crate::{
@@ -25,7 +28,7 @@ use axum::{
 };
 use serde_json::Value;
 use slm_api::{
-    anthropic::{ErrorBody, ErrorDetail, MessagesRequest, TokenCount, Usage},
+    anthropic::{ErrorBody, ErrorDetail, ErrorDetails, MessagesRequest, TokenCount, Usage},
     ollama::{ChatRequest, Think},
 };
 use std::{sync::Arc, time::Instant};
@@ -36,6 +39,8 @@ const KINDS: &[(u16, &str)] = &[
     (503, "overloaded_error"),
     (529, "overloaded_error"),
 ];
+/// Tells clients to send the whole conversation.
+const NO_THREADS: &str = "thread_unsupported_request";
 /// Parameters that change no answer here.
 const HARMLESS: &[&str] = &["metadata", "service_tier", "cache_control", "betas"];
 
@@ -65,11 +70,16 @@ impl IntoResponse for Error {
 
 fn error_body(error: &ApiError, request_id: Option<String>) -> ErrorBody {
     let kind = dialect::error_kind(error.status(), KINDS);
+    // the other codes are OpenAI's
+    let code = error.code().filter(|&code| code == NO_THREADS);
     ErrorBody {
         kind: "error".to_owned(),
         error: ErrorDetail {
             kind: kind.to_owned(),
             message: error.message().to_owned(),
+            details: code.map(|code| ErrorDetails {
+                error_code: code.to_owned(),
+            }),
         },
         request_id,
     }
@@ -132,6 +142,17 @@ async fn translated(
 ) -> Result<(Arc<Record>, ChatRequest), ApiError> {
     if request.model.is_empty() {
         return Err(ApiError::bad_request("model: a name is required"));
+    }
+    if request
+        .rest
+        .get("thread")
+        .is_some_and(|thread| !thread.is_null())
+    {
+        // answered without what was said before, it would be another conversation; clients know this code, and send all
+        return Err(ApiError::bad_request(
+            "thread: conversations are not kept here; send all messages, without `thread`",
+        )
+        .with_code(NO_THREADS));
     }
     if request.messages.is_empty() {
         return Err(ApiError::bad_request(

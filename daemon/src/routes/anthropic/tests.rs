@@ -6,6 +6,8 @@ use crate::{
     routes::events::{Frames, Script as _},
     testing::{Answer, TestDaemon},
 };
+use axum::body::Body;
+use http::Request;
 use serde_json::{Value, json};
 use slm_api::ollama::Metrics;
 
@@ -364,4 +366,61 @@ fn stop_texts_are_told_to_those_who_named_them() {
         assert_eq!(whole["stop_reason"], reason);
         assert_eq!(whole["stop_sequence"].is_null(), !has_stops);
     }
+}
+
+#[tokio::test]
+async fn models_are_in_the_words_of_who_asks() {
+    let daemon = daemon().await;
+    let get = async |path: &str| {
+        let request = Request::get(path).header("anthropic-version", "2023-06-01");
+        daemon.send(request.body(Body::empty()).unwrap()).await
+    };
+    let list = get("/v1/models").await.json();
+    assert_eq!(list["has_more"], false);
+    let ids: Vec<&Value> = list["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| &m["id"])
+        .collect();
+    assert_eq!(ids, ["tooled:latest", "tiny:latest"]);
+    assert_eq!((&list["first_id"], &list["last_id"]), (ids[0], ids[1]));
+    let one = get("/v1/models/tiny").await.json();
+    let names = json!({"id": one["id"], "type": one["type"], "display_name": one["display_name"]});
+    assert_eq!(
+        names,
+        json!({"id": "tiny", "type": "model", "display_name": "tiny"})
+    );
+    assert_eq!(one["created_at"], list["data"][1]["created_at"]);
+    let since: jiff::Timestamp = one["created_at"].as_str().unwrap().parse().unwrap();
+    assert!(since > jiff::Timestamp::UNIX_EPOCH, "{since}");
+    check_error(
+        &get("/v1/models/absent").await,
+        404,
+        "not_found_error",
+        "'absent' not found",
+    );
+    assert_eq!(daemon.get("/v1/models").await.json()["object"], "list");
+}
+
+#[tokio::test]
+async fn a_conversation_that_the_service_would_keep_is_refused_in_words_that_clients_know() {
+    let daemon = daemon().await;
+    for thread in [
+        json!({"type": "create"}),
+        json!({"type": "continue", "previous_message_id": "msg_1"}),
+    ] {
+        let mut body = hi(4);
+        body["thread"] = thread;
+        let answer = ask(&daemon, &body).await;
+        check_error(&answer, 400, "invalid_request_error", "send all messages");
+        let details = &answer.json()["error"]["details"];
+        assert_eq!(details["error_code"], "thread_unsupported_request");
+    }
+    let mut body = hi(4);
+    body["thread"] = Value::Null;
+    assert_eq!(ask(&daemon, &body).await.status, 200);
+    let absent = json!({"model": "absent", "max_tokens": 1, "messages": body["messages"]});
+    let absent = ask(&daemon, &absent).await.json();
+    assert_eq!(absent["error"].get("details"), None, "{absent}");
 }

@@ -17,12 +17,14 @@ mod tests;
 #[cfg(test)]
 mod tool_choice_tests;
 
+pub(super) use models::{model, models};
+
 use super::{as_asked, dialect, dialect::id, model_name};
 use crate::{catalog::Record, error::ApiError, inference::Outcome, state::App};
 use axum::{
     Router,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::post,
 };
 use serde_json::{Map, Value};
 use slm_api::openai::{
@@ -45,8 +47,6 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/v1/rerank", post(rerank::rerank))
         .route("/v1/score", post(rerank::score))
         .merge(responses::router())
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*name}", get(models::one))
 }
 
 /// An error in OpenAI's shape.

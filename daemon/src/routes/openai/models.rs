@@ -1,40 +1,33 @@
-//! `GET /v1/models` and `GET /v1/models/{id}`, where an id may have slashes.
+//! What models are, in OpenAI's words.
 
 use super::Error;
-use crate::{
-    error::ApiError,
-    routes::{as_asked, model_name},
-    state::App,
-};
+use crate::error::ApiError;
 use axum::{
     Json,
-    extract::{Path, State},
+    response::{IntoResponse, Response},
 };
 use slm_api::openai::{Model, ModelList};
 use slm_registry::ModelEntry;
-use std::{sync::Arc, time::UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 /// All models.
-pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<ModelList>, Error> {
-    let entries = app.blocking(|app| Ok(app.store.list()?)).await?;
-    let models = entries
-        .iter()
-        .map(|entry| row(entry, entry.name.to_string()));
-    Ok(Json(ModelList {
-        object: "list".to_owned(),
-        data: models.collect(),
-    }))
+pub(in super::super) fn models(entries: Result<Vec<ModelEntry>, ApiError>) -> Response {
+    let list = entries.map_err(Error::from).map(|entries| {
+        let models = entries
+            .iter()
+            .map(|entry| row(entry, entry.name.to_string()));
+        Json(ModelList {
+            object: "list".to_owned(),
+            data: models.collect(),
+        })
+    });
+    list.into_response()
 }
 
-/// One model, called as the client calls it.
-pub(super) async fn one(
-    State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-) -> Result<Json<Model>, Error> {
-    let parsed = model_name(&name)?;
-    let entry = app.blocking(move |app| Ok(app.store.find(&parsed)?)).await;
-    let entry = entry.map_err(|error: ApiError| as_asked(error, &name).of_field("model"))?;
-    Ok(Json(row(&entry, name)))
+/// One model, called `name`.
+pub(in super::super) fn model(entry: Result<ModelEntry, ApiError>, name: String) -> Response {
+    let entry = entry.map_err(|error| Error::from(error.of_field("model")));
+    entry.map(|entry| Json(row(&entry, name))).into_response()
 }
 
 fn row(entry: &ModelEntry, id: String) -> Model {

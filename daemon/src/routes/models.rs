@@ -1,0 +1,43 @@
+//! `GET /v1/models` and `GET /v1/models/{id}`, where an id may have slashes. OpenAI and Anthropic both have these: who
+//! sends a version of Anthropic's API gets the answer, errors included, in its words.
+
+use super::{anthropic, as_asked, model_name, openai};
+use crate::state::App;
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use http::HeaderMap;
+use std::sync::Arc;
+
+/// All models.
+pub(super) async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let entries = app.blocking(|app| Ok(app.store.list()?)).await;
+    if is_to_anthropic(&headers) {
+        anthropic::models(entries)
+    } else {
+        openai::models(entries)
+    }
+}
+
+/// One model, called as the client calls it.
+pub(super) async fn one(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let entry = match model_name(&name) {
+        Ok(parsed) => app.blocking(move |app| Ok(app.store.find(&parsed)?)).await,
+        Err(error) => Err(error),
+    };
+    let entry = entry.map_err(|error| as_asked(error, &name));
+    if is_to_anthropic(&headers) {
+        anthropic::model(entry, name)
+    } else {
+        openai::model(entry, name)
+    }
+}
+
+fn is_to_anthropic(headers: &HeaderMap) -> bool {
+    headers.contains_key("anthropic-version")
+}
