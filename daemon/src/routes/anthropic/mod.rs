@@ -7,7 +7,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use super::{as_asked, chat::prepare, dialect, events, model_name, wishes::Ignored};
+use super::{as_asked, chat::prepare, dialect, events, model_name, table::Table, wishes::Ignored};
 use crate::{
     body::LenientJson,
     caller::Caller,
@@ -18,7 +18,7 @@ use crate::{
     state::App,
 };
 use axum::{
-    Json, Router,
+    Json,
     extract::State,
     response::{IntoResponse, Response},
     routing::post,
@@ -40,8 +40,8 @@ const KINDS: &[(u16, &str)] = &[
 const HARMLESS: &[&str] = &["metadata", "service_tier", "cache_control", "betas"];
 
 /// The routes.
-pub(super) fn router() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn router() -> Table {
+    Table::new()
         .route("/v1/messages", post(answer))
         .route("/v1/messages/count_tokens", post(count))
 }

@@ -3,13 +3,11 @@
 use super::Error;
 use crate::{
     error::ApiError,
+    parts::PathText,
     routes::{as_asked, model_name},
     state::App,
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use slm_api::openai::{Model, ModelList};
 use slm_registry::ModelEntry;
 use std::{sync::Arc, time::UNIX_EPOCH};
@@ -29,8 +27,9 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<ModelList>,
 /// One model, called as the client calls it.
 pub(super) async fn one(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    name: Result<PathText, ApiError>,
 ) -> Result<Json<Model>, Error> {
+    let PathText(name) = name?;
     let parsed = model_name(&name)?;
     let entry = app.blocking(move |app| Ok(app.store.find(&parsed)?)).await;
     let entry = entry.map_err(|error: ApiError| as_asked(error, &name).of_field("model"))?;
