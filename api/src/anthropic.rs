@@ -1,11 +1,13 @@
 //! Anthropic's dialect (`/v1/messages`), as far as the daemon speaks it. Fields that a request has beyond those named
 //! here are kept in `rest`, so that none goes unnoticed.
 use crate::ollama::KeepAlive;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Body of every error answer, and the last event (`error`) of a stream that failed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicError")]
 pub struct ErrorBody {
     /// `error`.
     #[serde(rename = "type")]
@@ -18,7 +20,8 @@ pub struct ErrorBody {
 }
 
 /// What went wrong.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicErrorDetail")]
 pub struct ErrorDetail {
     /// `invalid_request_error`, `not_found_error`, `overloaded_error`, …
     #[serde(rename = "type")]
@@ -38,7 +41,7 @@ pub struct ErrorDetails {
 }
 
 /// A message of a request.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct InputMessage {
     /// `user`, `assistant`, `system`.
@@ -48,7 +51,7 @@ pub struct InputMessage {
 }
 
 /// `POST /v1/messages`, and without `max_tokens` `POST /v1/messages/count_tokens`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -91,7 +94,8 @@ pub struct MessagesRequest {
 }
 
 /// An answer: whole, or as it begins.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicMessage")]
 #[expect(
     missing_docs,
     reason = "fields are Anthropic's; its API reference describes them"
@@ -110,7 +114,8 @@ pub struct Message {
 }
 
 /// A part of an answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "MessagesBlock")]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[expect(
     missing_docs,
@@ -130,7 +135,8 @@ pub enum Block {
 }
 
 /// What is new of a block.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "MessagesDelta")]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[expect(
     missing_docs,
@@ -150,7 +156,8 @@ pub enum Delta {
 }
 
 /// Tokens.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicUsage")]
 pub struct Usage {
     /// Of the prompt, those that were read anew.
     pub input_tokens: u64,
@@ -163,7 +170,8 @@ pub struct Usage {
 }
 
 /// One event of a stream. Its name is its type.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "MessagesEvent")]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[expect(
     missing_docs,
@@ -179,7 +187,7 @@ pub enum Event {
 }
 
 /// How an answer ended.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MessageDelta {
     /// `end_turn`, `max_tokens`, `tool_use`.
     pub stop_reason: Option<String>,
@@ -188,7 +196,7 @@ pub struct MessageDelta {
 }
 
 /// Answer of `POST /v1/messages/count_tokens`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenCount {
     /// Tokens of the prompt.
     pub input_tokens: u64,

@@ -1,9 +1,10 @@
 //! Care of the store: `/api/verify`, `/api/gc`, `/api/df`, `/api/outdated`, `/api/update`, `/api/rollback`. Ollama has none
 //! of these. Sizes are bytes, digests are `sha256:…`, times are as in [`crate::ollama`].
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `POST /api/verify`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct VerifyRequest {
     /// Only these models; without one, everything.
@@ -18,7 +19,7 @@ pub struct VerifyRequest {
 }
 
 /// A line of `/api/verify`; the one with [`VerifyLine::summary`] is the last.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct VerifyLine {
     /// `verifying`, `problem`, `repairing`, `repaired`, `not repaired`; at the end `success` or `damaged`.
@@ -38,7 +39,7 @@ pub struct VerifyLine {
 }
 
 /// Something wrong with the store.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StoreProblem {
     /// `manifest`, `missing`, `size`, `damaged`, `unreadable`.
@@ -56,7 +57,7 @@ pub struct StoreProblem {
 }
 
 /// What was verified.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct VerifySummary {
     /// Models.
@@ -72,7 +73,7 @@ pub struct VerifySummary {
 }
 
 /// `POST /api/gc`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GcRequest {
     /// Remove it. Otherwise it is only shown.
@@ -88,7 +89,7 @@ pub struct GcRequest {
 }
 
 /// Answer of `POST /api/gc`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GcResponse {
     /// Whether it was removed.
@@ -107,7 +108,7 @@ pub struct GcResponse {
 }
 
 /// A file of the store.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GcFile {
     /// What it is or is to become.
@@ -117,7 +118,7 @@ pub struct GcFile {
 }
 
 /// A version of a model.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GcVersion {
     /// The model.
@@ -127,7 +128,7 @@ pub struct GcVersion {
 }
 
 /// Answer of `GET /api/df`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DfResponse {
     /// By name.
@@ -146,7 +147,7 @@ pub struct DfResponse {
 }
 
 /// One model's share of the disk.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DfModel {
     /// Its name.
@@ -160,7 +161,7 @@ pub struct DfModel {
 }
 
 /// `GET /api/outdated`, and its answer's rows.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OutdatedResponse {
     /// By name.
@@ -168,7 +169,7 @@ pub struct OutdatedResponse {
 }
 
 /// How a model compares with where it came from.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OutdatedModel {
     /// Its name.
@@ -189,7 +190,7 @@ pub struct OutdatedModel {
 }
 
 /// `POST /api/update`; answers as `/api/pull` does.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UpdateRequest {
     /// Model name.
@@ -200,7 +201,7 @@ pub struct UpdateRequest {
 }
 
 /// `POST /api/rollback`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RollbackRequest {
     /// Model name.
@@ -208,7 +209,7 @@ pub struct RollbackRequest {
 }
 
 /// Answer of `POST /api/rollback`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RollbackResponse {
     /// Of the manifest that is current now.
@@ -216,7 +217,7 @@ pub struct RollbackResponse {
 }
 
 /// Where a model came from: in the answer of `/api/show` when the request asks for it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ShowProvenance {
     /// `pull` or `create`.
@@ -241,7 +242,7 @@ pub struct ShowProvenance {
 }
 
 /// A file as it was where it came from.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ShowOriginal {
     /// Address or name.

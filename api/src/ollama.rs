@@ -1,16 +1,17 @@
 //! Ollama's native dialect (`/api/…`). Optional fields are left out when empty, as there.
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Body of every error answer, and the last line of a stream that failed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// One sentence.
     pub error: String,
 }
 
 /// `keep_alive`: seconds as a number, or a duration such as `5m`; negative is forever.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum KeepAlive {
     /// Seconds.
@@ -20,7 +21,7 @@ pub enum KeepAlive {
 }
 
 /// `think`: on, off, or a level.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Think {
     /// On or off.
@@ -31,7 +32,7 @@ pub enum Think {
 
 /// One of a request's `adapters`, which Ollama does not know: what the model's weights are changed by, in place of the
 /// model's own adapters.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AdapterChoice {
     /// A model that has adapters: all of them.
@@ -46,7 +47,7 @@ pub struct AdapterChoice {
 }
 
 /// One chat message.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Message {
     /// `system`, `user`, `assistant`, `tool`.
@@ -71,7 +72,7 @@ pub struct Message {
 }
 
 /// `POST /api/generate`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -116,7 +117,7 @@ pub struct GenerateRequest {
 }
 
 /// `POST /api/chat`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -156,7 +157,7 @@ pub struct ChatRequest {
 }
 
 /// Counts and times in the last chunk; durations in nanoseconds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -187,7 +188,7 @@ pub struct Metrics {
 }
 
 /// How likely a model found a token of its answer; logarithms.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -204,7 +205,7 @@ pub struct Logprob {
 }
 
 /// A chunk of `/api/generate`, or its whole answer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -229,7 +230,7 @@ pub struct GenerateResponse {
 }
 
 /// A chunk of `/api/chat`, or its whole answer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -250,7 +251,7 @@ pub struct ChatResponse {
 }
 
 /// `POST /api/embed`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -274,7 +275,7 @@ pub struct EmbedRequest {
 }
 
 /// Answer of `POST /api/embed`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -293,7 +294,7 @@ pub struct EmbedResponse {
 }
 
 /// `POST /api/embeddings`, which `/api/embed` came after.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -312,14 +313,14 @@ pub struct EmbeddingsRequest {
 }
 
 /// Answer of `POST /api/embeddings`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EmbeddingsResponse {
     /// The vector, as long as the model made it.
     pub embedding: Vec<f32>,
 }
 
 /// Summary of a model's make-up.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -339,7 +340,7 @@ pub struct Details {
 }
 
 /// One row of `GET /api/tags`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -360,14 +361,14 @@ pub struct TagsModel {
 }
 
 /// `GET /api/tags`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TagsResponse {
     /// Newest first.
     pub models: Vec<TagsModel>,
 }
 
 /// One row of `GET /api/ps`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -394,7 +395,7 @@ pub struct PsModel {
 }
 
 /// Bytes that a loaded model was promised.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PsMemory {
     /// Packed weights, with those of adapters.
@@ -408,7 +409,7 @@ pub struct PsMemory {
 }
 
 /// Requests of a loaded model.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PsRequests {
     /// Being answered.
@@ -420,7 +421,7 @@ pub struct PsRequests {
 }
 
 /// `POST /api/swap`, which Ollama's API does not have: makes a model ready, then lets the others go.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SwapRequest {
     /// The model to make ready.
@@ -437,7 +438,7 @@ pub struct SwapRequest {
 }
 
 /// Answer to [`SwapRequest`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SwapResponse {
     /// The model, ready.
@@ -447,14 +448,14 @@ pub struct SwapResponse {
 }
 
 /// `GET /api/ps`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PsResponse {
     /// Longest remaining time first.
     pub models: Vec<PsModel>,
 }
 
 /// `POST /api/show`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ShowRequest {
     /// Model name.
@@ -471,7 +472,7 @@ pub struct ShowRequest {
 }
 
 /// A tensor in `ShowResponse`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShowTensor {
     /// Name.
     pub name: String,
@@ -483,7 +484,7 @@ pub struct ShowTensor {
 }
 
 /// An adapter in `ShowResponse`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShowAdapter {
     /// `sha256:…`.
     pub digest: String,
@@ -492,7 +493,7 @@ pub struct ShowAdapter {
 }
 
 /// Answer of `POST /api/show`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -526,7 +527,7 @@ pub struct ShowResponse {
 }
 
 /// `POST /api/pull`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -546,7 +547,7 @@ pub struct PullRequest {
 }
 
 /// `POST /api/push`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -569,7 +570,7 @@ pub struct PushRequest {
 }
 
 /// A line of progress of pull, push and create.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -586,7 +587,7 @@ pub struct Progress {
 }
 
 /// `POST /api/create`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -604,6 +605,9 @@ pub struct CreateRequest {
     pub adapters: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantize: Option<String>,
+    /// Deprecated spelling of `quantize`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -626,14 +630,14 @@ pub struct CreateRequest {
 
 /// `PUT /api/blobs/:digest`, an extension for clients on the daemon's own machine: take a local file as the blob, by
 /// link where the filesystem allows. Answers as `POST` does.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkBlobRequest {
     /// Absolute path that the daemon can read.
     pub path: String,
 }
 
 /// `POST /api/copy`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CopyRequest {
     /// Existing name.
@@ -643,7 +647,7 @@ pub struct CopyRequest {
 }
 
 /// `DELETE /api/delete`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DeleteRequest {
     /// Model name.
@@ -654,7 +658,7 @@ pub struct DeleteRequest {
 }
 
 /// `GET /api/version`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VersionResponse {
     /// A semantic version.
     pub version: String,
@@ -664,7 +668,7 @@ pub struct VersionResponse {
 }
 
 /// What a bug report needs to know of slm.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SlmInfo {
     /// The version of slm.
     pub version: String,
@@ -673,7 +677,7 @@ pub struct SlmInfo {
 }
 
 /// The CPU tier and threads in use, and why these.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CpuInfo {
     /// Such as `avx2`.
     pub tier: String,

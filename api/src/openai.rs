@@ -1,18 +1,21 @@
 //! OpenAI's dialect (`/v1/…`), as far as the daemon speaks it. Fields that a request has beyond those named here are
 //! kept in `rest`, so that none goes unnoticed.
 use crate::ollama::KeepAlive;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Body of every error answer, and the last event of a stream that failed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OpenAiError")]
 pub struct ErrorBody {
     /// What went wrong.
     pub error: ErrorDetail,
 }
 
 /// What went wrong.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OpenAiErrorDetail")]
 pub struct ErrorDetail {
     /// One sentence.
     pub message: String,
@@ -26,7 +29,7 @@ pub struct ErrorDetail {
 }
 
 /// How to choose tokens and when to stop. The last six are not OpenAI's.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -70,7 +73,7 @@ pub struct Sampling {
 }
 
 /// `stream_options`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StreamOptions {
     /// Whether a last chunk says what the answer took.
@@ -78,7 +81,7 @@ pub struct StreamOptions {
 }
 
 /// `reasoning` of a request.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Reasoning {
     /// `none`, `minimal`, `low`, `medium`, `high`, …
@@ -86,7 +89,7 @@ pub struct Reasoning {
 }
 
 /// A message of a request.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -110,7 +113,8 @@ pub struct ChatMessage {
 }
 
 /// `POST /v1/chat/completions`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ChatCompletionRequest")]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -148,7 +152,8 @@ pub struct ChatRequest {
 }
 
 /// What an answer took, in tokens.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "CompletionUsage")]
 pub struct Usage {
     /// Of the prompt.
     pub prompt_tokens: u64,
@@ -160,17 +165,27 @@ pub struct Usage {
     /// More about the prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens_details: Option<PromptTokensDetails>,
+    /// More about the answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_tokens_details: Option<CompletionTokensDetails>,
+}
+
+/// More about answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CompletionTokensDetails {
+    /// Tokens of thoughts.
+    pub reasoning_tokens: u64,
 }
 
 /// More about a prompt.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PromptTokensDetails {
     /// Tokens that were known already and were not read again.
     pub cached_tokens: u64,
 }
 
 /// How long an answer took, under the names that llama.cpp's server has for it: `predicted` is what was generated.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Timings {
     /// Tokens of the prompt that were known already.
@@ -190,7 +205,7 @@ pub struct Timings {
 }
 
 /// Answer of `POST /v1/chat/completions` (`chat.completion`), or a chunk of it (`chat.completion.chunk`).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "fields are OpenAI's; its API reference describes them"
@@ -211,7 +226,7 @@ pub struct ChatCompletion {
 }
 
 /// One of the answers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "fields are OpenAI's; its API reference describes them"
@@ -227,7 +242,7 @@ pub struct ChatChoice {
 }
 
 /// A message of an answer, or what is new of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -246,7 +261,7 @@ pub struct ChatDelta {
 }
 
 /// A call in an answer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "fields are OpenAI's; its API reference describes them"
@@ -260,7 +275,7 @@ pub struct ToolCall {
 }
 
 /// The function of a call.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FunctionCall {
     /// Its name.
     pub name: String,
@@ -269,7 +284,7 @@ pub struct FunctionCall {
 }
 
 /// `POST /v1/completions`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -300,7 +315,7 @@ pub struct CompletionRequest {
 }
 
 /// Answer of `POST /v1/completions`, or a chunk of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "fields are OpenAI's; its API reference describes them"
@@ -321,7 +336,7 @@ pub struct Completion {
 }
 
 /// One of the answers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "fields are OpenAI's; its API reference describes them"
@@ -334,7 +349,8 @@ pub struct CompletionChoice {
 }
 
 /// `POST /v1/embeddings`. The last two are not OpenAI's.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OpenAiEmbeddingsRequest")]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -359,7 +375,8 @@ pub struct EmbeddingsRequest {
 }
 
 /// Answer of `POST /v1/embeddings`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OpenAiEmbeddingsResponse")]
 pub struct EmbeddingsResponse {
     /// `list`.
     pub object: String,
@@ -372,7 +389,7 @@ pub struct EmbeddingsResponse {
 }
 
 /// What vectors took.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EmbeddingsUsage {
     /// Tokens of all texts.
     pub prompt_tokens: u64,
@@ -381,7 +398,7 @@ pub struct EmbeddingsUsage {
 }
 
 /// One vector.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Embedding {
     /// `embedding`.
     pub object: String,
@@ -392,7 +409,7 @@ pub struct Embedding {
 }
 
 /// A vector as the request wanted it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Vector {
     /// Numbers.
@@ -402,7 +419,7 @@ pub enum Vector {
 }
 
 /// `GET /v1/models`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelList {
     /// `list`.
     pub object: String,
@@ -411,7 +428,8 @@ pub struct ModelList {
 }
 
 /// One model, and the answer of `GET /v1/models/{id}`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OpenAiModel")]
 pub struct Model {
     /// Its name.
     pub id: String,

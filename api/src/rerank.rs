@@ -1,11 +1,12 @@
 //! Texts put in order by how near they are to another: `POST /v1/rerank` and `POST /v1/score`, as several other servers
 //! have them.
 use crate::{ollama::KeepAlive, openai::EmbeddingsUsage};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// `POST /v1/rerank`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RerankRequest {
     /// A model that makes vectors.
@@ -32,7 +33,7 @@ pub struct RerankRequest {
 }
 
 /// Answer to [`RerankRequest`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RerankResponse {
     /// Of this answer.
     pub id: String,
@@ -45,7 +46,7 @@ pub struct RerankResponse {
 }
 
 /// A document and how near it is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ranked {
     /// Its place in the request.
     pub index: usize,
@@ -57,14 +58,14 @@ pub struct Ranked {
 }
 
 /// A text.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Document {
     /// As the request has it.
     pub text: String,
 }
 
 /// `POST /v1/score`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ScoreRequest {
     /// A model that makes vectors.
@@ -85,7 +86,7 @@ pub struct ScoreRequest {
 }
 
 /// Answer to [`ScoreRequest`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ScoreResponse {
     /// Of this answer.
     pub id: String,
@@ -102,7 +103,7 @@ pub struct ScoreResponse {
 }
 
 /// How near two texts are.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Score {
     /// Which pair.
     pub index: usize,

@@ -1,11 +1,12 @@
 //! OpenAI's `/v1/responses`, as far as the daemon speaks it. Fields that a request has beyond those named here are kept in
 //! `rest`, so that none goes unnoticed.
 use crate::ollama::KeepAlive;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// `POST /v1/responses`. The last two are not OpenAI's.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -60,7 +61,7 @@ pub struct ResponsesRequest {
 }
 
 /// An answer, whole or as far as it has come.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "fields are OpenAI's; its API reference describes them"
@@ -97,7 +98,7 @@ pub struct Response {
 }
 
 /// Why an answer failed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResponseError {
     /// `server_error`.
     pub code: String,
@@ -106,14 +107,14 @@ pub struct ResponseError {
 }
 
 /// Why an answer is not whole.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IncompleteDetails {
     /// `max_output_tokens`.
     pub reason: String,
 }
 
 /// What an answer took, in tokens.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "fields are OpenAI's; its API reference describes them"
@@ -127,15 +128,15 @@ pub struct ResponseUsage {
 }
 
 /// More about a prompt.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InputTokensDetails {
     /// Tokens that were known already and were not read again.
     pub cached_tokens: u64,
 }
 
 /// More about an answer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OutputTokensDetails {
-    /// Always 0: thoughts are not counted apart.
+    /// Tokens of thoughts.
     pub reasoning_tokens: u64,
 }

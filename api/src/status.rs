@@ -1,9 +1,10 @@
 //! `GET /api/status`, which Ollama does not have: what the daemon has done and does. Sizes are bytes, times are as in
 //! [`crate::ollama`].
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The answer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StatusResponse {
     /// Milliseconds since the daemon started.
@@ -19,7 +20,7 @@ pub struct StatusResponse {
 }
 
 /// Memory; what the system does not tell is left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StatusMemory {
     /// What the machine has.
@@ -37,7 +38,7 @@ pub struct StatusMemory {
 }
 
 /// Numbers of requests.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StatusRequests {
     /// Begun and not ended, those included that wait for a model or their turn.
@@ -51,7 +52,7 @@ pub struct StatusRequests {
 }
 
 /// Numbers of tokens.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StatusTokens {
     /// Of prompts and texts of requests that have ended.
@@ -63,7 +64,7 @@ pub struct StatusTokens {
 }
 
 /// A request that has ended.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RecentRequest {
     /// When it ended.

@@ -1,9 +1,10 @@
 //! slm's own routes about the store, which Ollama does not have: where files are, bundles, adoption, the archive.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `POST /api/path`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PathRequest {
     /// Model name.
@@ -11,7 +12,7 @@ pub struct PathRequest {
 }
 
 /// Answer of `POST /api/path`: the large files of a model, on the daemon's machine.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PathResponse {
     /// Model name in full.
@@ -21,7 +22,7 @@ pub struct PathResponse {
 }
 
 /// A file of a model.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ModelFile {
     /// `model`, `projector` or `adapter`.
@@ -37,7 +38,7 @@ pub struct ModelFile {
 }
 
 /// `GET /api/blobs`: everything that the store has, in every location.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BlobsResponse {
     /// By digest.
@@ -45,7 +46,7 @@ pub struct BlobsResponse {
 }
 
 /// A blob.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Blob {
     /// `sha256:…`.
@@ -55,7 +56,7 @@ pub struct Blob {
 }
 
 /// `POST /api/export`, answered by a tar archive.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ExportRequest {
     /// Model names.
@@ -67,7 +68,7 @@ pub struct ExportRequest {
 
 /// Answer of `POST /api/import`, whose body is a tar archive; the header `slm-as` is another name for a single
 /// model.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ImportResponse {
     /// The models that are there now.
@@ -79,7 +80,7 @@ pub struct ImportResponse {
 }
 
 /// `POST /api/adopt/find` and `POST /api/adopt`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AdoptRequest {
     /// `ollama`, `huggingface`, `lmstudio` or an absolute path; all three where it is empty.
@@ -94,7 +95,7 @@ pub struct AdoptRequest {
 }
 
 /// Answer of `POST /api/adopt/find`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AdoptFound {
     /// Models of other programs, by name.
@@ -104,7 +105,7 @@ pub struct AdoptFound {
 }
 
 /// A model of another program.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ForeignModel {
     /// The name that it would get.
@@ -120,7 +121,7 @@ pub struct ForeignModel {
 }
 
 /// `POST /api/archive` and `POST /api/unarchive`, answered by lines of progress.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ArchiveRequest {
     /// Model name.

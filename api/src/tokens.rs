@@ -1,10 +1,11 @@
 //! Texts and tokens, which Ollama's API does not have: `POST /api/tokenize`, `POST /api/detokenize` and
 //! `POST /api/apply-template`.
 use crate::ollama::KeepAlive;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `POST /api/tokenize`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TokenizeRequest {
     /// Whose vocabulary.
@@ -21,7 +22,7 @@ pub struct TokenizeRequest {
 }
 
 /// Answer to [`TokenizeRequest`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenizeResponse {
     /// As the request named it.
     pub model: String,
@@ -30,7 +31,7 @@ pub struct TokenizeResponse {
 }
 
 /// `POST /api/detokenize`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DetokenizeRequest {
     /// Whose vocabulary.
@@ -43,7 +44,7 @@ pub struct DetokenizeRequest {
 }
 
 /// Answer to [`DetokenizeRequest`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DetokenizeResponse {
     /// As the request named it.
     pub model: String,
@@ -52,7 +53,7 @@ pub struct DetokenizeResponse {
 }
 
 /// Answer of `POST /api/apply-template`, whose request is one of `/api/chat`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ApplyTemplateResponse {
     /// As the request named it.
     pub model: String,

@@ -116,7 +116,7 @@ impl Template {
     }
 
     /// Each that parses, the one in force first.
-    fn all(&self) -> impl Iterator<Item = &ChatTemplate> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &ChatTemplate> {
         let own = self.compiled.as_ref().ok();
         own.into_iter().chain(&self.of_file).map(Arc::as_ref)
     }
@@ -361,7 +361,10 @@ fn capabilities(gguf: &GgufFacts, template: &Template) -> Vec<Capability> {
     let has = |can: fn(&ChatTemplate) -> bool| template.all().any(can);
     let others = [
         (Capability::Tools, has(ChatTemplate::supports_tools)),
-        (Capability::Insert, has(ChatTemplate::supports_insert)),
+        (
+            Capability::Insert,
+            gguf.fills_gaps || has(ChatTemplate::supports_insert),
+        ),
         (Capability::Thinking, has(ChatTemplate::supports_thinking)),
     ];
     let others = others.into_iter().filter(|(_, can)| *can);
@@ -437,6 +440,18 @@ mod tests {
         assert_eq!(template.thinking_tags().unwrap().open, "<think>");
         assert_eq!(choose_template(None, Some(JINJA)).source, JINJA);
         assert_eq!(choose_template(None, None).source, "");
+    }
+
+    #[test]
+    fn a_model_with_tokens_for_gaps_can_insert_whatever_its_template() {
+        let with = |fills_gaps| {
+            let facts = GgufFacts {
+                fills_gaps,
+                ..GgufFacts::default()
+            };
+            capabilities(&facts, &Template::parse(JINJA)).contains(&Capability::Insert)
+        };
+        assert!(with(true) && !with(false));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! [`GgufFacts`] is the small part that loading, listing and creating need; `/api/show` reads the rest anew. Reading
 //! maps the file: call it on a blocking thread.
 
-use crate::error::ApiError;
+use crate::{error::ApiError, inference::fill};
 use serde_json::{Map, Value, json};
 use slm_api::ollama::{Details, ShowTensor};
 use slm_engine::{MappedFile, ModelFiles};
@@ -79,6 +79,8 @@ pub(crate) struct GgufFacts {
     pub(crate) is_embedding: bool,
     /// Whether it makes no vectors but reads two texts together and says how near they are.
     pub(crate) is_reranker: bool,
+    /// Whether it has tokens for a gap in a text.
+    pub(crate) fills_gaps: bool,
     /// Whether it is no model but what changes one.
     pub(crate) is_adapter: bool,
 }
@@ -125,6 +127,10 @@ impl GgufFacts {
             is_embedding: is_encoder || says_pooling,
             is_reranker: metadata.opt_u32(&key("pooling_type")).ok().flatten()
                 == Some(RANK_POOLING),
+            fills_gaps: metadata
+                .opt_array("tokenizer.ggml.tokens")?
+                .and_then(|tokens| tokens.strings())
+                .is_some_and(fill::has_marks),
             is_adapter: metadata.opt_string("general.type")? == Some("adapter"),
             architecture,
         })

@@ -18,6 +18,7 @@ mod middleware;
 mod models;
 mod ndjson;
 mod observe;
+mod parts;
 mod paths;
 mod pulls;
 mod pushes;

@@ -14,6 +14,7 @@ mod mapped_file;
 pub mod memory;
 pub mod model;
 mod prefix_store;
+pub mod quantize;
 mod runtime;
 pub mod sampler;
 pub mod text_stream;

@@ -33,6 +33,7 @@ fn answer(mut results: Receiver<StepResult>) -> Answer {
     let (mut text, mut tokens) = (String::new(), vec![]);
     loop {
         match results.blocking_recv().unwrap() {
+            StepResult::Prompt(_) => {}
             StepResult::Token {
                 token, text: more, ..
             } => {
@@ -309,6 +310,7 @@ fn the_form_begins_where_thoughts_end() {
             let thoughts = Thoughts {
                 opens: None,
                 closes: vec!["e".to_owned(), "t".to_owned()],
+                may_end: false,
             };
             let Answer { text, reason, .. } = ask(thoughts, seed);
             if reason == StopReason::Stop {
@@ -322,6 +324,7 @@ fn the_form_begins_where_thoughts_end() {
             let thoughts = Thoughts {
                 opens: Some(opens.to_owned()),
                 closes: vec!["e".to_owned()],
+                may_end: false,
             };
             let Answer { text, reason, .. } = ask(thoughts, seed);
             if reason == StopReason::Stop {

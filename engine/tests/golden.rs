@@ -17,7 +17,7 @@ use common::{
 use generation::collect;
 use slm_engine::{
     Adapters, Engine, GenerateRequest, KvCache, KvType, LoadError, LoadOptions, Model,
-    SamplingParams, StepResult, StopReason,
+    SamplingParams, StepResult, StopReason, TokenLogprobs,
     model::{LogitsFor, Scratch},
 };
 use slm_gguf::{Gguf, Writer};
@@ -580,6 +580,7 @@ fn greedy(prompt: Vec<u32>, max_tokens: usize) -> GenerateRequest {
         stop: vec![],
         constraint: None,
         logprobs: None,
+        prompt_logprobs: false,
         shown: Vec::new(),
         shift_after: None,
         client: String::new(),
@@ -620,6 +621,75 @@ fn generations_in_turn_give_what_each_gives_alone_and_reuse_the_prompt() {
     );
     assert_eq!(again, tokens);
     assert_eq!(finish.stats.n_cached_tokens, prompt.len() - 1);
+}
+
+/// What a prompt's tokens from the second on are said to be like, with two alternatives each, and how the rest ended.
+fn told(engine: &Engine, prompt: Vec<u32>, max_tokens: usize) -> (Vec<TokenLogprobs>, Vec<u32>) {
+    let request = GenerateRequest {
+        logprobs: Some(2),
+        prompt_logprobs: true,
+        ..greedy(prompt, max_tokens)
+    };
+    let mut results = engine.generate(request).unwrap();
+    let Some(StepResult::Prompt(told)) = results.blocking_recv() else {
+        panic!("the prompt comes first");
+    };
+    let (tokens, finish) = collect(results);
+    assert_eq!(finish.stats.n_cached_tokens, 0);
+    (told, tokens)
+}
+
+#[test]
+fn tokens_of_a_prompt_are_as_likely_as_the_reference_finds_them() {
+    let engine = Engine::load(&golden("llama.gguf"), &LoadOptions::default()).unwrap();
+    let expected = reference("llama");
+    let prompt = ids(&expected["prompt_tokens"]);
+    // what is known of the prompt is no help, and does no harm
+    let (plain, _) = collect(engine.generate(greedy(prompt.clone(), 8)).unwrap());
+    let (told, tokens) = self::told(&engine, prompt.clone(), 8);
+    assert_eq!(told.len(), prompt.len() - 1);
+    assert_eq!(tokens, plain);
+    for position in [0, 32] {
+        let logits: Vec<f64> = expected["logits"][position.to_string()]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|logit| logit.as_f64().unwrap())
+            .collect();
+        let total: f64 = logits.iter().map(|logit| logit.exp()).sum();
+        let likely = |token: u32| logits[token as usize] - total.ln();
+        let found = &told[position];
+        let off = f64::from(found.logprob) - likely(prompt[position + 1]);
+        assert!(off.abs() < 1e-3, "{position}: {off}");
+        let best = (0..logits.len() as u32).max_by(|a, b| likely(*a).total_cmp(&likely(*b)));
+        assert_eq!(found.top.len(), 2);
+        assert_eq!(Some(found.top[0].0), best, "{position}");
+    }
+    let (short, none) = self::told(&engine, prompt[..2].to_vec(), 0);
+    assert_eq!((short.len(), none.len()), (1, 0));
+    assert_eq!(short[0].logprob, told[0].logprob);
+}
+
+#[test]
+fn several_prompts_are_told_of_side_by_side_as_alone() {
+    let options = LoadOptions {
+        n_parallel: 3,
+        ..LoadOptions::default()
+    };
+    let engine = Engine::load(&golden("llama.gguf"), &options).unwrap();
+    let prompts: Vec<Vec<u32>> = (0..5).map(|i| (20 + i..70 + 3 * i).collect()).collect();
+    let alone: Vec<_> = prompts
+        .iter()
+        .map(|prompt| told(&engine, prompt.clone(), 3))
+        .collect();
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let started = prompts
+            .iter()
+            .map(|prompt| scope.spawn(|| told(&engine, prompt.clone(), 3)));
+        let started: Vec<_> = started.collect();
+        started.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(together, alone);
 }
 
 #[test]
@@ -669,6 +739,7 @@ fn a_dropped_receiver_frees_the_engine_and_a_slow_one_loses_nothing() {
         stop: vec![],
         constraint: None,
         logprobs: None,
+        prompt_logprobs: false,
         shown: Vec::new(),
         shift_after: None,
         client: String::new(),

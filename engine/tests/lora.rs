@@ -300,6 +300,7 @@ fn collect(
     let mut tokens = vec![];
     loop {
         match results.blocking_recv().unwrap() {
+            StepResult::Prompt(_) => {}
             StepResult::Token { token, .. } => tokens.push(token),
             StepResult::Finished(finish) => return Ok((tokens, finish)),
             StepResult::Failed(why) => return Err(why),

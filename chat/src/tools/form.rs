@@ -37,6 +37,38 @@ pub enum CallForm {
     },
 }
 
+impl CallForm {
+    /// What follows `mark`, without white space at its beginning; `None` where some text of the form begins otherwise.
+    fn behind(&self, mark: &str) -> Option<Self> {
+        match self {
+            Self::Text(all) => Some(text(all.strip_prefix(mark)?.trim_start())),
+            Self::All(parts) => {
+                let at = parts.iter().position(|part| *part != text(""))?;
+                let first = parts[at].behind(mark)?;
+                let rest = parts[at + 1..].iter().cloned();
+                Some(Self::All(std::iter::once(first).chain(rest).collect()))
+            }
+            Self::OneOf(forms) => {
+                let forms = forms.iter().map(|form| form.behind(mark));
+                Some(Self::OneOf(forms.collect::<Option<_>>()?))
+            }
+            Self::Several { one, between, most } => {
+                let more = Self::Several {
+                    one: one.clone(),
+                    between: between.clone(),
+                    most: most.map(|most| most.saturating_sub(1)),
+                };
+                let more = Self::All(vec![text(between), more]);
+                Some(Self::All(vec![
+                    one.behind(mark)?,
+                    Self::Maybe(Box::new(more)),
+                ]))
+            }
+            Self::Digits | Self::Json(_) | Self::UpTo(_) | Self::Maybe(_) => None,
+        }
+    }
+}
+
 /// Why there is no form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
@@ -160,6 +192,27 @@ impl ToolSyntax {
         let parts = [text(shape.open), calls, text(shape.close)];
         let parts = self.thoughts().into_iter().chain(parts);
         Ok(CallForm::All(parts.collect()))
+    }
+
+    /// For answers that may call but need not: the mark that opens a call, and what must follow it. `None` where no tool
+    /// is `strict`, and in families whose calls begin with nothing that stands for a call alone.
+    ///
+    /// # Errors
+    /// As [`ToolSyntax::form`].
+    pub fn form_behind_mark(
+        self,
+        tools: &Value,
+        several: bool,
+    ) -> Result<Option<(&'static str, CallForm)>, FormError> {
+        let mut all = tools.as_array().into_iter().flatten();
+        let is_strict = |tool: &Value| tool.get("function").unwrap_or(tool)["strict"] == true;
+        if self.is_harmony() || !all.any(is_strict) {
+            return Ok(None);
+        }
+        let form = self.form(tools, None, several)?;
+        let marks = self.opens().iter().copied();
+        let mut marks = marks.filter(|mark| mark.len() > 1 && mark.starts_with(['<', '[']));
+        Ok(marks.find_map(|mark| Some((mark, form.behind(mark)?))))
     }
 
     /// What may stand ahead of calls and is not told from them by tags.

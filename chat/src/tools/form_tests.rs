@@ -147,6 +147,40 @@ fn what_the_form_allows_is_a_call_to_the_familys_parser() {
 }
 
 #[test]
+fn what_must_follow_the_mark_is_a_call_to_the_familys_parser() {
+    let mut tools = tools();
+    let mut without = Vec::new();
+    for template in TEMPLATES {
+        let syntax = ToolSyntax::of_template(template);
+        tools[1]["function"]["strict"] = json!(false);
+        assert_eq!(
+            syntax.form_behind_mark(&tools, true),
+            Ok(None),
+            "{template}"
+        );
+        tools[1]["function"]["strict"] = json!(true);
+        let Some((mark, form)) = syntax.form_behind_mark(&tools, true).unwrap() else {
+            without.push(*template);
+            continue;
+        };
+        let writer = Writer {
+            is_full: true,
+            root: tools[1]["function"].clone(),
+        };
+        let text = format!("well\n{mark}{}", writer.text(&form));
+        let mut parser = ToolCallParser::new(syntax, &tools);
+        let mut split = parser.push(&text);
+        split.calls.extend(parser.finish().calls);
+        assert!(!split.calls.is_empty(), "{template}: {text}");
+        assert_eq!(split.content.trim(), "well", "{template}: {text}");
+    }
+    assert_eq!(
+        without,
+        ["Action: tool_name", "functools[", "tool_code", "nothing"]
+    );
+}
+
+#[test]
 fn all_tools_may_be_called_or_one_and_once_or_several_times() {
     let tools = tools();
     let hermes = ToolSyntax::of_template("<tool_call>");

@@ -12,6 +12,21 @@ const MARKS: [[&str; 3]; 5] = [
     ["<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"],
 ];
 
+/// Whether a vocabulary has such tokens.
+pub(crate) fn has_marks<'a>(vocabulary: impl Iterator<Item = &'a [u8]>) -> bool {
+    let all = MARKS.as_flattened();
+    let mut is_there = [false; MARKS.as_flattened().len()];
+    for token in vocabulary.filter(|token| token.starts_with(b"<")) {
+        if let Some(at) = all.iter().position(|mark| mark.as_bytes() == token) {
+            is_there[at] = true;
+        }
+    }
+    let families = is_there.chunks(MARKS[0].len());
+    families
+        .into_iter()
+        .any(|marks| marks.iter().all(|has| *has))
+}
+
 /// The prompt for what stands between two texts; `None` where the model has no such tokens.
 pub(super) fn tokens(prefix: &str, suffix: &str, tokenizer: &Tokenizer) -> Option<Vec<TokenId>> {
     let marks = MARKS.iter().find_map(|marks| {
@@ -55,6 +70,20 @@ mod tests {
         writer.put("tokenizer.ggml.add_space_prefix", false);
         let file = writer.finish().unwrap();
         Tokenizer::from_metadata(Gguf::parse(&file).unwrap().metadata()).unwrap()
+    }
+
+    #[test]
+    fn a_vocabulary_can_fill_gaps_if_it_has_all_marks_of_one_family() {
+        let has = |tokens: &[&str]| has_marks(tokens.iter().map(|token| token.as_bytes()));
+        assert!(has(&[
+            "a",
+            "<fim_middle>",
+            "<fim_prefix>",
+            "<|fim_prefix|>",
+            "<fim_suffix>"
+        ]));
+        assert!(!has(&["<fim_middle>", "<fim_prefix>", "<|fim_suffix|>"]));
+        assert!(!has(&[]));
     }
 
     #[test]

@@ -43,13 +43,28 @@ pub(super) fn thoughts(tags: &ThinkingTags, prompt: &str, may: bool) -> Option<T
         return Some(Thoughts {
             opens: None,
             closes: vec!["<|channel|>final".to_owned(), "<|message|>".to_owned()],
+            may_end: false,
         });
     }
     let is_open = prompt.trim_end().ends_with(&*tags.open);
     (is_open || may).then(|| Thoughts {
         opens: (!is_open).then(|| tags.open.clone().into_owned()),
         closes: vec![tags.close.clone().into_owned()],
+        may_end: false,
     })
+}
+
+/// What stands ahead of a call that need not come: all up to what calls begin with. Thoughts that the prompt has opened
+/// are closed before that.
+pub(super) fn ahead_of_call(mark: &str, tags: Option<&ThinkingTags>, prompt: &str) -> Thoughts {
+    let open = tags.and_then(|tags| thoughts(tags, prompt, false));
+    let mut closes = open.map_or_else(Vec::new, |open| open.closes);
+    closes.push(mark.to_owned());
+    Thoughts {
+        opens: None,
+        closes,
+        may_end: true,
+    }
 }
 
 /// Compiles the grammar for the model, off the threads that serve.

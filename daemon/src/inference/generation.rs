@@ -28,6 +28,8 @@ pub(crate) struct Outcome {
     /// The stop string that ended it, if one did.
     pub(crate) stop: Option<String>,
     pub(crate) metrics: Metrics,
+    /// Of the answer, tokens of thoughts, without the marks around them.
+    pub(crate) n_thinking_tokens: u64,
     /// Prompt and answer.
     pub(crate) tokens: Vec<TokenId>,
 }
@@ -44,6 +46,9 @@ pub(crate) struct Generation {
     /// The answer so far, where it is JSON that has to be closed.
     json: Option<String>,
     n_truncated: usize,
+    thoughts: Thoughts,
+    /// Whether what stands ahead of the prompt's text is the model's.
+    is_of_text: bool,
     /// Whether the answer ends behind its first call.
     has_one_call: bool,
     ended: Option<Outcome>,
@@ -77,6 +82,8 @@ impl Generation {
             logprobs: Vec::new(),
             json: None,
             n_truncated,
+            thoughts: Thoughts::default(),
+            is_of_text: false,
             has_one_call: false,
             ended: None,
             watch,
@@ -109,6 +116,29 @@ impl Generation {
         self
     }
 
+    /// The same generation, whose prompt is a text: a token that the model wants ahead of every text is none of it.
+    pub(crate) fn of_text(mut self) -> Self {
+        self.is_of_text = true;
+        self
+    }
+
+    /// How likely the tokens of the prompt were; nothing is known of the very first.
+    fn of_prompt(&self, logprobs: &[TokenLogprobs]) -> Vec<Logprob> {
+        let tokenizer = self.lease.engine().tokenizer();
+        let unknown = TokenLogprobs {
+            logprob: f32::NAN,
+            top: Vec::new(),
+        };
+        let all = std::iter::once(&unknown).chain(logprobs);
+        let all = self.tokens.iter().zip(all).enumerate();
+        let is_models =
+            |index, token| index == 0 && self.is_of_text && tokenizer.leading_bos() == Some(token);
+        let shown = all.filter(|(index, (token, _))| !is_models(*index, **token));
+        shown
+            .map(|(_, (token, logprobs))| on_wire(*token, logprobs, tokenizer))
+            .collect()
+    }
+
     /// The next event; `None` after the end.
     ///
     /// # Errors
@@ -124,6 +154,10 @@ impl Generation {
                 result = self.results.recv() => result,
             };
             let delta = match result {
+                Some(StepResult::Prompt(logprobs)) => {
+                    self.logprobs = self.of_prompt(&logprobs);
+                    Answer::default()
+                }
                 Some(StepResult::Token {
                     token,
                     text,
@@ -136,6 +170,7 @@ impl Generation {
                         self.logprobs.push(on_wire(token, &logprobs, tokenizer));
                     }
                     let delta = self.parser.push(&text);
+                    self.thoughts.token(&delta);
                     if let Some(json) = &mut self.json {
                         json.push_str(&delta.content);
                     }
@@ -144,6 +179,7 @@ impl Generation {
                 Some(StepResult::Finished(finish)) => {
                     let mut delta = self.parser.push(&finish.text);
                     delta.extend(self.parser.finish());
+                    self.thoughts.end(&delta);
                     if let Some(json) = &mut self.json {
                         json.push_str(&delta.content);
                         // of thoughts that never ended there is nothing to close
@@ -200,6 +236,7 @@ impl Generation {
                 prompt_truncated_count: some(self.n_truncated),
                 ..Metrics::default()
             },
+            n_thinking_tokens: self.thoughts.n_tokens,
             tokens: std::mem::take(&mut self.tokens),
         });
         delta
@@ -239,7 +276,34 @@ impl Generation {
                 prompt_truncated_count: some(self.n_truncated),
                 context_shifted_count: some(stats.n_shifted_tokens),
             },
+            n_thinking_tokens: self.thoughts.n_tokens,
             tokens: std::mem::take(&mut self.tokens),
+        }
+    }
+}
+
+/// Counts tokens of thoughts. A token whose text is held back belongs to what its text turns out to be.
+#[derive(Debug, Default)]
+struct Thoughts {
+    n_tokens: u64,
+    /// Whose text has not come out.
+    n_open: u64,
+}
+
+impl Thoughts {
+    /// A token came, and with it `delta`.
+    fn token(&mut self, delta: &Answer) {
+        self.n_open += 1;
+        self.end(delta);
+    }
+
+    /// What is left came out.
+    fn end(&mut self, delta: &Answer) {
+        if !delta.thinking.is_empty() {
+            self.n_tokens += self.n_open;
+        }
+        if !delta.is_empty() {
+            self.n_open = 0;
         }
     }
 }
@@ -272,4 +336,33 @@ pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos())
         .unwrap_or(u64::MAX)
         .max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_thoughts_are_counted_where_their_text_comes_out() {
+        let mut thoughts = Thoughts::default();
+        let delta = |thinking: &str, content: &str| Answer {
+            thinking: thinking.to_owned(),
+            content: content.to_owned(),
+            tool_calls: Vec::new(),
+        };
+        // two whose text is held back, then it comes with a third
+        for text in ["", "", "hm, so", " well"] {
+            thoughts.token(&delta(text, ""));
+        }
+        assert_eq!(thoughts.n_tokens, 4);
+        // the mark at the end shows as nothing, then the answer begins
+        for text in ["", "Yes", "."] {
+            thoughts.token(&delta("", text));
+        }
+        assert_eq!(thoughts.n_tokens, 4);
+        let mut cut = Thoughts::default();
+        cut.token(&delta("", ""));
+        cut.end(&delta("half a th", ""));
+        assert_eq!(cut.n_tokens, 1);
+    }
 }

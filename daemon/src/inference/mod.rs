@@ -10,7 +10,7 @@ mod calls;
 mod close_json;
 mod draft;
 mod embedding;
-mod fill;
+pub(crate) mod fill;
 mod form;
 mod generation;
 mod options;
@@ -121,6 +121,7 @@ pub(crate) async fn start(
     );
     let closes_json = job.options.close_json && is_json;
     let has_one_call = job.options.one_call;
+    let is_text = !matches!(source, PromptSource::Tokens(_));
     let began = ready(app, job, source).await;
     let (lease, prompt, request) = began.inspect_err(|_| watch.failed())?;
     // a call that must come takes the place of the form
@@ -132,6 +133,9 @@ pub(crate) async fn start(
     }
     if has_one_call {
         generation = generation.with_one_call();
+    }
+    if is_text {
+        generation = generation.of_text();
     }
     Ok(generation)
 }
@@ -193,6 +197,7 @@ async fn ready(
         stop: job.options.stop,
         constraint,
         logprobs: job.options.logprobs,
+        prompt_logprobs: job.options.prompt_logprobs,
         shown: prompt.shown.clone(),
         max_tokens: job.options.max_tokens,
         ignore_eos: job.options.ignore_eos,

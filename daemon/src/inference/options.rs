@@ -20,6 +20,8 @@ pub(crate) struct RunOptions {
     pub(crate) one_call: bool,
     /// Whether tokens come with how likely they were, and how many alternatives with each.
     pub(crate) logprobs: Option<usize>,
+    /// Whether those of the prompt come with that, too.
+    pub(crate) prompt_logprobs: bool,
     /// Most tokens to generate; `None` is until the window is full.
     pub(crate) max_tokens: Option<usize>,
     /// Whether the model's own end does not end the answer.

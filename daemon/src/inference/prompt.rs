@@ -38,6 +38,8 @@ pub(crate) struct ChatPrompt {
     pub(crate) has_form: bool,
     /// The calls that the answer must be.
     pub(crate) must_call: Option<CallForm>,
+    /// What calls begin with, where they need not come, and what must follow that.
+    pub(crate) may_call: Option<(&'static str, CallForm)>,
     pub(crate) enable_thinking: Option<bool>,
     /// `low`, `medium`, `high`, …
     pub(crate) think_level: Option<String>,
@@ -106,9 +108,14 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
                 chat.must_call.is_some() && tags.is_some_and(ThinkingTags::is_harmony);
             let tags = tags.filter(|_| !is_call_on_channel);
             let marks = control_tokens(parser.markers(), tokenizer);
-            let calls = chat.must_call.as_ref();
+            let thoughts = match &chat.may_call {
+                Some((mark, _)) => Some(form::ahead_of_call(mark, tags, &text)),
+                None => tags.and_then(|tags| form::thoughts(tags, &text, may_think)),
+            };
+            let may_call = chat.may_call.as_ref().map(|(_, form)| form);
+            let calls = chat.must_call.as_ref().or(may_call);
             Prompt {
-                thoughts: tags.and_then(|tags| form::thoughts(tags, &text, may_think)),
+                thoughts,
                 tokens: encode_after(&chat.context, &text, tokenizer)?,
                 shown: marks.iter().map(|(_, token)| *token).collect(),
                 calls: calls.map(|form| calls::grammar(form, &marks)).transpose()?,

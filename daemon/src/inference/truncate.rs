@@ -117,6 +117,7 @@ mod tests {
                 .collect(),
             has_form: false,
             must_call: None,
+            may_call: None,
             tools: None,
             enable_thinking: None,
             think_level: None,

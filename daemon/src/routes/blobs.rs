@@ -3,11 +3,11 @@
 //!
 //! An upload goes to the store as it arrives, through a bounded channel; a client that goes away leaves nothing.
 
-use crate::{body::LenientJson, error::ApiError, state::App, upload};
+use crate::{body::LenientJson, error::ApiError, parts::PathText, state::App, upload};
 use axum::{
     Json,
     body::Body,
-    extract::{ConnectInfo, Path, State},
+    extract::{ConnectInfo, State},
 };
 use http::{HeaderMap, StatusCode};
 use slm_api::{
@@ -38,7 +38,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<BlobsRespon
 /// `HEAD`: 200 or 404.
 pub(super) async fn exists(
     State(app): State<Arc<App>>,
-    Path(digest): Path<String>,
+    PathText(digest): PathText,
 ) -> Result<StatusCode, ApiError> {
     let digest: Digest = digest.parse()?;
     let is_there = app
@@ -54,7 +54,7 @@ pub(super) async fn exists(
 /// `POST`: 201 for a new blob, 200 for one that is there.
 pub(super) async fn upload(
     State(app): State<Arc<App>>,
-    Path(digest): Path<String>,
+    PathText(digest): PathText,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
     let digest: Digest = digest.parse()?;
@@ -74,7 +74,7 @@ pub(super) async fn upload(
 /// `PUT`, an extension for clients on this machine: takes a local file as the blob, by link where that is possible.
 pub(super) async fn link(
     State(app): State<Arc<App>>,
-    Path(digest): Path<String>,
+    PathText(digest): PathText,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     LenientJson(request): LenientJson<LinkBlobRequest>,

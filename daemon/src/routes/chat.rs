@@ -131,6 +131,13 @@ fn source(
         form.map_err(|error| inference::no_form(&error))
     });
     let must_call = must_call.transpose()?;
+    let may_call = match &tools {
+        Some(tools) if must_call.is_none() && !has_form => template
+            .tool_syntax()
+            .form_behind_mark(tools, may_repeat)
+            .map_err(|error| inference::no_form(&error))?,
+        _ => None,
+    };
     Ok(PromptSource::Chat(Box::new(ChatPrompt {
         template,
         messages,
@@ -138,6 +145,7 @@ fn source(
         // a call that must come leaves no room for another form
         has_form: has_form && must_call.is_none(),
         must_call,
+        may_call,
         enable_thinking,
         think_level: think_level(request.think.as_ref()),
         thinking_tags: record.template.thinking_tags(),

@@ -20,7 +20,7 @@ use axum::{extract::State, response::Response};
 use futures_util::{StreamExt, stream};
 use serde_json::Map;
 use slm_api::ollama::{GenerateRequest, GenerateResponse};
-use slm_chat::Message;
+use slm_chat::{ChatTemplate, Message};
 use std::{sync::Arc, time::Instant};
 
 /// Answers.
@@ -114,7 +114,7 @@ pub(super) async fn source(
     let suffix = non_empty(request.suffix.clone());
     Wishes::of_generate(&request).check(&request.model)?;
     if let Some(suffix) = &suffix
-        && !record.can(Capability::Insert)
+        && !record.template.all().any(ChatTemplate::supports_insert)
     {
         return Ok(PromptSource::Gap {
             model: record.name.full(),
@@ -152,6 +152,7 @@ pub(super) async fn source(
         tools: None,
         has_form: false,
         must_call: None,
+        may_call: None,
         enable_thinking,
         think_level: think_level(request.think.as_ref()),
         thinking_tags: record.template.thinking_tags(),

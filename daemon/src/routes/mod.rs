@@ -22,6 +22,7 @@ mod health;
 mod metrics;
 mod models;
 mod openai;
+mod openapi;
 mod page;
 mod path;
 mod ps;
@@ -31,6 +32,7 @@ mod root;
 mod show;
 mod status;
 mod swap;
+mod table;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -54,10 +56,25 @@ use axum::{
 use http::StatusCode;
 use slm_registry::{ModelName, Reference};
 use std::{sync::Arc, time::SystemTime};
+use table::Table;
 
 /// Every route, with what each request passes through.
 pub(crate) fn router(app: &Arc<App>) -> Router {
-    Router::new()
+    table()
+        .into_router()
+        .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found") })
+        .method_not_allowed_fallback(|| async {
+            (StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed")
+        })
+        .layer(from_fn_with_state(Arc::clone(app), cors::check))
+        .layer(from_fn_with_state(Arc::clone(app), host_check::check))
+        .layer(from_fn(request_log::log))
+        .with_state(Arc::clone(app))
+}
+
+/// What answers where.
+fn table() -> Table {
+    Table::new()
         .route("/", get(root::answer))
         .route("/ui/{name}", get(page::asset))
         .route("/api/version", get(version::answer))
@@ -102,15 +119,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*name}", get(models::one))
         .merge(openai::router())
+        .route("/openapi.json", get(openapi::answer))
         .merge(anthropic::router())
-        .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found") })
-        .method_not_allowed_fallback(|| async {
-            (StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed")
-        })
-        .layer(from_fn_with_state(Arc::clone(app), cors::check))
-        .layer(from_fn_with_state(Arc::clone(app), host_check::check))
-        .layer(from_fn(request_log::log))
-        .with_state(Arc::clone(app))
 }
 
 /// Reads a model name as requests write it, with the markers of where to run it.

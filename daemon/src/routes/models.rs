@@ -2,12 +2,10 @@
 //! sends a version of Anthropic's API gets the answer, errors included, in its words.
 
 use super::{anthropic, as_asked, model_name, openai};
-use crate::state::App;
-use axum::{
-    extract::{Path, State},
-    response::Response,
-};
+use crate::{error::ApiError, parts::PathText, state::App};
+use axum::{extract::State, response::Response};
 use http::HeaderMap;
+use slm_registry::ModelEntry;
 use std::sync::Arc;
 
 /// All models.
@@ -23,19 +21,24 @@ pub(super) async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
 /// One model, called as the client calls it.
 pub(super) async fn one(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    name: Result<PathText, ApiError>,
     headers: HeaderMap,
 ) -> Response {
-    let entry = match model_name(&name) {
-        Ok(parsed) => app.blocking(move |app| Ok(app.store.find(&parsed)?)).await,
-        Err(error) => Err(error),
+    let (entry, name) = match name {
+        Ok(PathText(name)) => (find(&app, &name).await, name),
+        Err(error) => (Err(error), String::new()),
     };
-    let entry = entry.map_err(|error| as_asked(error, &name));
     if is_to_anthropic(&headers) {
         anthropic::model(entry, name)
     } else {
         openai::model(entry, name)
     }
+}
+
+async fn find(app: &Arc<App>, name: &str) -> Result<ModelEntry, ApiError> {
+    let parsed = model_name(name)?;
+    let entry = app.blocking(move |app| Ok(app.store.find(&parsed)?)).await;
+    entry.map_err(|error| as_asked(error, name))
 }
 
 fn is_to_anthropic(headers: &HeaderMap) -> bool {

@@ -359,7 +359,7 @@ async fn wrong_recipes_are_refused_with_a_reason() {
     .await;
     check(
         json!({"model": "x", "from": "y", "quantize": "q4_0"}),
-        "not supported yet",
+        "unsupported quantization type q4_0 - supported types are F32, F16, BF16, Q4_K_S, Q4_K_M, Q8_0",
     )
     .await;
     check(

@@ -157,6 +157,11 @@ impl Constraint {
         matches!(self.prelude.place(), Place::Form)
     }
 
+    /// Whether the answer may end without a form.
+    pub(crate) fn is_optional(&self) -> bool {
+        self.prelude.may_end()
+    }
+
     /// Whether nothing more may follow: the answer has ended.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_complete

@@ -1,7 +1,7 @@
 //! What may stand ahead of constrained text: thoughts, which are free.
 //!
 //! A model that opens its thoughts itself may also answer at once; as long as both are possible, both are followed.
-//! Within thoughts a generation cannot end, and the token that closes them adds nothing to the answer but white space,
+//! Within thoughts a generation cannot end, unless the form is one that need not come at all, and the token that closes them adds nothing to the answer but white space,
 //! so that all of the answer is the grammar's.
 
 use crate::{TokenId, Tokenizer};
@@ -13,6 +13,9 @@ pub struct Thoughts {
     pub opens: Option<String>,
     /// The texts that close them: all of these, one after the other, with anything between them.
     pub closes: Vec<String>,
+    /// Whether the answer may end without a form. What stands ahead of one is then all of the answer that is free: the
+    /// last of `closes` is what a form begins with.
+    pub may_end: bool,
 }
 
 /// Where an answer is.
@@ -36,6 +39,7 @@ pub(super) struct Prelude {
     is_form_possible: bool,
     /// What closes them, the next one first.
     closes: Vec<Vec<u8>>,
+    may_end: bool,
     /// The end of the thoughts: less than the next of `closes`.
     tail: Vec<u8>,
     /// Tokens that close thoughts alone and have more text behind it.
@@ -44,6 +48,7 @@ pub(super) struct Prelude {
 
 impl Prelude {
     pub(super) fn new(thoughts: Option<Thoughts>, tokenizer: &Tokenizer) -> Self {
+        let may_end = thoughts.as_ref().is_some_and(|t| t.may_end);
         let (opens, closes) = thoughts.map_or((None, Vec::new()), |t| (t.opens, t.closes));
         let opens = opens.unwrap_or_default().into_bytes();
         let closes = closes.into_iter().map(String::into_bytes);
@@ -68,6 +73,7 @@ impl Prelude {
             n_opened: 0,
             is_form_possible: place != Place::Thoughts,
             closes,
+            may_end,
             tail: Vec::new(),
             closing,
         }
@@ -75,6 +81,11 @@ impl Prelude {
 
     pub(super) fn place(&self) -> Place {
         self.place
+    }
+
+    /// Whether the answer may end without a form.
+    pub(super) fn may_end(&self) -> bool {
+        self.may_end
     }
 
     /// Whether all that has come may be constrained text.
@@ -120,11 +131,10 @@ impl Prelude {
                 *logit = f32::NEG_INFINITY;
             }
         };
-        tokenizer
-            .ends_of_generation()
-            .iter()
-            .copied()
-            .for_each(&mut forbid);
+        if !self.may_end {
+            let ends = tokenizer.ends_of_generation().iter().copied();
+            ends.for_each(&mut forbid);
+        }
         let [close] = self.closes.as_slice() else {
             return;
         };

@@ -98,6 +98,17 @@ fn allowed(constraint: &mut Constraint, tokenizer: &Tokenizer) -> Vec<TokenId> {
         .collect()
 }
 
+/// Whether the answer may end here: by every end of a generation, or by none.
+fn may_end(constraint: &mut Constraint, tokenizer: &Tokenizer) -> bool {
+    let ends = tokenizer.ends_of_generation();
+    let allowed = allowed(constraint, tokenizer);
+    assert!(
+        ends.iter()
+            .all(|end| allowed.contains(end) == allowed.contains(&ends[0]))
+    );
+    allowed.contains(&ends[0])
+}
+
 #[test]
 fn an_end_is_allowed_where_the_grammar_may_end_and_only_there() {
     let tokenizer = tokenizer("llama");
@@ -105,26 +116,47 @@ fn an_end_is_allowed_where_the_grammar_may_end_and_only_there() {
     let grammar = Grammar::Regex("a+(bc)?".to_owned());
     let mut constraint = Constraint::new(&guide, &grammar, None, &tokenizer).unwrap();
     let token = |text: &str| tokenizer.encode(text, Special::Ignore);
-    let ends = tokenizer.ends_of_generation();
-    let may_end = |constraint: &mut Constraint| {
-        let allowed = allowed(constraint, &tokenizer);
-        assert!(
-            ends.iter()
-                .all(|end| allowed.contains(end) == allowed.contains(&ends[0]))
-        );
-        allowed.contains(&ends[0])
-    };
-    assert!(!may_end(&mut constraint));
+    assert!(!may_end(&mut constraint, &tokenizer));
     follow(&mut constraint, &tokenizer, &token("a"));
-    assert!(may_end(&mut constraint));
+    assert!(may_end(&mut constraint, &tokenizer));
     let mut copy = constraint.clone();
     follow(&mut constraint, &tokenizer, &token("b"));
-    assert!(!may_end(&mut constraint) && !constraint.is_complete());
+    assert!(!may_end(&mut constraint, &tokenizer) && !constraint.is_complete());
     follow(&mut constraint, &tokenizer, &token("c"));
     assert!(constraint.is_complete());
     // a copy goes its own way
-    assert!(may_end(&mut copy) && !copy.is_complete());
+    assert!(may_end(&mut copy, &tokenizer) && !copy.is_complete());
     follow(&mut copy, &tokenizer, &token("a"));
+}
+
+#[test]
+fn a_form_that_need_not_come_is_enforced_once_its_mark_has() {
+    let tokenizer = tokenizer("llama");
+    let guide = Guide::new(&tokenizer).unwrap();
+    let ahead = Thoughts {
+        opens: None,
+        closes: vec!["<c>".to_owned()],
+        may_end: true,
+    };
+    let grammar = Grammar::Regex("[0-9]{2}".to_owned());
+    let mut constraint = Constraint::new(&guide, &grammar, Some(ahead), &tokenizer).unwrap();
+    assert!(constraint.is_optional() && !constraint.begins_at_once());
+    let token = |text: &str| tokenizer.encode(text, Special::Ignore);
+    assert!(may_end(&mut constraint, &tokenizer));
+    follow(&mut constraint, &tokenizer, &token("free < text <c"));
+    assert!(may_end(&mut constraint, &tokenizer) && !constraint.is_complete());
+    follow(&mut constraint, &tokenizer, &token(">"));
+    assert!(!may_end(&mut constraint, &tokenizer));
+    for token in allowed(&mut constraint, &tokenizer) {
+        assert!(
+            tokenizer
+                .token_text(token)
+                .bytes()
+                .all(|b| b.is_ascii_digit())
+        );
+    }
+    follow(&mut constraint, &tokenizer, &token("42"));
+    assert!(constraint.is_complete());
 }
 
 #[test]
@@ -134,6 +166,7 @@ fn thoughts_cannot_end_the_answer_and_close_with_white_space_at_most() {
     let thoughts = Thoughts {
         opens: Some("<th>".to_owned()),
         closes: vec!["</th>".to_owned()],
+        may_end: false,
     };
     let grammar = Grammar::Json;
     let mut constraint = Constraint::new(&guide, &grammar, Some(thoughts), &tokenizer).unwrap();

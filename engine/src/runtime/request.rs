@@ -25,6 +25,9 @@ pub struct GenerateRequest {
     pub constraint: Option<Constraint>,
     /// Whether each token comes with how likely the model found it, and how many alternatives with it, at most 20.
     pub logprobs: Option<usize>,
+    /// Whether the tokens of the prompt come with that, too. Nothing of it is then taken from memory, and it is read in
+    /// small steps.
+    pub prompt_logprobs: bool,
     /// Control tokens whose text shows all the same: marks of tool calls, say.
     pub shown: Vec<TokenId>,
     /// Most tokens to generate; `None` is until the context is full.
@@ -53,6 +56,7 @@ impl Default for GenerateRequest {
             stop: Vec::new(),
             constraint: None,
             logprobs: None,
+            prompt_logprobs: false,
             shown: Vec::new(),
             max_tokens: None,
             ignore_eos: false,
@@ -68,6 +72,9 @@ impl Default for GenerateRequest {
 /// What comes back, in order; the last is always `Finished` or `Failed`.
 #[derive(Clone, Debug)]
 pub enum StepResult {
+    /// How likely the model found the prompt's tokens from the second on, where the request asks for that; ahead of
+    /// everything else.
+    Prompt(Vec<TokenLogprobs>),
     /// A generated token and the text that is now certain (often empty inside a character).
     Token {
         /// The token.

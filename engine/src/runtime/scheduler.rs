@@ -239,19 +239,24 @@ impl<'a> Scheduler<'a> {
             all.filter(|sequence| *sequence.cache().owner() == owner)
         };
         // a running generation may be about to know more of the beginning than it does now
+        let tells_of_prompt = entry.request.prompt_logprobs;
         let is_being_computed = running().any(|sequence| {
             let known = sequence.cache().common_prefix(prompt);
             let tokens = sequence.tokens().iter().zip(prompt);
             let n_common = tokens.take_while(|(a, b)| a == b).count();
             known == sequence.cache().len() && n_common >= known + WORTH_WAITING
         });
-        if is_being_computed {
+        if is_being_computed && !tells_of_prompt {
             return Admission::Deferred;
         }
         let in_running = running().map(|sequence| sequence.cache().reusable(prompt));
         let n_known = self.prefixes.n_known(prompt, &owner);
         let n_known = in_running.max().unwrap_or(0).max(n_known);
-        match self.disk.look(model.decoder(), entry, &owner, n_known) {
+        let look = match tells_of_prompt {
+            true => Look::Nothing,
+            false => self.disk.look(model.decoder(), entry, &owner, n_known),
+        };
+        match look {
             Look::Nothing => {}
             Look::Found(found) => {
                 let needed = found.needed_bytes() + self.promised_bytes(model);
@@ -270,9 +275,16 @@ impl<'a> Scheduler<'a> {
         let prompt = &entry.request.prompt;
         let running = self.active.iter().map(Sequence::cache);
         let running = running.filter(|cache| *cache.owner() == owner);
-        let cache = self
+        // of what is known already, nobody knows how likely it was
+        let known_prompt = if tells_of_prompt {
+            &[]
+        } else {
+            prompt.as_slice()
+        };
+        let mut cache = self
             .prefixes
-            .state_of(model.decoder(), prompt, &owner, running);
+            .state_of(model.decoder(), known_prompt, &owner, running);
+        cache.expect(prompt.len());
         let needed = cache.growth_bytes(prompt.len() - cache.len()) + self.promised_bytes(model);
         // alone it may try in any case: to fail with the reason, when it comes to that
         if !self.make_room(model, needed) && !self.active.is_empty() {
@@ -422,6 +434,10 @@ impl<'a> Scheduler<'a> {
             }
         }
         let n_prompt = n_prompt.unwrap_or_else(|| self.pace.n_prompt(n_decoded));
+        // each has one; what else there is room for goes to prompts whose tokens are told of
+        let n_prompts = self.n_ready_prompts(is_ready);
+        let n_rows = self.limits.n_parallel.max(GUESSED_TOGETHER);
+        let mut n_spare_rows = n_rows.saturating_sub(n_decoded + n_prompts);
         let mut load = Load::default();
         self.is_short = false;
         // before the memory is counted: what is given back meanwhile is not missed
@@ -431,7 +447,11 @@ impl<'a> Scheduler<'a> {
         while i < self.active.len() {
             let sequence = &mut self.active[i];
             let is_decoding = sequence.is_decoding();
-            let most = n_prompt - load.n_prompt;
+            let mut most = n_prompt - load.n_prompt;
+            let tells_of_prompt = sequence.tells_of_prompt();
+            if tells_of_prompt {
+                most = most.min(1 + n_spare_rows);
+            }
             if !is_ready[i] || (!is_decoding && most == 0) {
                 i += 1;
                 continue;
@@ -442,6 +462,9 @@ impl<'a> Scheduler<'a> {
                 .growth_bytes(sequence.n_rest().max(n_tokens));
             if self.make_room_before(model, needed, i + 1) {
                 plan.push((i, n_tokens));
+                if tells_of_prompt {
+                    n_spare_rows -= n_tokens - 1;
+                }
                 if is_decoding {
                     load.n_decoded += n_tokens;
                 } else {
@@ -486,6 +509,13 @@ impl<'a> Scheduler<'a> {
         let room = most.saturating_sub(n_tokens) / n_decoding.max(1);
         let each = if n_decoding > 0 { each.min(room) } else { 0 };
         self.guess_by_model(model, is_ready, each);
+    }
+
+    /// Prompts that can be read.
+    fn n_ready_prompts(&self, is_ready: &[bool]) -> usize {
+        let ready = self.active.iter().zip(is_ready);
+        let prompts = ready.filter(|(sequence, is_ready)| **is_ready && !sequence.is_decoding());
+        prompts.count()
     }
 
     /// Lets the model that guesses do so for those that are to be decoded and have no guess yet.

@@ -63,6 +63,10 @@ pub(super) struct Sequence {
     constraint: Option<Constraint>,
     /// The model's own logits, where the request wants to know them.
     raw_logits: Vec<f32>,
+    /// How likely the prompt's tokens from the second on were, as far as they have been read.
+    of_prompt: Vec<TokenLogprobs>,
+    /// Where the part of the current step begins, if it is of such a prompt.
+    telling_from: Option<usize>,
     text: TextStream,
     started_at: Instant,
     first_token_at: Option<Instant>,
@@ -83,9 +87,9 @@ impl Sequence {
         let constraint = request.constraint.take();
         let prompt = &request.prompt;
         let started_at = Instant::now();
-        let stop = match constraint {
-            None => request.stop.clone(),
-            Some(_) => Vec::new(),
+        let stop = match &constraint {
+            Some(constraint) if !constraint.is_optional() => Vec::new(),
+            _ => request.stop.clone(),
         };
         let mut text = TextStream::after(prompt, model.tokenizer(), stop);
         if constraint.as_ref().is_some_and(Constraint::begins_at_once) {
@@ -95,6 +99,8 @@ impl Sequence {
             sampler: Sampler::new(&request.sampling, prompt),
             constraint,
             raw_logits: Vec::new(),
+            of_prompt: Vec::new(),
+            telling_from: None,
             text: text.showing(request.shown.clone()),
             stats: Stats {
                 n_prompt_tokens: prompt.len(),
@@ -203,6 +209,12 @@ impl Sequence {
         Some(self.tokens.len().saturating_sub(paused_at))
     }
 
+    /// Whether the next step tells of the prompt's tokens: each of them then has logits.
+    pub(super) fn tells_of_prompt(&self) -> bool {
+        let is_reading = self.first_token_at.is_none();
+        is_reading && self.request.prompt_logprobs && self.cache.len() + 1 < self.tokens.len()
+    }
+
     /// Guesses at what follows, at most `n_tokens` of it, and not beyond where all is computed anew.
     pub(super) fn guess(&mut self, n_tokens: usize, decoder: &Decoder) {
         debug_assert!(self.is_decoding(), "nothing else waits to be fed in");
@@ -265,6 +277,7 @@ impl Sequence {
     /// This sequence's part of a step of `n_tokens` of it, as [`Sequence::n_next`] gave them.
     pub(super) fn part<'a>(&'a mut self, n_tokens: usize) -> Part<'a> {
         let first = self.cache.len();
+        self.telling_from = self.tells_of_prompt().then_some(first);
         if !self.draft.is_empty() {
             // the guess stands behind the tokens until it is judged
             self.tokens.extend_from_slice(&self.draft);
@@ -273,6 +286,7 @@ impl Sequence {
         Part {
             cache: &mut self.cache,
             wanted: match end == self.tokens.len() {
+                _ if self.telling_from.is_some() => LogitsFor::All,
                 true if self.draft.is_empty() => LogitsFor::Last,
                 true => LogitsFor::All,
                 false => LogitsFor::Nothing,
@@ -287,8 +301,16 @@ impl Sequence {
         let draft = std::mem::take(&mut self.draft);
         let n_known = self.tokens.len() - draft.len();
         self.tokens.truncate(n_known);
+        let logits = match self.telling_from.take() {
+            Some(first) => self.tell_of_prompt(first, vocab_size, logits),
+            None => logits,
+        };
         if logits.is_empty() {
             return;
+        }
+        if self.request.prompt_logprobs && self.first_token_at.is_none() {
+            let all = std::mem::take(&mut self.of_prompt);
+            self.unsent.push_back(StepResult::Prompt(all));
         }
         if self.request.max_tokens == Some(0) {
             return self.finish(String::new(), StopReason::Length);
@@ -315,6 +337,28 @@ impl Sequence {
             // of a wrong guess nothing is kept
             self.cache.rewind(n_known + n_right);
         }
+    }
+
+    /// Notes how likely the prompt's tokens behind those from `first` on were. What is left is of what follows the prompt.
+    fn tell_of_prompt<'l>(
+        &mut self,
+        first: usize,
+        vocab_size: usize,
+        logits: &'l mut [f32],
+    ) -> &'l mut [f32] {
+        let n_top = self.request.logprobs.unwrap_or(0);
+        let n_prompt = self.tokens.len();
+        for (i, row) in logits.chunks_exact(vocab_size).enumerate() {
+            // what is computed anew was told before
+            let next = first + i + 1;
+            if next < n_prompt && next > self.of_prompt.len() {
+                self.of_prompt
+                    .push(TokenLogprobs::of(row, self.tokens[next], n_top));
+            }
+        }
+        let n_rows = logits.len() / vocab_size;
+        let n_following = usize::from(first + n_rows == n_prompt);
+        &mut logits[(n_rows - n_following) * vocab_size..]
     }
 
     /// Samples a token and decides whether it is the last.

@@ -8,6 +8,7 @@ pub(crate) fn collect(mut results: Receiver<StepResult>) -> (Vec<u32>, Finish) {
     let mut tokens = vec![];
     loop {
         match results.blocking_recv().unwrap() {
+            StepResult::Prompt(_) => {}
             StepResult::Token { token, .. } => tokens.push(token),
             StepResult::Finished(finish) => return (tokens, finish),
             StepResult::Failed(why) => panic!("{why}"),

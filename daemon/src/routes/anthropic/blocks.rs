@@ -181,6 +181,9 @@ pub(super) fn tools(tools: Option<Vec<Value>>) -> Result<Vec<Value>, ApiError> {
             Value::Null => json!({"type": "object", "properties": {}}),
             schema => schema.clone(),
         };
+        if tool["strict"] == true {
+            function["strict"] = json!(true);
+        }
         Ok(json!({"type": "function", "function": function}))
     });
     tools.collect()

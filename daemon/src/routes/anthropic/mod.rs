@@ -10,7 +10,7 @@ mod tests;
 
 pub(super) use models::{model, models};
 
-use super::{as_asked, chat::prepare, dialect, events, model_name, wishes::Ignored};
+use super::{as_asked, chat::prepare, dialect, events, model_name, table::Table, wishes::Ignored};
 use crate::{
     body::LenientJson,
     caller::Caller,
@@ -21,7 +21,7 @@ use crate::{
     state::App,
 };
 use axum::{
-    Json, Router,
+    Json,
     extract::State,
     response::{IntoResponse, Response},
     routing::post,
@@ -45,8 +45,8 @@ const NO_THREADS: &str = "thread_unsupported_request";
 const HARMLESS: &[&str] = &["metadata", "service_tier", "cache_control", "betas"];
 
 /// The routes.
-pub(super) fn router() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn router() -> Table {
+    Table::new()
         .route("/v1/messages", post(answer))
         .route("/v1/messages/count_tokens", post(count))
 }

@@ -254,6 +254,7 @@ fn finished() -> Outcome {
         reason: "stop",
         stop: None,
         metrics: Metrics::default(),
+        n_thinking_tokens: 0,
         tokens: Vec::new(),
     }
 }

@@ -324,6 +324,7 @@ mod tests {
                 eval_count: Some(5),
                 ..Metrics::default()
             },
+            n_thinking_tokens: 0,
             tokens: Vec::new(),
         }
     }

@@ -54,9 +54,9 @@ pub(super) async fn answer(
     let echo = request.echo.unwrap_or(false);
     let wants_logprobs = request.logprobs.is_some();
     let n_top = logprobs::n_top(wants_logprobs, "logprobs", request.logprobs)?;
-    if echo && wants_logprobs {
+    if echo && wants_logprobs && suffix.is_some() {
         let text =
-            "how likely the tokens of a prompt are is not computed; leave out `echo` or `logprobs`";
+            "`echo` with `logprobs` needs a prompt without a `suffix`; leave out one of the three";
         return Err(ApiError::bad_request(text).of_field("echo").into());
     }
     let keep_alive = request.sampling.keep_alive.clone();
@@ -70,7 +70,8 @@ pub(super) async fn answer(
         keep_alive,
         ..GenerateRequest::default()
     };
-    let job = generate::job(&app, client, began, &raw, &record).await?;
+    let mut job = generate::job(&app, client, began, &raw, &record).await?;
+    job.options.prompt_logprobs = echo && wants_logprobs;
     let suffix_bytes = raw.suffix.as_ref().map_or(0, String::len);
     if suffix_bytes.saturating_mul(prompts.len()) > MAX_SUFFIX_BYTES {
         let text = "`suffix` is too long for so many prompts; send fewer at once";

@@ -19,16 +19,16 @@ mod tool_choice_tests;
 
 pub(super) use models::{model, models};
 
-use super::{as_asked, dialect, dialect::id, model_name};
+use super::{as_asked, dialect, dialect::id, model_name, table::Table};
 use crate::{catalog::Record, error::ApiError, inference::Outcome, state::App};
 use axum::{
-    Router,
     response::{IntoResponse, Response},
     routing::post,
 };
 use serde_json::{Map, Value};
 use slm_api::openai::{
-    ErrorBody, ErrorDetail, PromptTokensDetails, Sampling, StreamOptions, Timings, Usage,
+    CompletionTokensDetails, ErrorBody, ErrorDetail, PromptTokensDetails, Sampling, StreamOptions,
+    Timings, Usage,
 };
 use std::sync::Arc;
 
@@ -39,8 +39,8 @@ const MAX_CHOICES: usize = 128;
 const FINGERPRINT: &str = concat!("fp_slm_", env!("CARGO_PKG_VERSION"));
 
 /// The routes.
-pub(super) fn router() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn router() -> Table {
+    Table::new()
         .route("/v1/chat/completions", post(chat::answer))
         .route("/v1/completions", post(completions::answer))
         .route("/v1/embeddings", post(embeddings::answer))
@@ -157,6 +157,7 @@ struct Account {
     n_per_prompt: usize,
     usage: Usage,
     cached_tokens: u64,
+    reasoning_tokens: u64,
     /// Of the prompts and of the answers, in nanoseconds.
     prompt_nanos: u64,
     answer_nanos: u64,
@@ -168,6 +169,7 @@ impl Account {
             n_per_prompt,
             usage: Usage::default(),
             cached_tokens: 0,
+            reasoning_tokens: 0,
             prompt_nanos: 0,
             answer_nanos: 0,
         }
@@ -180,6 +182,7 @@ impl Account {
             self.cached_tokens += metrics.prompt_cached_count.unwrap_or(0);
             self.prompt_nanos += metrics.prompt_eval_duration.unwrap_or(0);
         }
+        self.reasoning_tokens += outcome.n_thinking_tokens;
         self.answer_nanos += metrics.eval_duration.unwrap_or(0);
         self.usage.completion_tokens += metrics.eval_count.unwrap_or(0);
     }
@@ -207,6 +210,9 @@ impl Account {
             total_tokens: self.usage.prompt_tokens + self.usage.completion_tokens,
             prompt_tokens_details: Some(PromptTokensDetails {
                 cached_tokens: self.cached_tokens,
+            }),
+            completion_tokens_details: Some(CompletionTokensDetails {
+                reasoning_tokens: self.reasoning_tokens,
             }),
             ..self.usage
         }

@@ -58,9 +58,63 @@ async fn likelihoods_are_those_of_ollamas_dialect_whole_and_streamed() {
         .flatten()
         .collect();
     assert_eq!(json!(offsets), choice["logprobs"]["text_offset"]);
+}
+
+#[tokio::test]
+async fn an_echo_says_how_likely_the_prompt_was_too() {
+    let daemon = daemon().await;
+    let prompt = "the old man counted boats";
+    let mut body = json!({"model": "tiny", "prompt": prompt, "temperature": 0, "max_tokens": 3, "logprobs": 2});
+    let plain = post(&daemon, "/v1/completions", &body).await.json()["choices"][0].clone();
     body["echo"] = json!(true);
+    let echoed = post(&daemon, "/v1/completions", &body).await.json()["choices"][0].clone();
+    let list = |choice: &Value, key: &str| choice["logprobs"][key].as_array().unwrap().clone();
+    let tokens = list(&echoed, "tokens");
+    let n_prompt = tokens.len() - list(&plain, "tokens").len();
+    assert!(n_prompt > 2, "{tokens:?}");
+    let text: String = tokens.iter().map(|token| token.as_str().unwrap()).collect();
+    assert_eq!(echoed["text"], text);
+    assert!(text.starts_with(prompt), "{text}");
+    let likely = list(&echoed, "token_logprobs");
+    assert_eq!(likely[0], Value::Null, "nothing stands ahead of it");
+    assert!(likely[1..].iter().all(|one| one.as_f64().unwrap() < 0.0));
+    let top = list(&echoed, "top_logprobs");
+    assert_eq!(top[0], Value::Null);
+    assert!(
+        top[1..]
+            .iter()
+            .all(|all| all.as_object().unwrap().len() == 2)
+    );
+    for key in ["tokens", "token_logprobs", "top_logprobs"] {
+        assert_eq!(list(&echoed, key)[n_prompt..], list(&plain, key), "{key}");
+    }
+    assert_eq!(
+        list(&echoed, "text_offset")[n_prompt],
+        prompt.chars().count()
+    );
+
+    body["stream"] = json!(true);
+    let (chunks, _) = events(&post(&daemon, "/v1/completions", &body).await);
+    let streamed: Vec<Value> = chunks
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["logprobs"]["token_logprobs"].as_array())
+        .flatten()
+        .cloned()
+        .collect();
+    assert_eq!(streamed, likely);
+
+    // what evaluations ask for: the prompt alone
+    body["stream"] = json!(false);
+    body["max_tokens"] = json!(0);
+    let alone = post(&daemon, "/v1/completions", &body).await.json()["choices"][0].clone();
+    assert_eq!(alone["text"], prompt);
+    assert_eq!(list(&alone, "token_logprobs"), likely[..n_prompt]);
+    body["prompt"] = json!([5]);
+    let one = post(&daemon, "/v1/completions", &body).await.json()["choices"][0].clone();
+    assert_eq!(list(&one, "token_logprobs"), [Value::Null]);
+    body["suffix"] = json!("x");
     let refused = post(&daemon, "/v1/completions", &body).await;
-    check_error(&refused, 400, Some("echo"), "not computed");
+    check_error(&refused, 400, Some("echo"), "suffix");
 }
 
 #[tokio::test]

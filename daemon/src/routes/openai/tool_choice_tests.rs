@@ -30,6 +30,30 @@ async fn ask(daemon: &TestDaemon, change: impl FnOnce(&mut Value)) -> Answer {
 }
 
 #[tokio::test]
+async fn strict_tools_change_nothing_until_a_call_begins_and_must_have_schemas() {
+    let daemon = daemon().await;
+    let few = |body: &mut Value| body["max_tokens"] = json!(12);
+    let free = ask(&daemon, few).await.json();
+    let strict = ask(&daemon, |body| {
+        few(body);
+        body["tools"][0]["function"]["strict"] = json!(true);
+    });
+    let strict = strict.await.json();
+    assert_eq!(strict["choices"], free["choices"]);
+    let odd = ask(&daemon, |body| {
+        few(body);
+        body["tools"][0]["function"] =
+            json!({"name": "f", "strict": true, "parameters": {"type": "string"}});
+    });
+    check_error(
+        &odd.await,
+        400,
+        Some("tools"),
+        "must be a JSON schema of an object",
+    );
+}
+
+#[tokio::test]
 async fn the_named_tool_is_called_once_by_its_schema_whole_and_streamed() {
     let daemon = daemon().await;
     let choice = json!({"type": "function", "function": {"name": "get_weather"}});

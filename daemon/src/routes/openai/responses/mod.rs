@@ -15,18 +15,20 @@ use crate::{
     caller::Caller,
     error::ApiError,
     inference,
+    parts::{Asked, PathText},
     responses::{Cancelled, Kept},
     routes::{
         chat::prepare,
         dialect,
         events::{self, Frames, Script},
+        table::Table,
         wishes::Ignored,
     },
     state::App,
 };
 use axum::{
-    Json, Router,
-    extract::{Path, Query, State},
+    Json,
+    extract::State,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -53,8 +55,8 @@ const LOGPROBS: &str = "message.output_text.logprobs";
 const MAX_PAGE: usize = 100;
 
 /// The routes.
-pub(super) fn router() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn router() -> Table {
+    Table::new()
         .route("/v1/responses", post(create))
         .route("/v1/responses/{id}", get(retrieve).delete(delete))
         .route("/v1/responses/{id}/cancel", post(cancel))
@@ -236,13 +238,18 @@ fn not_found(id: &str) -> ApiError {
 
 async fn retrieve(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    id: Result<PathText, ApiError>,
 ) -> Result<Json<wire::Response>, Error> {
+    let PathText(id) = id?;
     let kept = app.responses.get(&id).ok_or_else(|| not_found(&id))?;
     Ok(Json(kept.response))
 }
 
-async fn delete(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Value>, Error> {
+async fn delete(
+    State(app): State<Arc<App>>,
+    id: Result<PathText, ApiError>,
+) -> Result<Json<Value>, Error> {
+    let PathText(id) = id?;
     match app.responses.remove(&id) {
         true => Ok(Json(
             json!({"id": id, "object": "response", "deleted": true}),
@@ -253,8 +260,9 @@ async fn delete(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<J
 
 async fn cancel(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    id: Result<PathText, ApiError>,
 ) -> Result<Json<wire::Response>, Error> {
+    let PathText(id) = id?;
     match app.responses.cancel(&id) {
         Some(Cancelled::Now(response)) => Ok(Json(*response)),
         Some(Cancelled::IsOver) => {
@@ -277,9 +285,10 @@ struct Page {
 
 async fn input_items(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    Query(page): Query<Page>,
+    id: Result<PathText, ApiError>,
+    page: Result<Asked<Page>, ApiError>,
 ) -> Result<Json<Value>, Error> {
+    let (PathText(id), Asked(page)) = (id?, page?);
     let kept = app.responses.get(&id).ok_or_else(|| not_found(&id))?;
     let mut items = kept.input;
     if page.order.as_deref() != Some("asc") {

@@ -323,7 +323,9 @@ fn usage(outcome: &Outcome) -> ResponseUsage {
             cached_tokens: metrics.prompt_cached_count.unwrap_or(0),
         },
         output_tokens,
-        output_tokens_details: OutputTokensDetails::default(),
+        output_tokens_details: OutputTokensDetails {
+            reasoning_tokens: outcome.n_thinking_tokens,
+        },
         total_tokens: input_tokens + output_tokens,
     }
 }

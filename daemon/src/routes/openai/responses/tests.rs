@@ -399,3 +399,26 @@ async fn thoughts_are_items_of_their_own_or_summaries() {
         assert_eq!(last, Some("event: response.failed"));
     }
 }
+
+#[tokio::test]
+async fn what_is_wrong_in_an_address_is_said_as_elsewhere() {
+    let daemon = daemon().await;
+    for path in [
+        "/v1/responses/x/input_items?limit=many",
+        "/v1/responses/%FF",
+        "/v1/models/%FF",
+    ] {
+        let refused = daemon.get(path).await;
+        assert_eq!(refused.status, 400, "{refused:?}");
+        let error = refused.json()["error"].clone();
+        assert_eq!(error["type"], "invalid_request_error", "{error}");
+        assert!(
+            error["message"]
+                .as_str()
+                .is_some_and(|text| !text.is_empty()),
+            "{error}"
+        );
+    }
+    let refused = daemon.call("HEAD", "/api/blobs/%FF", "").await;
+    assert_eq!(refused.status, 400);
+}

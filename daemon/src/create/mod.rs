@@ -3,6 +3,10 @@
 //! Progress goes to a bounded channel; when its reader is gone the work stops before the next step. Nothing is visible
 //! before the manifest is written.
 
+mod quantize;
+#[cfg(test)]
+mod tests;
+
 use crate::{
     catalog,
     details::{self, GgufFacts},
@@ -14,6 +18,7 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 use slm_api::ollama::{CreateRequest, Message, Progress};
+use slm_engine::quantize::Mix;
 use slm_registry::{
     Descriptor, Digest, Manifest, MediaType, ModelName, Modelfile, Original, Parent, Provenance,
     Reference, Store, Via,
@@ -29,6 +34,8 @@ pub(crate) type Reports = mpsc::Sender<Result<Progress, ApiError>>;
 pub(crate) struct Recipe {
     name: ModelName,
     base: Base,
+    /// The types that the weights are to have.
+    mix: Option<Mix>,
     /// An uploaded GGUF, in place of the base's.
     adapter: Option<Digest>,
     template: Option<String>,
@@ -69,11 +76,9 @@ impl Recipe {
         let adapters = request.adapters.unwrap_or_default();
         let adapter = (!adapters.is_empty()).then(|| only_adapter(&adapters));
         let adapter = adapter.transpose()?;
-        if given(request.quantize).is_some() {
-            return Err(ApiError::bad_request(
-                "quantizing while creating is not supported yet; create the model from a GGUF that is quantized already",
-            ));
-        }
+        let quantize = given(request.quantize).or(given(request.quantization));
+        let mix = quantize.map(|name| name.parse::<Mix>()).transpose();
+        let mix = mix.map_err(|error| ApiError::bad_request(error.to_string()))?;
         let files = request.files.unwrap_or_default();
         let base = match given(request.from) {
             Some(from) => Base::Model(base(&from)?),
@@ -97,6 +102,7 @@ impl Recipe {
         Ok(Self {
             name,
             base,
+            mix,
             adapter,
             template,
             system: given(request.system),
@@ -140,6 +146,9 @@ impl Recipe {
             reports,
             layers: draft.layers,
         };
+        if let Some(mix) = self.mix {
+            quantize::weights(&mut layers, mix)?;
+        }
         for layer in &layers.layers {
             tell(
                 reports,
