@@ -15,6 +15,7 @@ pub mod input;
 pub mod jinja_template;
 pub mod modelfile;
 pub mod registry;
+pub mod tar;
 pub mod text_stream;
 pub mod thinking;
 pub mod tokenizer;
@@ -24,13 +25,14 @@ pub mod tool_calls;
 pub type Run = fn(&[u8]);
 
 /// Every target by its name, which is also that of its program and of its folders under `corpus` and `regressions`.
-pub const TARGETS: [(&str, Run); 10] = [
+pub const TARGETS: [(&str, Run); 11] = [
     ("answer", answer::run),
     ("gguf", gguf::run),
     ("go_template", go_template::run),
     ("jinja_template", jinja_template::run),
     ("modelfile", modelfile::run),
     ("registry", registry::run),
+    ("tar", tar::run),
     ("text_stream", text_stream::run),
     ("thinking", thinking::run),
     ("tokenizer", tokenizer::run),

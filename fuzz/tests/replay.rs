@@ -66,4 +66,4 @@ macro_rules! replays {
     };
 }
 
-replays!(answer gguf go_template jinja_template modelfile registry text_stream thinking tokenizer tool_calls);
+replays!(answer gguf go_template jinja_template modelfile registry tar text_stream thinking tokenizer tool_calls);

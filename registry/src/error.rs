@@ -501,8 +501,18 @@ fn is_disk_full(error: &io::Error) -> bool {
 fn unreachable_hint(host: &str, reason: &str) -> String {
     if reason.contains("certificate") {
         return format!(
-            "check the clock and the proxy; for a private registry set `SSL_CERT_FILE` to the \
+            "check the clock and the proxy; for a private registry set `SLM_CA_FILE` to the \
              certificate of the authority that signed `{host}`"
+        );
+    }
+    if reason.contains("proxy authorization required") {
+        return "write user and password into the proxy's address: \
+                `HTTPS_PROXY=http://user:password@host:port`"
+            .into();
+    }
+    if reason.contains("tunnel error") {
+        return format!(
+            "check that the proxy of `HTTPS_PROXY` may reach `{host}`, or name the host in `NO_PROXY`"
         );
     }
     if reason.contains("InvalidContentType") || reason.contains("corrupt message") {
@@ -535,7 +545,10 @@ mod tests {
             Error::Unreachable { host, reason }.hint().unwrap()
         };
         assert!(hint("connection refused").contains("network"));
-        assert!(hint("invalid peer certificate: UnknownIssuer").contains("SSL_CERT_FILE"));
+        assert!(hint("invalid peer certificate: UnknownIssuer").contains("SLM_CA_FILE"));
+        let wants_password = hint("tunnel error: proxy authorization required");
+        assert!(wants_password.contains("user:password"));
+        assert!(hint("tunnel error: unsuccessful").contains("NO_PROXY"));
         assert!(hint("received corrupt message of type InvalidContentType").contains("http://h:5"));
     }
 }

@@ -18,6 +18,8 @@ mod reference;
 pub mod remote;
 mod store;
 mod tar;
+#[doc(hidden)]
+pub mod untrusted;
 
 pub use bundle::{Export, Imported};
 pub use digest::{Digest, DigestError, Hasher};

@@ -1,8 +1,9 @@
 //! Tar archives of plain files, as streams.
 //!
 //! [`header`] and [`END`] write them: nothing but names, sizes and bytes, so that the same files give the same archive.
-//! [`Reader`] reads what these and other programs wrote (ustar, pax, large sizes of GNU tar), and refuses what an archive
-//! of plain files has no use for: links, devices, names that lead elsewhere. It allocates no more than [`MAX_PAX_BYTES`].
+//! [`Reader`] reads what these and other programs wrote (ustar, pax, large sizes and long names of GNU tar). What an
+//! archive of plain files has no use for (links, devices, names that lead elsewhere) it refuses in a bundle and passes over
+//! in a layer of an image. It allocates no more than [`MAX_PAX_BYTES`].
 use std::io::{self, Read};
 
 /// Bytes of a header; contents are filled up to a multiple of it.
@@ -53,10 +54,12 @@ pub(crate) fn padding(size: u64) -> u64 {
 }
 
 /// A plain file in an archive.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Its path, relative, without `.` and `..`.
+    /// In a bundle its path, relative, without `.` and `..`; in a layer what the archive says, fit for looking at only.
     pub(crate) path: String,
+    /// Where its contents begin in the archive.
+    pub(crate) start: u64,
     /// Bytes of its contents.
     pub(crate) size: u64,
 }
@@ -64,6 +67,10 @@ pub(crate) struct Entry {
 /// Reads an archive, file by file; as a reader it gives the contents of the current file.
 pub(crate) struct Reader<'a> {
     inner: &'a mut dyn Read,
+    /// Whether anything but plain files may be in it.
+    is_layer: bool,
+    /// Bytes that were read.
+    at: u64,
     /// Bytes of the current file that are still to come.
     n_left: u64,
     n_padding: u64,
@@ -75,6 +82,8 @@ pub(crate) struct Reader<'a> {
 pub(crate) enum TarError {
     /// The stream failed.
     Read(io::Error),
+    /// The stream ends too early.
+    CutOff,
     /// The archive is wrong.
     Wrong(String),
 }
@@ -84,13 +93,24 @@ fn wrong<T>(reason: impl Into<String>) -> Result<T, TarError> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of the archive that `inner` gives.
+    /// A reader of the archive that `inner` gives, which has nothing but plain files.
     pub(crate) fn new(inner: &'a mut dyn Read) -> Self {
         Self {
             inner,
+            is_layer: false,
+            at: 0,
             n_left: 0,
             n_padding: 0,
             n_entries: 0,
+        }
+    }
+
+    /// A reader of the layer of an image that `inner` gives: what is no plain file is passed over, and it may end without
+    /// the zeros at the end.
+    pub(crate) fn of_layer(inner: &'a mut dyn Read) -> Self {
+        Self {
+            is_layer: true,
+            ..Self::new(inner)
         }
     }
 
@@ -101,8 +121,7 @@ impl<'a> Reader<'a> {
             self.skip(self.n_left + self.n_padding)?;
             (self.n_left, self.n_padding) = (0, 0);
             let mut block = [0; BLOCK_BYTES];
-            self.fill(&mut block)?;
-            if block.iter().all(|byte| *byte == 0) {
+            if !self.fill(&mut block)? || block.iter().all(|byte| *byte == 0) {
                 return Ok(None);
             }
             self.n_entries += 1;
@@ -110,23 +129,42 @@ impl<'a> Reader<'a> {
                 return wrong(format!("it has more than {MAX_ENTRIES} entries"));
             }
             check_sum(&block)?;
+            let kind = block[156];
             let size = pax.size.map_or_else(|| number(&block[124..136]), Ok)?;
             if size > i64::MAX as u64 {
                 return wrong("a size in it is impossible");
             }
             self.n_left = size;
             self.n_padding = padding(size);
-            match block[156] {
+            match kind {
                 b'0' | 0 => {
-                    let path = pax.path.take().map_or_else(|| stored_path(&block), Ok)?;
-                    let path = plain_path(&path)?;
-                    return Ok(Some(Entry { path, size }));
+                    let path = pax.path.take();
+                    let path = if self.is_layer {
+                        path.unwrap_or_else(|| shown_path(&block))
+                    } else {
+                        let path = path.map_or_else(|| stored_path(&block), Ok)?;
+                        plain_path(&path)?
+                    };
+                    return Ok(Some(Entry {
+                        path,
+                        start: self.at,
+                        size,
+                    }));
                 }
                 b'5' if size == 0 => pax = Pax::default(),
-                b'x' => pax = self.read_pax(size)?,
+                b'x' => pax.add(self.read_pax(size)?),
                 // what holds for all files is nothing that we need
                 b'g' if size <= MAX_PAX_BYTES => {}
                 b'g' => return wrong("an extended header in it is too long"),
+                b'L' if self.is_layer => pax.path = Some(self.read_long_name(size)?),
+                b'K' if self.is_layer && size <= MAX_PAX_BYTES => {}
+                b'S' => return wrong("it has a file with holes in it"),
+                // links, devices and folders have no contents, whatever their headers say
+                b'1'..=b'6' if self.is_layer => {
+                    (self.n_left, self.n_padding) = (0, 0);
+                    pax = Pax::default();
+                }
+                _ if self.is_layer => pax = Pax::default(),
                 b'1' | b'2' => return wrong("it has a link in it, and takes only plain files"),
                 b'L' | b'K' => return wrong("it has a name of more than 100 bytes in it"),
                 _ => return wrong("it has something else than plain files in it"),
@@ -155,13 +193,36 @@ impl<'a> Reader<'a> {
         Pax::parse(&bytes).map_or_else(|| wrong("an extended header in it is damaged"), Ok)
     }
 
-    fn fill(&mut self, block: &mut [u8]) -> Result<(), TarError> {
-        self.inner.read_exact(block).map_err(cut_off)
+    /// The name of the next entry, as GNU tar stores long ones.
+    fn read_long_name(&mut self, size: u64) -> Result<String, TarError> {
+        if size > MAX_PAX_BYTES {
+            return wrong("a name in it is too long");
+        }
+        let bytes = self.read_small(size)?;
+        let end = bytes.iter().position(|byte| *byte == 0);
+        Ok(String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned())
+    }
+
+    /// Reads a block; whether there was one. Only a layer may end where one begins.
+    fn fill(&mut self, block: &mut [u8; BLOCK_BYTES]) -> Result<bool, TarError> {
+        let mut n_filled = 0;
+        while n_filled < BLOCK_BYTES {
+            match self.inner.read(&mut block[n_filled..]) {
+                Ok(0) if n_filled == 0 && self.is_layer => return Ok(false),
+                Ok(0) => return Err(cut_off(io::ErrorKind::UnexpectedEof.into())),
+                Ok(n_bytes) => n_filled += n_bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(TarError::Read(error)),
+            }
+        }
+        self.at += BLOCK_BYTES as u64;
+        Ok(true)
     }
 
     fn skip(&mut self, n_bytes: u64) -> Result<(), TarError> {
         let mut limited = (&mut *self.inner).take(n_bytes);
         let n_read = io::copy(&mut limited, &mut io::sink()).map_err(TarError::Read)?;
+        self.at = self.at.saturating_add(n_read);
         if n_read < n_bytes {
             return Err(cut_off(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -171,7 +232,7 @@ impl<'a> Reader<'a> {
 
 fn cut_off(error: io::Error) -> TarError {
     if error.kind() == io::ErrorKind::UnexpectedEof {
-        return TarError::Wrong("it is cut off".to_owned());
+        return TarError::CutOff;
     }
     TarError::Read(error)
 }
@@ -189,6 +250,7 @@ impl Read for Reader<'_> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.n_left -= n_read as u64;
+        self.at = self.at.saturating_add(n_read as u64);
         Ok(n_read)
     }
 }
@@ -201,6 +263,12 @@ struct Pax {
 }
 
 impl Pax {
+    /// What a further header says holds too.
+    fn add(&mut self, next: Self) {
+        self.path = next.path.or(self.path.take());
+        self.size = next.size.or(self.size);
+    }
+
     /// Records of `LENGTH KEY=VALUE\n`, the length in bytes of the whole record.
     fn parse(mut bytes: &[u8]) -> Option<Self> {
         let mut pax = Self::default();
@@ -251,6 +319,11 @@ fn number(field: &[u8]) -> Result<u64, TarError> {
         |_| wrong("it is no tar archive, or a header in it is damaged"),
         Ok,
     )
+}
+
+/// [`stored_path`], with signs in place of what is no text.
+fn shown_path(block: &[u8; BLOCK_BYTES]) -> String {
+    stored_path(block).unwrap_or_else(|_| String::from_utf8_lossy(&block[..100]).into_owned())
 }
 
 fn stored_path(block: &[u8; BLOCK_BYTES]) -> Result<String, TarError> {
@@ -311,12 +384,58 @@ mod tests {
         let mut files = Vec::new();
         let explain = |error| match error {
             TarError::Wrong(reason) => reason,
+            TarError::CutOff => "it is cut off".to_owned(),
             TarError::Read(error) => error.to_string(),
         };
         while let Some(entry) = reader.next().map_err(explain)? {
             files.push((entry.path, reader.read_small(1 << 20).map_err(explain)?));
         }
         Ok(files)
+    }
+
+    /// What other builders of images write beside plain files is passed over, and long names are read.
+    #[test]
+    fn a_layer_may_have_anything_in_it() {
+        let record = |text: &str| format!("{} {text}\n", text.len() + 4);
+        let mut bytes = header_of_kind("usr/", 0, b'5', 0o755).to_vec();
+        bytes.extend(header_of_kind("usr/link", 7, b'1', 0o644));
+        bytes.extend(header_of_kind("dev/null", 0, b'3', 0o644));
+        let mut add = |header: [u8; BLOCK_BYTES], contents: &[u8]| {
+            bytes.extend(header);
+            bytes.extend(contents);
+            bytes.resize(bytes.len().next_multiple_of(BLOCK_BYTES), 0);
+        };
+        let records = record("path=models/long.gguf") + &record("size=600");
+        let records = [records.as_bytes(), b"20 SCHILY.xattr.x=\xff\n"].concat();
+        add(
+            header_of_kind("x", records.len() as u64, b'x', 0o644),
+            &records,
+        );
+        add(header("short", 0), &[7; 600]);
+        let name = [&[b'n'; 150][..], b".gguf\0"].concat();
+        add(
+            header_of_kind("././@LongLink", name.len() as u64, b'L', 0o644),
+            &name,
+        );
+        add(header("n", 3), b"abc");
+        add(header("/../outside", 1), b"x");
+        let mut reader = &bytes[..];
+        let mut reader = Reader::of_layer(&mut reader);
+        let mut found = Vec::new();
+        while let Some(entry) = reader.next().map_err(|_| ()).unwrap() {
+            let contents = reader.read_small(1000).map_err(|_| ()).unwrap();
+            let start = usize::try_from(entry.start).unwrap();
+            assert_eq!(contents, bytes[start..start + contents.len()]);
+            found.push((entry.path, contents.len()));
+        }
+        let long = format!("{}.gguf", "n".repeat(150));
+        let expected = [
+            ("models/long.gguf".to_owned(), 600),
+            (long, 3),
+            ("/../outside".to_owned(), 1),
+        ];
+        assert_eq!(found, expected);
+        assert!(read(&bytes).is_err(), "a bundle has no links");
     }
 
     #[test]

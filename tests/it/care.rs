@@ -2,11 +2,14 @@
 
 use serde_json::{Value, json};
 use slm_tests::{
-    Daemon, Home, Registry, Running, TestModel, golden_model, sha256_hex, store_problems,
+    Daemon, FlakyProxy, Home, Registry, Running, TestModel, golden_model, sha256_hex,
+    store_problems,
 };
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -298,4 +301,67 @@ fn two_on_one_store() {
     // The dead keep nobody out.
     let daemon = Daemon::start(&mut home);
     daemon.end(rustix::process::Signal::TERM, Duration::from_secs(20));
+}
+
+/// What a pull has, and what it still lacks, is nobody's garbage: neither for this daemon nor for a process beside it.
+#[test]
+fn garbage_is_collected_beside_pulls_that_go_on() {
+    let registry = Registry::start();
+    let model = TestModel::tiny(2 << 20);
+    registry.push("library/tiny", "latest", &model);
+    let mut home = Home::new();
+    let daemon = Daemon::start(&mut home);
+    let http = daemon.http();
+    // a package too, of which more than its files is on the disk for a while
+    home.create("base", &golden_model("llama"));
+    let create = json!({
+        "model": "m", "from": "base", "license": "l".repeat(5 << 20), "stream": false
+    });
+    http.post("/api/create", &create).expect(200);
+    let car = format!("{}/library/car", registry.address());
+    home.slm(&["push", "m", &car, "--format", "modelcar"]).ok();
+    for name in ["m", "base"] {
+        home.slm(&["rm", name]).ok();
+    }
+    let gc = json!({ "remove": true, "older_than": 0, "history": true });
+    for model in ["tiny", "car"] {
+        for with_daemon in [true, false] {
+            let proxy = FlakyProxy::start(registry.address());
+            proxy.limit_rate(8 << 20);
+            let name = format!("http://{}/library/{model}", proxy.address());
+            let arguments = ["pull", "--insecure", &name];
+            let is_done = AtomicBool::new(false);
+            let n_collections = thread::scope(|scope| {
+                let collecting = scope.spawn(|| {
+                    let mut n_collections = 0;
+                    while !is_done.load(Ordering::SeqCst) {
+                        http.post("/api/gc", &gc).expect(200);
+                        n_collections += 1;
+                    }
+                    n_collections
+                });
+                let command = match with_daemon {
+                    true => home.slm_command(&arguments),
+                    false => home.slmd_command(&arguments),
+                };
+                let pulled = Running::start(command, b"").finish();
+                is_done.store(true, Ordering::SeqCst);
+                let n_collections = collecting.join().expect("it only asks");
+                pulled.ok();
+                n_collections
+            });
+            println!("{n_collections} collections beside a pull of {model}");
+            assert!(n_collections > 0);
+            is_whole(&home);
+            let manifest = format!("manifests/{}/library/{model}/latest", proxy.address());
+            assert!(home.models().join(manifest).exists());
+            let n_delivered = proxy.delivered();
+            assert!(
+                n_delivered < 7 << 20,
+                "{model}: {n_delivered} bytes: something came twice"
+            );
+            home.slm(&["rm", &name]).ok();
+            http.post("/api/gc", &gc).expect(200);
+        }
+    }
 }

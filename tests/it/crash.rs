@@ -1,12 +1,14 @@
 //! The plug is pulled at random moments; the store is whole each time and the work goes on.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use slm_tests::{
-    Daemon, FlakyProxy, Home, Registry, Request, Running, TestModel, sha256_hex, starter_model,
-    store_problems,
+    CraneRegistry, Daemon, FlakyProxy, Home, Registry, Repository, Request, Running, TestModel,
+    golden_model, pushed_blobs, sha256_hex, starter_model, store_problems,
 };
 use std::{
-    fs, thread,
+    fs,
+    net::SocketAddr,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -231,4 +233,106 @@ fn kill_during_care_of_the_store() {
 #[ignore = "needs `cargo xtask test --full`"]
 fn kill_during_care_of_the_store_200_times() {
     kill_during_care(200);
+}
+
+/// Bytes that a push of what is there already may send for each blob, beside the manifest: heads of requests.
+const HEADS_PER_BLOB: u64 = 4096;
+
+/// Makes the model `m` of `base`, with texts that no model had before, and pushes it to a registry of its own; the
+/// manifest that it has there.
+fn new_package(home: &Home, daemon: &Daemon, format: &str, random: &mut fastrand::Rng) -> Value {
+    let text = |random: &mut fastrand::Rng, n_bytes: usize| -> String {
+        (0..n_bytes).map(|_| random.alphanumeric()).collect()
+    };
+    let licences: Vec<String> = (0..3)
+        .map(|_| {
+            let n_bytes = random.usize(1..2 * MB);
+            text(random, n_bytes)
+        })
+        .collect();
+    let create = json!({
+        "model": "m", "from": "base", "license": licences, "system": text(random, 100), "stream": false
+    });
+    daemon.http().post("/api/create", &create).expect(200);
+    let elsewhere = Registry::start();
+    let name = format!("{}/library/m", elsewhere.address());
+    home.slm(&["push", "m", &name, "--format", format]).ok();
+    let there = Repository::new(elsewhere.address(), "library/m");
+    there.manifest("latest").expect("it was just pushed")
+}
+
+/// Kills during pushes: after each the registry has nothing half, and the next push sends what is missing and no more.
+fn kill_during_pushes(n_kills: u32) {
+    let debian = Registry::start();
+    let crane = CraneRegistry::start();
+    let mut registries: Vec<SocketAddr> = vec![debian.address()];
+    registries.extend(crane.as_ref().map(CraneRegistry::address));
+    let mut random = seeded();
+    let mut home = Home::new();
+    let mut daemon = Daemon::start(&mut home);
+    home.create("base", &golden_model("llama"));
+    let formats = ["ollama", "modelpack", "docker", "modelcar"];
+    let (mut n_partly, mut n_done, mut n_bytes_again) = (0, 0, 0);
+    for round in 0..n_kills as usize {
+        let registry = registries[round % registries.len()];
+        let format = formats[round / registries.len() % formats.len()];
+        let repository = format!("kills/m{round}");
+        let when = format!("round {round}: {format} to {registry}");
+        let package = new_package(&home, &daemon, format, &mut random);
+        let blobs = pushed_blobs(&package);
+        let there = Repository::new(registry, &repository);
+        let push = |home: &Home, proxy: &FlakyProxy| {
+            let name = format!("http://{}/{repository}", proxy.address());
+            let arguments = ["push", "m", &name, "--insecure", "--format", format];
+            Running::start(home.slm_command(&arguments), b"")
+        };
+
+        let proxy = FlakyProxy::start(registry);
+        let rate = 8 * MB as u64;
+        proxy.limit_uploads(rate);
+        let size: u64 = blobs.iter().map(|(_, size)| size).sum();
+        let whole = Duration::from_secs_f64(size as f64 / rate as f64 + 0.2);
+        let pushing = push(&home, &proxy);
+        thread::sleep(moment(&mut random, whole));
+        daemon.kill();
+        drop((pushing, proxy));
+        is_whole(&home, &when);
+        assert_eq!(there.problems("latest"), Vec::<String>::new(), "{when}");
+        n_done += u32::from(there.manifest("latest").is_some());
+        let missing = blobs.iter().filter(|(digest, _)| !there.has_blob(digest));
+        let (n_missing, n_bytes) = missing.fold((0, 0), |sum, (_, size)| (sum.0 + 1, sum.1 + size));
+        n_partly += u32::from((1..blobs.len()).contains(&n_missing));
+
+        // the next daemon knows nothing of the push; what the registry has it need not get again
+        daemon = Daemon::start(&mut home);
+        let proxy = FlakyProxy::start(registry);
+        push(&home, &proxy).finish().ok();
+        let n_sent = proxy.take_uploaded();
+        let allowed =
+            n_bytes + package.to_string().len() as u64 + HEADS_PER_BLOB * blobs.len() as u64;
+        assert!(
+            n_sent <= allowed,
+            "{when}: {n_sent} bytes were sent, and {n_bytes} in {n_missing} blobs were missing"
+        );
+        n_bytes_again += n_bytes;
+        assert_eq!(there.manifest("latest"), Some(package), "{when}");
+        assert_eq!(there.problems("latest"), Vec::<String>::new(), "{when}");
+        is_whole(&home, &when);
+    }
+    println!(
+        "{n_kills} kills: {n_partly} left some of the blobs, {n_done} came when all was there; {n_bytes_again} bytes were missing"
+    );
+    assert!(n_partly > 0, "no kill hit a push between two blobs");
+    home.slmd(&["verify"]).ok();
+}
+
+#[test]
+fn kill_during_a_push() {
+    kill_during_pushes(8);
+}
+
+#[test]
+#[ignore = "needs `cargo xtask test --full`"]
+fn kill_during_a_push_200_times() {
+    kill_during_pushes(200);
 }

@@ -32,3 +32,4 @@ mod share;
 mod soak;
 mod store;
 mod structured;
+mod tls;

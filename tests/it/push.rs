@@ -1,9 +1,8 @@
-//! Pushing to real registries in every format, over bad networks and through kills, and what comes back.
+//! Pushing to real registries in every format and over bad networks, and what comes back.
 
 use serde_json::json;
 use slm_tests::{
-    CraneRegistry, Daemon, FlakyProxy, Home, Registry, Request, Running, golden_model,
-    store_problems,
+    CraneRegistry, Daemon, FlakyProxy, Home, Registry, Request, golden_model, store_problems,
 };
 use std::{
     fs,
@@ -16,7 +15,7 @@ use std::{
 const MB: usize = 1 << 20;
 
 /// Makes the model `m` in the running daemon's home, with `n_bytes` of licence, a system text and parameters.
-pub(crate) fn create(home: &Home, n_bytes: usize) {
+fn create(home: &Home, n_bytes: usize) {
     let licence: String = (0..n_bytes)
         .map(|i| char::from(b'a' + ((i ^ (i >> 9)) % 26) as u8))
         .collect();
@@ -145,52 +144,6 @@ fn what_the_endpoint_says() {
     let nowhere =
         json!({"model": "m", "destination": "127.0.0.1:1/a/b", "insecure": true, "stream": false});
     assert_eq!(push(nowhere).status, 502);
-}
-
-/// A push of `m` over `proxy` that is under way in a daemon of `home`, with its client; for tests that end it.
-pub(crate) fn push_under_way(home: &mut Home, proxy: &FlakyProxy) -> (Daemon, Running) {
-    let daemon = Daemon::start(home);
-    let destination = format!("http://{}/library/m", proxy.address());
-    let push = Running::start(
-        home.slm_command(&["push", "m", &destination, "--insecure"]),
-        b"",
-    );
-    (daemon, push)
-}
-
-#[test]
-fn kill_during_a_push() {
-    let mut home = Home::new();
-    let daemon = Daemon::start(&mut home);
-    create(&home, 4 * MB);
-    daemon.kill();
-    let registry = Registry::start();
-    let proxy = FlakyProxy::start(registry.address());
-    proxy.limit_uploads(6 * MB as u64);
-    let mut n_sent = 0;
-    for round in 0..6 {
-        let (daemon, push) = push_under_way(&mut home, &proxy);
-        thread::sleep(Duration::from_millis(150 + 120 * round));
-        daemon.kill();
-        drop(push);
-        is_whole(&home);
-        n_sent += proxy.take_uploaded();
-    }
-    println!("{n_sent} bytes sent by pushes that were killed");
-    assert!(n_sent > 0);
-    proxy.heal();
-    let (daemon, push) = push_under_way(&mut home, &proxy);
-    push.finish().ok();
-    drop(daemon);
-    let mut other = Home::new();
-    let _daemon = Daemon::start(&mut other);
-    let name = format!("http://{}/library/m", registry.address());
-    other.slm(&["pull", "--insecure", &name]).ok();
-    assert_eq!(
-        stored(&other, &format!("{}/library/m/latest", registry.address())),
-        created(&home)
-    );
-    is_whole(&other);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A real registry server, Debian's `docker-registry`, and models pushed into it over its own protocol.
 
 use crate::{
+    certificates::Identity,
     fixtures,
     http::{Http, Request},
     store::sha256_hex,
@@ -66,14 +67,36 @@ impl Registry {
     /// # Panics
     /// With its log, when it does not come up.
     pub fn start() -> Self {
+        Self::start_as(None)
+    }
+
+    /// As [`Registry::start`], behind TLS. The methods that push and damage are for those without.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn start_with_tls(identity: &Identity) -> Self {
+        Self::start_as(Some(identity))
+    }
+
+    fn start_as(identity: Option<&Identity>) -> Self {
         let program = fixtures::fixture("docker-registry/docker-registry");
         let folder = tempfile::tempdir().expect("the temporary folder is writable");
         let config = folder.path().join("config.yml");
-        let text = format!(
+        let mut text = format!(
             "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
              http:\n  addr: 127.0.0.1:0\n",
             folder.path().join("storage").display()
         );
+        if let Some(identity) = identity {
+            let write = |name: &str, pem: &str| {
+                let path = folder.path().join(name);
+                fs::write(&path, pem).expect("the temporary folder is writable");
+                path.display().to_string()
+            };
+            let certificate = write("certificate.pem", &identity.certificate);
+            let key = write("key.pem", &identity.key);
+            text += &format!("  tls:\n    certificate: {certificate}\n    key: {key}\n");
+        }
         fs::write(&config, text).expect("the temporary folder is writable");
         let log = folder.path().join("log");
         let file = File::create(&log).expect("the temporary folder is writable");

@@ -55,7 +55,7 @@ pub(crate) async fn run(command: Command, settings: &Settings, ui: Ui) -> anyhow
         Command::Create(args) => create::run(args, &client().await?, settings, ui).await,
         Command::Cp(args) => cp::run(args, &client().await?, ui).await,
         Command::Rm(args) => rm::run(args, &client().await?, ui).await,
-        Command::Path(args) => path::run(args, &client().await?, settings, ui).await,
+        Command::Path(args) => path::run(args, &client().await?, ui).await,
         Command::Export(args) => export::run(args, &client().await?, ui).await,
         Command::Import(args) => import::run(args, &client().await?, ui).await,
         Command::Adopt(args) => adopt::run(args, &client().await?, ui).await,

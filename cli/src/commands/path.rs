@@ -5,7 +5,6 @@ use slm_api::Client;
 use crate::failure::Exit;
 use crate::format::Format;
 use crate::models;
-use crate::settings::Settings;
 use crate::ui::Ui;
 
 /// Arguments of `slm path`.
@@ -25,22 +24,11 @@ pub(crate) struct Args {
 ///
 /// # Errors
 /// When there is no such model, or it has no such file.
-pub(crate) async fn run(
-    args: Args,
-    client: &Client,
-    settings: &Settings,
-    ui: Ui,
-) -> anyhow::Result<Exit> {
+pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<Exit> {
     let found = match client.path(&args.model).await {
         Ok(found) => found,
         Err(error) => return Err(models::explain(client, &args.model, error).await),
     };
-    if !settings.host.is_local() {
-        ui.warn(&format!(
-            "the path is one of `{}`, where the daemon runs",
-            settings.host.host
-        ));
-    }
     if args.format == Format::Json {
         args.format.print(&found, |_| String::new(), ui)?;
         return Ok(Exit::Done);

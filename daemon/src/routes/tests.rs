@@ -189,6 +189,41 @@ async fn files_are_linked_for_clients_of_this_machine_only() {
     }
 }
 
+/// Where the daemon's files are is no matter of a page in a browser, of a proxy's clients or of other machines.
+#[tokio::test]
+async fn paths_are_told_to_clients_of_this_machine_only() {
+    let daemon = TestDaemon::with_model().await;
+    let request = |peer: [u8; 4]| {
+        let mut request = Request::post("/api/path")
+            .header("host", "127.0.0.1:11434")
+            .body(Body::from(json!({"model": "tiny"}).to_string()))
+            .unwrap();
+        let peer: SocketAddr = (peer, 1).into();
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request
+    };
+    let told = daemon.send(request([127, 0, 0, 1])).await;
+    assert_eq!(told.status, StatusCode::OK, "{told:?}");
+    let path = told.json()["files"][0]["path"].clone();
+    assert_eq!(std::fs::read(path.as_str().unwrap()).unwrap(), tiny_model());
+    let mut refused = vec![("another machine", request([192, 168, 0, 9]))];
+    for (name, value) in [
+        ("origin", "http://localhost:3000"),
+        ("x-forwarded-for", "192.168.0.9"),
+        ("via", "1.1 proxy"),
+        ("host", "box.local"),
+    ] {
+        let mut through = request([127, 0, 0, 1]);
+        through.headers_mut().insert(name, value.parse().unwrap());
+        refused.push((name, through));
+    }
+    for (name, request) in refused {
+        let answer = daemon.send(request).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{name}");
+        assert!(!answer.body.contains("sha256"), "{name}: {answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_model_is_created_from_a_file_and_described() {
     let daemon = TestDaemon::new();

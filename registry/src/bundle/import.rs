@@ -95,6 +95,7 @@ fn bundle(reason: impl Into<String>) -> Error {
 fn explain(error: TarError) -> Error {
     match error {
         TarError::Wrong(reason) => bundle(reason),
+        TarError::CutOff => bundle("it is cut off"),
         TarError::Read(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
             bundle("it is cut off")
         }

@@ -399,3 +399,28 @@ fn more_models_than_can_be_imported_are_not_exported() {
     let error = plan(&names).unwrap_err();
     assert!(matches!(error, Error::TooManyModels { n_models: 1001, .. }));
 }
+
+/// `cargo test --release -p slm-registry time_of_an_import -- --ignored --nocapture`, on a quiet machine: with twice the
+/// models an import should take twice as long.
+#[test]
+#[ignore = "a measurement"]
+fn time_of_an_import() {
+    for n_models in [75, 150, 300, 600] {
+        let (here, there) = (Home::new(), Home::new());
+        let names: Vec<String> = (0..n_models).map(|n| format!("m{n}")).collect();
+        for name in &names {
+            let layers = ["weights", "template", "params", "licence"]
+                .map(|kind| format!("{kind} of {name}"));
+            here.model(name, &layers.each_ref().map(String::as_bytes));
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let bytes = here.export(&names, &HashSet::new());
+        for what in ["an import", "the same again"] {
+            let start = std::time::Instant::now();
+            there.import(&bytes).unwrap();
+            let seconds = start.elapsed().as_secs_f64();
+            let each = seconds * 1000.0 / f64::from(n_models);
+            println!("{what} of {n_models} models: {seconds:.2} s, {each:.2} ms each");
+        }
+    }
+}

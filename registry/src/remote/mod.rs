@@ -30,6 +30,7 @@ mod tar;
 mod tests;
 mod throttle;
 mod transfer;
+mod unpack;
 mod updates;
 mod writer;
 
@@ -56,6 +57,7 @@ pub use push::{PushEvent, PushOptions, push};
 pub use repair::repair;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 pub use throttle::Throttle;
+pub(crate) use unpack::unpacked;
 pub use updates::{Freshness, freshness, source_of};
 
 /// How to pull.

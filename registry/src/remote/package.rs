@@ -2,33 +2,39 @@
 //!
 //! A raw layer is a blob like any other. Of an archive only the file inside is fetched, by range, into the place where
 //! its blob will be: nothing is on the disk twice, and an interrupted download goes on. That it belongs to the layer is
-//! then checked by the layer's digest over header, file and end. What was packed here is restored to the very manifest
-//! that was packed; for what others packed a manifest is made, the same one each time.
+//! then checked by the layer's digest over header, file and end. A layer that is compressed, or has more than one large
+//! file, is fetched whole and then unpacked ([`unpack`]); in an image only when no other layer has the model, since most
+//! of its layers are an operating system. What was packed here is restored to the very manifest that was packed; for what
+//! others packed a manifest is made, the same one each time.
 use super::{
     PullEvent,
     client::{Failure, Origin, Remote},
     download,
     files::{Job, Provenance},
     formats::{
-        self, CONFIG_ANNOTATION, DOCKER_CONFIG_PREFIX, DOCKER_IMAGE_CONFIG, DOCKER_LAYERS,
-        IMAGE_CONFIG, IMAGE_LAYER, IMAGE_LAYER_PREFIXES, MANIFEST_ANNOTATION, MODELPACK_FILE_PATH,
-        MODELPACK_PREFIXES, TITLE,
+        self, CAR_FOLDER, CONFIG_ANNOTATION, DOCKER_CONFIG_PREFIX, DOCKER_IMAGE_CONFIG,
+        DOCKER_LAYERS, IMAGE_CONFIG, IMAGE_LAYER_PREFIXES, MANIFEST_ANNOTATION,
+        MODELPACK_FILE_PATH, MODELPACK_PREFIXES, TITLE,
     },
     neighbors::Neighborhood,
     on_disk,
     partial::{self, Partial},
     tar,
+    unpack::{self, Compression, Leave, Unpacked},
 };
-use crate::{Descriptor, Digest, Error, Manifest, MediaType, Store, digest::Hasher};
+use crate::{Descriptor, Digest, Error, Manifest, MediaType, Store, digest::Hasher, tar::Entry};
 use serde::Deserialize;
+use slm_modelfile::parts;
 use std::{collections::HashMap, fs::File, sync::Arc};
 
 /// So much of an archive is read for its headers, before and after the one large file in it.
 const MAX_EDGE_BYTES: u64 = 64 << 10;
 /// Archives up to this size are read into memory, and may hold many files.
 const MAX_SMALL_ARCHIVE_BYTES: u64 = 4 << 20;
-/// Entries of one archive.
+/// Files of an archive that is read into memory.
 const MAX_ENTRIES: usize = 1024;
+/// Files that are named where there are too many of a kind.
+const MAX_NAMED: usize = 5;
 /// Bytes read at once when a layer is checked.
 const CHUNK_BYTES: u64 = 1 << 20;
 
@@ -37,26 +43,37 @@ const CHUNK_BYTES: u64 = 1 << 20;
 pub(super) struct Package {
     /// What people call the format.
     format: &'static str,
+    /// Whether most of it may be of no use: then what is costly to look into is looked into only when need be.
+    is_image: bool,
     layers: Vec<Layer>,
     /// Manifest and config of the model that was packed, when it says so; not yet checked.
     original: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Layer {
     digest: Digest,
     size: u64,
     content: Content,
+    /// What its file is called, where it is one and that is said.
+    name: Option<String>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Content {
     /// The file itself.
     Raw(MediaType),
     /// An archive of files.
-    Tar,
-    /// An archive that is compressed, or a file of no use here.
+    Tar(Compression),
+    /// A file of no use here, or of a kind that nobody knows.
     Unused,
+}
+
+/// What became of a layer that is an archive.
+enum Opened {
+    Files(Vec<Unpacked>),
+    /// It has to be fetched whole; `true` where it is sure to have a part of the model.
+    Whole(bool),
 }
 
 #[derive(Deserialize)]
@@ -84,13 +101,24 @@ impl WireLayer {
             .any(|prefix| self.media_type.starts_with(prefix))
     }
 
+    /// What its file is called.
+    fn name(&self) -> Option<&str> {
+        let annotation = |key| self.annotations.get(key).map(String::as_str);
+        annotation(MODELPACK_FILE_PATH).or(annotation(TITLE))
+    }
+
     /// What a layer of ModelPack is.
     fn modelpack(&self) -> Content {
-        let annotation = |key| self.annotations.get(key).map(String::as_str);
-        let name = annotation(MODELPACK_FILE_PATH).or(annotation(TITLE));
+        let name = self.name();
         let is_weight = self.media_type.contains(".weight.v1.");
-        if self.media_type.ends_with(".tar") {
-            return Content::Tar;
+        if let Some(compression) = Compression::of(&self.media_type) {
+            let is_of_use = [".weight.", ".weight.config.", ".doc."];
+            let is_of_use = is_of_use.iter().any(|kind| self.media_type.contains(kind));
+            let is_plain = compression == Compression::None;
+            return match is_plain || is_of_use {
+                true => Content::Tar(compression),
+                false => Content::Unused,
+            };
         }
         if !self.media_type.ends_with(".raw") {
             return Content::Unused;
@@ -117,12 +145,7 @@ impl WireLayer {
 
     /// What a layer of an image is.
     fn image(&self) -> Content {
-        let is_plain = self.media_type == IMAGE_LAYER || self.media_type == IMAGE_LAYER_PREFIXES[1];
-        if is_plain {
-            Content::Tar
-        } else {
-            Content::Unused
-        }
+        Compression::of(&self.media_type).map_or(Content::Unused, Content::Tar)
     }
 }
 
@@ -159,6 +182,7 @@ impl Package {
             digest: blob.digest,
             size: blob.size,
             content: content(said),
+            name: said.name().map(str::to_owned),
         });
         let annotation = |key| {
             wire.annotations
@@ -167,9 +191,19 @@ impl Package {
         };
         Ok(Some(Self {
             format,
+            is_image: is_image && format == "ModelCar",
             layers: layers.collect(),
             original: annotation(MANIFEST_ANNOTATION).zip(annotation(CONFIG_ANNOTATION)),
         }))
+    }
+
+    /// Whether a pull of it needs all bytes of `layer`.
+    fn is_needed(&self, layer: &Layer) -> bool {
+        match layer.content {
+            Content::Raw(_) | Content::Tar(Compression::None) => true,
+            Content::Tar(_) => !self.is_image,
+            Content::Unused => false,
+        }
     }
 
     /// Manifest, as bytes and parsed, and config that were packed, if they belong together.
@@ -178,6 +212,64 @@ impl Package {
         let manifest = Manifest::parse(json).ok()?;
         let is_it = manifest.config.digest == Digest::of(config);
         is_it.then_some((json, manifest, config))
+    }
+}
+
+/// What was found of a model, each file with the index of its layer.
+#[derive(Default)]
+struct Parts {
+    files: Vec<(usize, Unpacked)>,
+    /// Layers that were fetched whole, and are of no use once they are unpacked.
+    whole: Vec<Digest>,
+}
+
+impl Parts {
+    fn add(&mut self, layer: usize, files: Vec<Unpacked>) {
+        self.files
+            .extend(files.into_iter().map(|file| (layer, file)));
+    }
+
+    fn has_model(&self) -> bool {
+        self.files.iter().any(|(_, file)| file.is_model())
+    }
+
+    /// The layers of the model, in the order of the package's; the weights are one file, or all parts of one.
+    fn in_order(&mut self, format: &str) -> Result<Vec<Descriptor>, Error> {
+        self.files.sort_by_key(|(layer, _)| *layer);
+        let models = self.files.iter().filter(|(_, file)| file.is_model());
+        let mut names: Vec<&str> = models.map(|(_, file)| file.name()).collect();
+        let n_models = names.len();
+        let first = names.first().copied().unwrap_or_default();
+        let order: Vec<String> = match parts::all_of(first) {
+            Some(all) if n_models > 1 => all.collect(),
+            _ => Vec::new(),
+        };
+        names.sort_unstable();
+        if n_models == 0 || (n_models > 1 && names != order) {
+            let named: Vec<String> = names
+                .iter()
+                .take(MAX_NAMED)
+                .map(|name| format!("`{}`", crate::error::one_line(name)))
+                .collect();
+            let reason = match n_models {
+                0 => format!("the {format} has no GGUF file in it"),
+                _ => format!(
+                    "the {format} has {n_models} GGUF files in it, {}, and one is needed, or all parts of one",
+                    named.join(", ")
+                ),
+            };
+            return Err(Error::NoFile { reason });
+        }
+        // The parts of a model follow each other, whatever the order they came in.
+        let mut weights: Vec<&Unpacked> = self.files.iter().map(|(_, file)| file).collect();
+        weights.retain(|file| file.is_model());
+        weights.sort_by_key(|file| file.name());
+        let mut weights = weights.into_iter();
+        let in_order = self.files.iter().map(|(_, file)| match file.is_model() {
+            true => weights.next().unwrap_or(file),
+            false => file,
+        });
+        Ok(in_order.map(|file| file.blob.clone()).collect())
     }
 }
 
@@ -219,7 +311,7 @@ impl Job<'_> {
         let pin = on_disk(self.shared(), {
             let store = self.store.clone();
             let used = package.layers.iter();
-            let used = used.filter(|layer| layer.content != Content::Unused);
+            let used = used.filter(|layer| package.is_needed(layer));
             let sizes: Vec<_> = used.map(|layer| (layer.digest, layer.size)).collect();
             move |shared| {
                 let pin = store.pin(&digests)?;
@@ -239,11 +331,14 @@ impl Job<'_> {
             Err(Error::NoSpace { .. }) if has_all => None,
             pin => Some(pin?),
         };
-        let (mut found, mut pins) = (Vec::new(), Vec::new());
+        let mut parts = Parts::default();
         if has_all {
-            found = restored.unwrap_or_default();
+            let here = restored.unwrap_or_default().into_iter();
+            let here = here.map(|blob| (0, Unpacked::raw(blob, None)));
+            parts.files.extend(here);
         } else {
-            for layer in &package.layers {
+            let mut later = Vec::new();
+            for (idx, layer) in package.layers.iter().enumerate() {
                 match &layer.content {
                     Content::Raw(kind) => {
                         let blob = Descriptor {
@@ -252,24 +347,36 @@ impl Job<'_> {
                             size: layer.size,
                         };
                         self.bring(hood, registries, &blob, progress).await?;
-                        found.push(blob);
+                        let file = Unpacked::raw(blob, layer.name.clone());
+                        parts.files.push((idx, file));
                     }
-                    Content::Tar => {
-                        let unpacked = self.unpack(registries, layer, progress).await?;
-                        for (blob, pin) in unpacked {
-                            found.push(blob);
-                            pins.push(pin);
+                    Content::Tar(Compression::None) => {
+                        match self.open(registries, layer, progress).await? {
+                            Opened::Files(files) => parts.add(idx, files),
+                            Opened::Whole(true) => {
+                                self.unpack(registries, hood, package, idx, &mut parts, progress)
+                                    .await?;
+                            }
+                            Opened::Whole(false) => later.push(idx),
                         }
                     }
+                    Content::Tar(_) => later.push(idx),
                     Content::Unused => {}
+                }
+            }
+            // What was added last to an image is what it is about.
+            for idx in later.into_iter().rev() {
+                let is_small = package.layers[idx].size <= MAX_SMALL_ARCHIVE_BYTES;
+                if !package.is_image || is_small || !parts.has_model() {
+                    self.unpack(registries, hood, package, idx, &mut parts, progress)
+                        .await?;
                 }
             }
         }
         let has_everything = |manifest: &Manifest| {
             let has = |layer: &Descriptor| {
-                found
-                    .iter()
-                    .any(|found| found.digest == layer.digest && found.size == layer.size)
+                let mut found = parts.files.iter().map(|(_, file)| &file.blob);
+                found.any(|found| found.digest == layer.digest && found.size == layer.size)
             };
             manifest.layers.iter().all(has)
         };
@@ -279,21 +386,69 @@ impl Job<'_> {
             self.restore((json.to_vec(), noted), manifest, config.to_vec(), progress)
                 .await?;
         } else {
-            let n_models = found
-                .iter()
-                .filter(|blob| blob.media_type == MediaType::Model)
-                .count();
-            if n_models != 1 {
-                return Err(Error::NoFile {
-                    reason: format!(
-                        "the {} has {n_models} GGUF files in layers that are not compressed, and one is needed",
-                        package.format
-                    ),
-                });
-            }
+            let found = parts.in_order(package.format)?;
             self.write(found, Some(source), None, progress).await?;
         }
-        drop((pin, pins));
+        drop((pin, parts.files));
+        on_disk(self.shared(), move |shared| {
+            let guard = shared.lock()?;
+            shared.remove_replaced(&guard, parts.whole);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Fetches the whole layer `idx`, and takes out of it what is part of a model.
+    async fn unpack(
+        &self,
+        registries: &[Arc<Remote>],
+        hood: &Neighborhood,
+        package: &Package,
+        idx: usize,
+        parts: &mut Parts,
+        progress: &mut (dyn FnMut(PullEvent) + Send),
+    ) -> Result<(), Error> {
+        let layer = &package.layers[idx];
+        let Content::Tar(compression) = layer.content else {
+            return Ok(());
+        };
+        let (digest, size) = (layer.digest, layer.size);
+        let is_here = on_disk(self.shared(), move |shared| {
+            let is_here = shared.blob_size(&digest) == Some(size);
+            if !is_here {
+                super::check_space(shared, &[(digest, size)])?;
+            }
+            Ok(is_here)
+        })
+        .await?;
+        if !is_here {
+            let blob = Descriptor {
+                media_type: MediaType::Other(String::new()),
+                digest,
+                size,
+            };
+            self.bring(hood, registries, &blob, progress).await?;
+        }
+        parts.whole.push(digest);
+        let short = &digest.hex()[..12];
+        progress(PullEvent::Note(format!("unpacking layer {short}")));
+        let (store, is_image) = (self.store.clone(), package.is_image);
+        let leave = Leave::default();
+        let is_over = leave.flag();
+        let files = on_disk(self.shared(), move |_| {
+            let kind_of = |path: &str| {
+                let kind = formats::kind_of_file(path)?;
+                // The licences of an operating system are not the model's.
+                let is_ours = !is_image
+                    || matches!(kind, MediaType::Model | MediaType::Projector)
+                    || path.split('/').any(|part| part == CAR_FOLDER);
+                is_ours.then_some(kind)
+            };
+            unpack::unpack(&store, &digest, size, compression, kind_of, is_over)
+        })
+        .await?;
+        drop(leave);
+        parts.add(idx, files);
         Ok(())
     }
 
@@ -315,60 +470,68 @@ impl Job<'_> {
         .await
     }
 
-    /// The files of an archive that are part of a model, as blobs that stay while they are pinned.
-    async fn unpack(
+    /// The files of an archive that are part of a model, as blobs that stay while they are pinned, if they can be had
+    /// without fetching all of it.
+    async fn open(
         &self,
         registries: &[Arc<Remote>],
         layer: &Layer,
         progress: &mut (dyn FnMut(PullEvent) + Send),
-    ) -> Result<Vec<(Descriptor, crate::Pin)>, Error> {
+    ) -> Result<Opened, Error> {
         // The registry itself is the last one, after its mirrors.
         let registry = registries.last().ok_or_else(|| Error::RemoteNotFound {
             name: self.name.clone(),
         })?;
+        let digest = layer.digest;
+        let no_archive = move |reason: String| Error::Manifest {
+            reason: format!("its layer {digest} should be a tar archive: {reason}"),
+        };
         if layer.size <= MAX_SMALL_ARCHIVE_BYTES {
             let bytes = read(registry, layer, 0, layer.size).await?;
             check(layer, Digest::of(&bytes))?;
-            let (store, layer_digest) = (self.store.clone(), layer.digest);
-            return on_disk(self.shared(), move |_| {
-                let entries = tar::entries(&bytes, MAX_ENTRIES);
-                let entries = entries.ok_or_else(|| no_archive(&layer_digest))?;
-                store_files(&store, &entries)
-            })
-            .await;
+            let store = self.store.clone();
+            let files = on_disk(self.shared(), move |_| {
+                let files = tar::files(&bytes, MAX_ENTRIES).map_err(no_archive)?;
+                store_files(&store, &files)
+            });
+            return Ok(Opened::Files(files.await?));
         }
         let head = read(registry, layer, 0, layer.size.min(MAX_EDGE_BYTES)).await?;
-        let Some((before, file)) = tar::first_large(&head, MAX_ENTRIES) else {
-            return Err(no_archive(&layer.digest));
+        let (before, next) = tar::walk(&head, MAX_ENTRIES).map_err(no_archive)?;
+        let is_ours = |entry: &Entry| formats::kind_of_file(&entry.path).is_some();
+        let (file, kind) = match next {
+            tar::Next::Large(file) => match formats::kind_of_file(&file.path) {
+                Some(kind) => (file, kind),
+                None => {
+                    return Ok(Opened::Whole(
+                        before.iter().any(|(entry, _)| is_ours(entry)),
+                    ));
+                }
+            },
+            tar::Next::Beyond => return Ok(Opened::Whole(false)),
+            tar::Next::End => {
+                return Err(no_archive("it ends before its layer".to_owned()));
+            }
         };
         let end = file
             .start
             .checked_add(file.size)
             .filter(|end| *end <= layer.size);
-        let end = end.ok_or_else(|| no_archive(&layer.digest))?;
-        let (kind, rest) = (formats::kind_of_file(&file.path), layer.size - end);
-        let Some(kind) = kind else {
-            tracing::debug!(file.path, "passing over a layer that is no part of a model");
-            return Ok(Vec::new());
-        };
+        let end = end.ok_or_else(|| no_archive("it is cut off".to_owned()))?;
+        let rest = layer.size - end;
         if rest > MAX_EDGE_BYTES {
-            return Err(Error::NoFile {
-                reason: format!("layer {} has more than one large file in it", layer.digest),
-            });
+            return Ok(Opened::Whole(true));
         }
         let tail = read(registry, layer, end, rest).await?;
         let (partial, digest) = self.fetch_inside(registry, layer, &file, progress).await?;
         // Small files before it lie within the head that was read.
-        let before: Vec<(tar::Entry, Vec<u8>)> = before
+        let before: Vec<(Entry, Vec<u8>)> = before
             .into_iter()
             .map(|(entry, bytes)| (entry, bytes.to_vec()))
             .collect();
         let (store, head) = (self.store.clone(), head[..file.start as usize].to_vec());
-        let layer = Layer {
-            content: Content::Tar,
-            ..*layer
-        };
-        on_disk(self.shared(), move |shared| {
+        let layer = layer.clone();
+        let files = on_disk(self.shared(), move |shared| {
             let mut hasher = Hasher::default();
             hasher.update(&head);
             hash_file(&partial.file, file.size, &mut hasher)
@@ -394,10 +557,14 @@ impl Job<'_> {
                 digest,
                 size: file.size,
             };
-            found.push((blob, pin));
+            found.push(Unpacked {
+                path: file.path,
+                blob,
+                _pin: Some(pin),
+            });
             Ok(found)
-        })
-        .await
+        });
+        Ok(Opened::Files(files.await?))
     }
 
     /// Fetches the file inside the archive `layer`.
@@ -405,7 +572,7 @@ impl Job<'_> {
         &self,
         registry: &Arc<Remote>,
         layer: &Layer,
-        file: &tar::Entry,
+        file: &Entry,
         progress: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<(Partial, Digest), Error> {
         let mut origin = registry.blob(&layer.digest)?;
@@ -475,33 +642,24 @@ fn check(layer: &Layer, got: Digest) -> Result<(), Error> {
     Err(Error::DownloadCorrupted { want, got })
 }
 
-fn no_archive(digest: &Digest) -> Error {
-    Error::Manifest {
-        reason: format!("its layer {digest} should be a tar archive and is none"),
-    }
-}
-
 /// Stores those of the files that are part of a model.
-fn store_files(
-    store: &Store,
-    entries: &[(tar::Entry, &[u8])],
-) -> Result<Vec<(Descriptor, crate::Pin)>, Error> {
+fn store_files(store: &Store, files: &[(Entry, &[u8])]) -> Result<Vec<Unpacked>, Error> {
     let mut found = Vec::new();
-    for (entry, bytes) in entries.iter().filter(|(entry, _)| entry.is_file) {
+    for (entry, bytes) in files {
         let Some(media_type) = formats::kind_of_file(&entry.path) else {
             continue;
         };
         let digest = store.ingest(&mut &bytes[..], None)?;
         let pin = store.pin(&[digest])?;
-        let size = bytes.len() as u64;
-        found.push((
-            Descriptor {
+        found.push(Unpacked {
+            path: entry.path.clone(),
+            blob: Descriptor {
                 media_type,
                 digest,
-                size,
+                size: entry.size,
             },
-            pin,
-        ));
+            _pin: Some(pin),
+        });
     }
     Ok(found)
 }
@@ -560,6 +718,7 @@ mod tests {
                     ),
                     ("application/vnd.cncf.model.weight.v1.tar", none()),
                     ("application/vnd.cncf.model.weight.v1.tar+gzip", none()),
+                    ("application/vnd.cncf.model.dataset.v1.tar+gzip", none()),
                     ("application/vnd.cncf.model.doc.v1.raw", path("README.md")),
                     ("application/vnd.cncf.model.doc.v1.raw", path("LICENSE")),
                 ],
@@ -567,7 +726,8 @@ mod tests {
             &[
                 Content::Raw(MediaType::Model),
                 Content::Raw(MediaType::Projector),
-                Content::Tar,
+                Content::Tar(Compression::None),
+                Content::Tar(Compression::Gzip),
                 Content::Unused,
                 Content::Unused,
                 Content::Raw(MediaType::License),
@@ -600,7 +760,11 @@ mod tests {
                         ("application/vnd.oci.image.layer.v1.tar", none()),
                     ],
                 ),
-                &[Content::Unused, Content::Unused, Content::Tar],
+                &[
+                    Content::Tar(Compression::Gzip),
+                    Content::Tar(Compression::Gzip),
+                    Content::Tar(Compression::None),
+                ],
             );
         }
         let ollama = ("application/vnd.ollama.image.model", none());

@@ -46,6 +46,8 @@ struct Pins {
     /// Blobs that would be gone if nobody had pinned them.
     deferred: HashSet<Digest>,
     file: Option<(PathBuf, File)>,
+    /// Whether the file has more than is pinned, or a line that is none.
+    is_stale: bool,
 }
 
 impl Pins {
@@ -130,7 +132,7 @@ impl Locks {
             locks: Arc::clone(self),
             digests,
         };
-        self.write_pins(guard)?;
+        self.add_pins(guard, &pin.digests)?;
         Ok(pin)
     }
 
@@ -140,7 +142,7 @@ impl Locks {
         let (count, since) = pins.fresh.entry(digest).or_insert((0, Instant::now()));
         (*count, *since) = (*count + 1, Instant::now());
         drop(pins);
-        self.write_pins(guard)
+        self.add_pins(guard, &[digest])
     }
 
     /// A manifest refers to `digests` now: one ingest of each has what it waited for.
@@ -216,10 +218,31 @@ impl Locks {
         Ok(pinned)
     }
 
+    /// Adds `digests`, which are pinned, to the file of this process: what thousands of blobs that come one after the other
+    /// cost does not grow with each.
+    fn add_pins(&self, guard: &Guard<'_>, digests: &[Digest]) -> Result<(), Error> {
+        let mut pins = self.pins();
+        let is_stale = pins.is_stale;
+        let (path, file) = match &mut pins.file {
+            Some(open) if !is_stale => open,
+            _ => {
+                drop(pins);
+                return self.write_pins(guard);
+            }
+        };
+        let written = file.write_all(lines(digests.iter()).as_bytes());
+        steps::between();
+        let written = written.map_err(Error::write(path));
+        // Half a line would spoil the next.
+        pins.is_stale = written.is_err();
+        written
+    }
+
     /// Brings the file of this process up to date. Other processes read it under the guard only.
     fn write_pins(&self, _guard: &Guard<'_>) -> Result<(), Error> {
         let mut pins = self.pins();
         let digests = pins.digests();
+        pins.is_stale = true;
         if pins.file.is_none() {
             let name = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
             let path = self.pins_folder.join(name);
@@ -229,14 +252,19 @@ impl Locks {
             pins.file = Some((path, file));
         }
         let (path, file) = pins.file.as_mut().expect("made above");
-        let text: String = digests.iter().map(|digest| format!("{digest}\n")).collect();
         let written = file
             .set_len(0)
             .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(text.as_bytes()));
+            .and_then(|()| file.write_all(lines(digests.iter()).as_bytes()));
         steps::between();
-        written.map_err(Error::write(path))
+        written.map_err(Error::write(path))?;
+        pins.is_stale = false;
+        Ok(())
     }
+}
+
+fn lines<'a>(digests: impl Iterator<Item = &'a Digest>) -> String {
+    digests.map(|digest| format!("{digest}\n")).collect()
 }
 
 impl Drop for Locks {
@@ -269,6 +297,7 @@ impl Drop for Pin {
                 *count -= 1;
                 if *count == 0 {
                     pins.held.remove(digest);
+                    pins.is_stale = true;
                 }
             }
         }

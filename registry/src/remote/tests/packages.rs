@@ -237,11 +237,13 @@ async fn a_car_of_others_is_unpacked_without_a_copy() {
         let home = Home::new().await;
         let weights = gguf(3, len);
         let layer = car_layer(&weights);
-        let base = descriptor(
+        // an operating system: nobody looks into it, since another layer has the model
+        let mut base = descriptor(
             "application/vnd.oci.image.layer.v1.tar+gzip",
             b"busybox",
             None,
         );
+        base["size"] = json!(1_u64 << 40);
         let manifest = car(&[
             base,
             descriptor("application/vnd.oci.image.layer.v1.tar", &layer, None),
@@ -354,3 +356,216 @@ async fn a_package_cannot_claim_to_be_another_model() {
     pull(&home, &name).await.unwrap();
     check_layers(&home, &name, &[(MediaType::Model, &weights)]);
 }
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let level = ruzstd::encoding::CompressionLevel::Fastest;
+    ruzstd::encoding::compress_to_vec(bytes, level)
+}
+
+/// An archive of `files`, as a layer.
+fn layer_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (path, contents) in files {
+        bytes.extend(crate::tar::header(path, contents.len() as u64));
+        bytes.extend(*contents);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+    }
+    bytes.extend(crate::tar::END);
+    bytes
+}
+
+fn n_blobs(home: &Home) -> usize {
+    let blobs = std::fs::read_dir(home.folder.path().join("blobs"));
+    blobs.unwrap().count()
+}
+
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+#[tokio::test]
+async fn compressed_layers_are_unpacked() {
+    let weights = gguf(6, 5_000_000);
+    let base = layer_of(&[
+        ("usr/share/licenses/LICENSE", b"of something else"),
+        ("bin/sh", b"x"),
+    ]);
+    let files = layer_of(&[("models/LICENSE", b"MIT"), ("models/m.gguf", &weights)]);
+    let docker = "application/vnd.docker.image.rootfs.diff.tar";
+    for (kind, pack) in [
+        (format!("{LAYER}+gzip"), gzip as fn(&[u8]) -> Vec<u8>),
+        (format!("{LAYER}+zstd"), zstd),
+        (format!("{docker}.gzip"), gzip),
+        (format!("{docker}.zstd"), zstd),
+    ] {
+        let home = Home::new().await;
+        let (base, layer) = (pack(&base), pack(&files));
+        let manifest = car(&[
+            descriptor(&kind, &base, None),
+            descriptor(&kind, &layer, None),
+        ]);
+        let name = offer(&home, "car", &manifest, &[&base, &layer]);
+        pull(&home, &name).await.unwrap();
+        let expected: [(MediaType, &[u8]); 2] =
+            [(MediaType::License, b"MIT"), (MediaType::Model, &weights)];
+        check_layers(&home, &name, &expected);
+        assert_eq!(n_blobs(&home), 3, "{kind}: the layers themselves are gone");
+        home.registry.take_blob_requests();
+        pull(&home, &name).await.unwrap();
+        assert_eq!(home.registry.take_blob_requests().len(), 0, "{kind}");
+    }
+    let home = Home::new().await;
+    let layer = zstd(&layer_of(&[("a/b.gguf", &weights)]));
+    let kind = "application/vnd.cncf.model.weight.v1.tar+zstd";
+    let pack = json!({
+        "schemaVersion": 2,
+        "config": descriptor("application/vnd.cncf.model.config.v1+json", b"{}", None),
+        "layers": [
+            descriptor("application/vnd.cncf.model.doc.v1.raw", b"MIT", Some("LICENSE")),
+            descriptor(kind, &layer, None),
+        ],
+    });
+    let name = offer(&home, "pack", &pack, &[b"MIT", &layer]);
+    pull(&home, &name).await.unwrap();
+    let expected: [(MediaType, &[u8]); 2] =
+        [(MediaType::License, b"MIT"), (MediaType::Model, &weights)];
+    check_layers(&home, &name, &expected);
+}
+
+/// What `tar`, `gzip` and `zstd` made; see `tests/data/layers/README.md`.
+#[tokio::test]
+async fn layers_that_other_programs_compressed_are_read() {
+    let lines = (0..3000).map(|n| format!("{n} squared is {}\n", n * n));
+    let weights = format!("GGUF{}", lines.collect::<String>());
+    for (kind, layer) in [
+        (
+            "+gzip",
+            &include_bytes!("../../../../tests/data/layers/car.tar.gz")[..],
+        ),
+        (
+            "+zstd",
+            include_bytes!("../../../../tests/data/layers/car.tar.zst"),
+        ),
+    ] {
+        let home = Home::new().await;
+        let manifest = car(&[descriptor(&format!("{LAYER}{kind}"), layer, None)]);
+        let name = offer(&home, "car", &manifest, &[layer]);
+        pull(&home, &name).await.unwrap();
+        let expected: [(MediaType, &[u8]); 2] = [
+            (MediaType::License, b"MIT\n"),
+            (MediaType::Model, weights.as_bytes()),
+        ];
+        check_layers(&home, &name, &expected);
+    }
+}
+
+/// Large layers of an image are fetched from the last on, until the model is there.
+#[tokio::test]
+async fn an_operating_system_is_not_fetched() {
+    let home = Home::new().await;
+    let weights = gguf(7, 5_000_000);
+    let layer = gzip(&layer_of(&[("models/m.gguf", &weights)]));
+    let kind = format!("{LAYER}+gzip");
+    let mut system = descriptor(&kind, b"system", None);
+    system["size"] = json!(1_u64 << 50);
+    let manifest = car(&[system, descriptor(&kind, &layer, None)]);
+    let name = offer(&home, "car", &manifest, &[&layer]);
+    pull(&home, &name).await.unwrap();
+    check_layers(&home, &name, &[(MediaType::Model, &weights)]);
+}
+
+#[tokio::test]
+async fn an_archive_with_more_than_one_large_file_is_unpacked_whole() {
+    let home = Home::new().await;
+    let (weights, eyes) = (gguf(8, 5_000_000), gguf(9, 300_000));
+    let layer = layer_of(&[("models/m.gguf", &weights), ("models/mmproj-m.gguf", &eyes)]);
+    let manifest = car(&[descriptor(LAYER, &layer, None)]);
+    let name = offer(&home, "car", &manifest, &[&layer]);
+    pull(&home, &name).await.unwrap();
+    let expected: [(MediaType, &[u8]); 2] =
+        [(MediaType::Model, &weights), (MediaType::Projector, &eyes)];
+    check_layers(&home, &name, &expected);
+    assert_eq!(n_blobs(&home), 3);
+}
+
+#[tokio::test]
+async fn the_parts_of_a_model_are_one_and_several_models_are_none() {
+    let home = Home::new().await;
+    let (first, second) = (gguf(10, 200_000), gguf(11, 300_000));
+    let layer = layer_of(&[
+        ("models/m-00002-of-00002.gguf", &second),
+        ("models/LICENSE", b"MIT"),
+        ("models/m-00001-of-00002.gguf", &first),
+    ]);
+    let manifest = car(&[descriptor(LAYER, &layer, None)]);
+    let name = offer(&home, "parts", &manifest, &[&layer]);
+    pull(&home, &name).await.unwrap();
+    let expected: [(MediaType, &[u8]); 3] = [
+        (MediaType::Model, &first),
+        (MediaType::License, b"MIT"),
+        (MediaType::Model, &second),
+    ];
+    check_layers(&home, &name, &expected);
+
+    for packed in [false, true] {
+        let home = Home::new().await;
+        let layer = layer_of(&[("models/a.gguf", &first), ("models/b.gguf", &second)]);
+        let (kind, layer) = match packed {
+            true => (format!("{LAYER}+gzip"), gzip(&layer)),
+            false => (LAYER.to_owned(), layer),
+        };
+        let manifest = car(&[descriptor(&kind, &layer, None)]);
+        let name = offer(&home, "two", &manifest, &[&layer]);
+        let error = pull(&home, &name).await.unwrap_err();
+        let said = error.to_string();
+        assert!(matches!(error, Error::NoFile { .. }), "{error}");
+        assert!(
+            said.contains("2 GGUF files") && said.contains("`a.gguf`, `b.gguf`"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_layer_that_is_damaged_is_refused() {
+    let weights = gguf(12, 200_000);
+    let files = layer_of(&[("models/m.gguf", &weights)]);
+    let bomb = layer_of(&[("x", &vec![0; 70 << 20])]);
+    for (kind, layer, words) in [
+        (
+            "+gzip",
+            gzip(&files)[..50_000].to_vec(),
+            "cannot be unpacked",
+        ),
+        (
+            "+zstd",
+            zstd(&files)[..50_000].to_vec(),
+            "cannot be unpacked",
+        ),
+        ("+gzip", zstd(&files), "cannot be unpacked"),
+        ("+zstd", files.clone(), "cannot be unpacked"),
+        ("+gzip", gzip(b"no archive"), "cannot be unpacked"),
+        ("+zstd", zstd(&bomb), "honest"),
+    ] {
+        let home = Home::new().await;
+        let manifest = car(&[descriptor(&format!("{LAYER}{kind}"), &layer, None)]);
+        let name = offer(&home, "car", &manifest, &[&layer]);
+        let pulled = pull(&home, &name).await;
+        let error = pulled.expect_err(kind).to_string();
+        assert!(error.contains(words), "{kind}: {error}");
+        assert!(home.store.list().unwrap().is_empty());
+        let left = home.store.collect_garbage(&AT_ONCE, false).unwrap();
+        assert_eq!(left.partials, []);
+        assert_eq!(n_blobs(&home), 0, "{kind}");
+    }
+}
+
+const AT_ONCE: crate::GcLimits = crate::GcLimits {
+    blob_age: Duration::ZERO,
+    partial_age: Duration::ZERO,
+    version_age: Duration::ZERO,
+};
