@@ -34,7 +34,8 @@ pub struct ErrorDetail {
 }
 
 /// What a program may act upon.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicErrorDetails")]
 pub struct ErrorDetails {
     /// `thread_unsupported_request`.
     pub error_code: String,
@@ -203,7 +204,7 @@ pub struct TokenCount {
 }
 
 /// Answer of `GET /v1/models` to a client of Anthropic's.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelList {
     /// Newest first.
     pub data: Vec<Model>,
@@ -216,7 +217,7 @@ pub struct ModelList {
 }
 
 /// One model, and the answer of `GET /v1/models/{id}`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Model {
     /// `model`.
     #[serde(rename = "type")]
