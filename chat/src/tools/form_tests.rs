@@ -176,7 +176,13 @@ fn what_must_follow_the_mark_is_a_call_to_the_familys_parser() {
     }
     assert_eq!(
         without,
-        ["Action: tool_name", "functools[", "tool_code", "nothing"]
+        [
+            "Action: tool_name",
+            "functools[",
+            "tool_code",
+            "python_tag",
+            "nothing"
+        ]
     );
 }
 

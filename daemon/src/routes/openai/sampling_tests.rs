@@ -80,10 +80,12 @@ async fn an_echo_says_how_likely_the_prompt_was_too() {
     assert!(likely[1..].iter().all(|one| one.as_f64().unwrap() < 0.0));
     let top = list(&echoed, "top_logprobs");
     assert_eq!(top[0], Value::Null);
+    // tokens that are parts of characters have the same text
+    let n_alternatives = |all: &Value| all.as_object().unwrap().len();
     assert!(
         top[1..]
             .iter()
-            .all(|all| all.as_object().unwrap().len() == 2)
+            .all(|all| (1..=2).contains(&n_alternatives(all)))
     );
     for key in ["tokens", "token_logprobs", "top_logprobs"] {
         assert_eq!(list(&echoed, key)[n_prompt..], list(&plain, key), "{key}");

@@ -95,7 +95,7 @@ async fn a_conversation_is_answered_whole() {
     assert_eq!(
         answer["usage"],
         json!({"prompt_tokens": n_prompt, "completion_tokens": 6, "total_tokens": n_prompt + 6,
-            "prompt_tokens_details": {"cached_tokens": 0}})
+            "prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}})
     );
     // the same again is known already, up to the last token
     let again = post(&daemon, "/v1/chat/completions", &chat(6)).await.json();
