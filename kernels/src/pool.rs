@@ -259,7 +259,9 @@ impl Inner {
                 return;
             }
             seen = number(state);
-            if state & OPEN == 0 || !self.join(state) {
+            // the region's threads were chosen before it was opened
+            let is_active = index + 1 < self.n_active.load(Ordering::Relaxed);
+            if state & OPEN == 0 || !is_active || !self.join(state) {
                 continue;
             }
             worker.is_in_region.store(true, Ordering::Relaxed);
