@@ -1,8 +1,8 @@
 //! What may stand ahead of constrained text: thoughts, which are free.
 //!
 //! A model that opens its thoughts itself may also answer at once; as long as both are possible, both are followed.
-//! Within thoughts a generation cannot end, unless the form is one that need not come at all, and the token that closes them adds nothing to the answer but white space,
-//! so that all of the answer is the grammar's.
+//! Within thoughts a generation cannot end, unless the form is one that need not come at all, and the token that closes
+//! them adds nothing to the answer but white space, so that all of the answer is the grammar's.
 
 use crate::{TokenId, Tokenizer};
 

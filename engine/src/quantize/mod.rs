@@ -34,7 +34,7 @@ const ALIGNED_TO: usize = 32;
 pub enum QuantizeError {
     /// They are in codes already, from which no good others can be made.
     #[error(
-        "quantization is only supported for F16, BF16 and F32 models, and `{tensor}` is {found}"
+        "quantization is only supported for F16, BF16 and F32 models, and `{tensor}` is {found}; start from a file whose weights are whole"
     )]
     Quantized {
         /// A tensor.

@@ -80,21 +80,18 @@ mod tests {
     fn short_prompts_are_read_at_once_until_the_time_is_up() {
         let pace = pace();
         let mut pause = Pause::default();
-        let mut n_read = 0;
-        let mut n_steps = 0;
-        while let Some(n_prompt) = pause.n_prompt(&pace, 600, [None, Some(APART)].into_iter()) {
-            // twice as slow as thought
-            let n_prompt = n_prompt.min(600);
-            n_read += n_prompt;
-            n_steps += 1;
-            pause.pass(Duration::from_millis(n_prompt as u64));
-            assert!(n_steps < 9);
-            if n_steps > 1 {
-                break;
-            }
-        }
-        assert_eq!((n_read, n_steps), (1200, 2));
-        assert_eq!(pause.n_prompt(&pace, 600, [Some(1)].into_iter()), None);
+        let n_prompt =
+            |pause: &mut Pause, since| pause.n_prompt(&pace, 600, [None, since].into_iter());
+        assert_eq!(n_prompt(&mut pause, Some(APART)), Some(1600));
+        // it was read at half the speed
+        pause.pass(Duration::from_millis(600));
+        assert_eq!(
+            n_prompt(&mut pause, Some(0)),
+            Some(800),
+            "what is left of it"
+        );
+        pause.pass(Duration::from_millis(400));
+        assert_eq!(n_prompt(&mut pause, Some(0)), None);
     }
 
     #[test]
