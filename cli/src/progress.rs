@@ -161,7 +161,7 @@ impl Bars {
             if self.blobs.len() >= MAX_BARS {
                 return;
             }
-            let message = match resumed_at(completed, total) {
+            let message = match resumed_at(status, completed, total) {
                 Some(size) => format!("{status} (resumed at {size})"),
                 None => status.to_owned(),
             };
@@ -235,7 +235,7 @@ impl Plain {
                 return None;
             }
             self.told.insert(digest.clone(), percent);
-            return Some(match resumed_at(completed, total) {
+            return Some(match resumed_at(&line.status, completed, total) {
                 Some(done) => format!("{}: resumed at {done} of {whole}", line.status),
                 None if completed == total => format!("{}: {whole}", line.status),
                 None if line.status.starts_with("pushing") => {
@@ -252,8 +252,10 @@ impl Plain {
     }
 }
 
-fn resumed_at(completed: u64, total: u64) -> Option<String> {
-    (completed > 0 && completed < total).then(|| size::bytes(completed))
+/// Where a transfer goes on that an earlier one has begun. Other work, such as hashing, always begins anew.
+fn resumed_at(status: &str, completed: u64, total: u64) -> Option<String> {
+    let is_transfer = status.starts_with("pulling ") || status.starts_with("pushing ");
+    (is_transfer && completed > 0 && completed < total).then(|| size::bytes(completed))
 }
 
 fn bar_style() -> ProgressStyle {

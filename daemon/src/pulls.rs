@@ -48,11 +48,20 @@ struct State {
     phase: Phase,
     /// What a person is told, in order.
     notes: Vec<String>,
-    /// Digest, total, completed.
-    blobs: Vec<(Digest, u64, u64)>,
+    blobs: Vec<Blob>,
     /// Whether old layers were removed: the one step that may be left out.
     removed_unused: bool,
     ended: Option<Result<(), ApiError>>,
+}
+
+/// How far a blob is, in bytes.
+#[derive(Clone, Debug)]
+struct Blob {
+    digest: Digest,
+    total: u64,
+    /// Those that were there before this pull.
+    began_at: u64,
+    completed: u64,
 }
 
 impl State {
@@ -68,9 +77,17 @@ impl State {
                 total,
                 completed,
             } => {
-                match self.blobs.iter_mut().find(|(known, ..)| *known == digest) {
-                    Some(blob) => (blob.1, blob.2) = (total, completed.max(blob.2)),
-                    None => self.blobs.push((digest, total, completed)),
+                match self.blobs.iter_mut().find(|blob| blob.digest == digest) {
+                    Some(blob) => {
+                        blob.total = total;
+                        blob.completed = completed.max(blob.completed);
+                    }
+                    None => self.blobs.push(Blob {
+                        digest,
+                        total,
+                        began_at: completed,
+                        completed,
+                    }),
                 }
                 Phase::Blobs
             }
@@ -255,18 +272,19 @@ impl Lines {
         let notes = state.notes.iter().skip(self.n_notes);
         lines.extend(notes.map(|note| status(note)));
         self.n_notes = state.notes.len();
-        for (idx, (digest, total, completed)) in state.blobs.iter().enumerate() {
-            if self.told.get(idx) == Some(completed) {
-                continue;
-            }
-            lines.push(Progress {
-                status: format!("pulling {}", &digest.hex()[..12]),
-                digest: Some(digest.to_string()),
-                total: Some(*total),
-                completed: Some(*completed).filter(|n| *n > 0),
-            });
+        for (idx, blob) in state.blobs.iter().enumerate() {
+            // A blob's first line says what an earlier pull has left, however fast the rest came.
+            let told = self.told.get(idx).copied();
+            let first = told.is_none().then_some(blob.began_at);
+            let news = (told.or(first) != Some(blob.completed)).then_some(blob.completed);
+            lines.extend(first.into_iter().chain(news).map(|n_bytes| Progress {
+                status: format!("pulling {}", &blob.digest.hex()[..12]),
+                digest: Some(blob.digest.to_string()),
+                total: Some(blob.total),
+                completed: Some(n_bytes).filter(|n| *n > 0),
+            }));
         }
-        self.told = state.blobs.iter().map(|blob| blob.2).collect();
+        self.told = state.blobs.iter().map(|blob| blob.completed).collect();
         for (phase, text) in LATER_PHASES {
             let happened = phase != Phase::RemovingUnused || state.removed_unused;
             if self.phase < phase && phase <= state.phase && happened {
@@ -334,7 +352,8 @@ mod tests {
         let name = format!("pulling {}", &digest.hex()[..12]);
         assert_eq!(
             statuses(&lines.fresh(&state).unwrap()),
-            [(name.clone(), Some(4))]
+            [(name.clone(), None), (name.clone(), Some(4))],
+            "the first line says where the blob began"
         );
         state.apply(blob(3));
         assert!(
@@ -355,7 +374,7 @@ mod tests {
         assert!(lines.is_done);
         // one who comes late hears of all parts too
         let late = Lines::default().fresh(&state).unwrap();
-        assert_eq!(late.len(), 5);
+        assert_eq!(late.len(), 6);
     }
 
     #[test]

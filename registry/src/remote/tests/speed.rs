@@ -97,8 +97,11 @@ fn answer(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the child of the measurement below"]
 async fn child_that_pulls_a_large_blob() {
+    // Run without its parent, as all ignored tests of this file are, it has nothing to do.
+    let Ok(root) = std::env::var("SLM_TEST_ROOT") else {
+        return;
+    };
     let variable = |name: &str| std::env::var(name).expect("the parent sets it");
-    let root = variable("SLM_TEST_ROOT");
     let store = Store::open_without_index(Path::new(&root)).unwrap();
     let name: ModelName = variable("SLM_TEST_MODEL").parse().unwrap();
     let options = PullOptions::default();
