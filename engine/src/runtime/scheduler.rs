@@ -27,7 +27,7 @@ use slm_kernels::KvPool;
 use std::{
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
@@ -364,13 +364,25 @@ impl<'a> Scheduler<'a> {
         if paused_for.is_some() {
             self.pause.pass(took);
         }
+        // Each reads a whole vocabulary's logits to choose its token: on many cores that would be a good part of the step.
         let mut logits = self.logits.as_mut_slice();
-        for ((index, _), n_rows) in plan.into_iter().zip(rows) {
-            let (of_sequence, rest) =
-                std::mem::take(&mut logits).split_at_mut(n_rows * decoder.spec().vocab_size);
-            self.active[index].take(model, of_sequence);
-            logits = rest;
+        let mut planned = plan.iter().zip(rows).peekable();
+        let mut takers = Vec::with_capacity(plan.len());
+        for (i, sequence) in self.active.iter_mut().enumerate() {
+            if let Some((_, n_rows)) = planned.next_if(|((index, _), _)| *index == i) {
+                let (of_sequence, rest) =
+                    std::mem::take(&mut logits).split_at_mut(n_rows * decoder.spec().vocab_size);
+                takers.push(Mutex::new((sequence, of_sequence)));
+                logits = rest;
+            }
         }
+        decoder.compute().parallel_for(takers.len(), 1, &|items| {
+            for taker in &takers[items] {
+                let (sequence, logits) =
+                    &mut *taker.lock().unwrap_or_else(PoisonError::into_inner);
+                sequence.take(model, logits);
+            }
+        });
         true
     }
 

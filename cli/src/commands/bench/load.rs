@@ -14,6 +14,7 @@ pub(super) struct Load {
     pub(super) n_shared_words: usize,
     /// Of each answer.
     pub(super) n_tokens: u32,
+    pub(super) temperature: f32,
 }
 
 /// What one request brought.
@@ -116,7 +117,7 @@ pub(super) async fn one(
     n_tokens: u32,
 ) -> Result<Answer, ClientError> {
     let body = json!({
-        "model": load.model, "prompt": prompt, "max_tokens": n_tokens, "temperature": 0, "ignore_eos": true,
+        "model": load.model, "prompt": prompt, "max_tokens": n_tokens, "temperature": load.temperature, "ignore_eos": true,
         "stream": true, "stream_options": {"include_usage": true},
     });
     let began = Instant::now();
@@ -169,6 +170,7 @@ mod tests {
             n_words: 40,
             n_shared_words: 10,
             n_tokens: 1,
+            temperature: 0.0,
         };
         let prompts: Vec<String> = (0..50).map(|i| load.prompt(7, i)).collect();
         assert_eq!(prompts[3], load.prompt(7, 3));

@@ -55,12 +55,22 @@ pub(super) struct Args {
     /// Tokens of each answer
     #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     random_output_len: u32,
+    /// Temperature of the answers; with 0 many models repeat themselves, which guesses ahead make fast
+    #[arg(long, value_name = "T", default_value = "0", value_parser = temperature)]
+    temperature: f32,
     /// Seed of the prompts: the same again are found in the server's cache [default: another each time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// How to print it; JSON is one line for each test
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    let value = text.parse().ok();
+    value
+        .filter(|value: &f32| (0.0..=2.0).contains(value))
+        .ok_or_else(|| "a number from 0 to 2".to_owned())
 }
 
 /// Measures and prints.
@@ -74,6 +84,7 @@ pub(super) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
         n_words: args.random_input_len as usize,
         n_shared_words: args.random_prefix_len as usize,
         n_tokens: args.random_output_len,
+        temperature: args.temperature,
     };
     let seed = args.seed.unwrap_or_else(|| {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
