@@ -45,6 +45,8 @@ impl RecordKind {
     }
 }
 
+/// Values whose records are written together: whole blocks of every kind.
+pub(crate) const SPAN: usize = 256;
 pub(crate) const BLOCK32_FIELDS: usize = 15;
 pub(crate) const BLOCK256_FIELDS: usize = 10;
 /// The field of `d`.
@@ -99,25 +101,26 @@ impl Activations {
     }
 }
 
-/// Writes the records of one group.
+/// Writes the records of `values` of each column of one group: whole blocks of `kind`.
 ///
 /// # Safety
-/// The CPU has the tier. `x` holds `n_values` values for each of the columns of `group`, whole blocks of `kind`;
-/// `records` has room for the group's fields.
+/// The CPU has the tier. `x` holds `n_values` values for each of the columns of `group`; `records` has room for the
+/// group's fields.
 #[inline(always)]
 pub(crate) unsafe fn write_group<T: Tier>(
     kind: RecordKind,
     x: &[f32],
     n_values: usize,
     group: Group,
+    values: Range<usize>,
     records: *mut u32,
 ) {
     let width = group.width;
     for column in 0..width {
-        let x = &x[(group.first + column) * n_values..][..n_values];
+        let x = &x[(group.first + column) * n_values..][values.clone()];
         // SAFETY: fields of a column lie `width` apart from its own first one on, within the group's room.
         unsafe {
-            let records = records.add(column);
+            let records = records.add(column + kind.fields(values.start) * width);
             match kind {
                 RecordKind::Float => {
                     for (k, value) in x.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::activations::{RecordKind, cut_into_groups};
+use crate::activations::{RecordKind, SPAN, cut_into_groups};
 use crate::attention;
 use crate::dispatch::{self, KernelTable};
 use crate::matmul::Job;
@@ -219,15 +219,21 @@ impl Compute {
                 let fields = kind.fields(n_cols);
                 let bytes = scratch.records[kind as usize].at_least(4 * n_tokens * fields);
                 let start = Shared(bytes.as_mut_ptr().cast::<u32>());
-                let grain = GRAIN_ACTIVATIONS.div_ceil(n_cols * groups[0].width);
-                self.pool.parallel_for(groups.len(), grain, &|range| {
-                    for group in &groups[range] {
+                let n_spans = n_cols.div_ceil(SPAN);
+                let grain = GRAIN_ACTIVATIONS.div_ceil(SPAN * groups[0].width);
+                let n_items = groups.len() * n_spans;
+                self.pool.parallel_for(n_items, grain, &|mut items| {
+                    while !items.is_empty() {
+                        let (group, span) = (groups[items.start / n_spans], items.start % n_spans);
+                        let n = items.len().min(n_spans - span);
+                        let values = span * SPAN..n_cols.min((span + n) * SPAN);
                         // SAFETY: the table proved the CPU; the scratch has room for the fields of all columns, and
-                        // those of a group are its own; `pack` saw that blocks divide the columns.
+                        // those of a group's values are their own; `pack` saw that blocks divide the columns.
                         unsafe {
                             let records = start.get().add(group.first * fields);
-                            (self.kernels.write_group)(kind, x, n_cols, *group, records);
+                            (self.kernels.write_group)(kind, x, n_cols, group, values, records);
                         }
+                        items.start += n;
                     }
                 });
                 records[kind as usize] = start;

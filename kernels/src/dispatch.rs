@@ -5,6 +5,7 @@
 #[cfg(target_arch = "aarch64")]
 use std::arch::is_aarch64_feature_detected;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use crate::RopeStyle;
@@ -148,7 +149,7 @@ pub(crate) struct KernelTable {
     /// Groups of columns, widest first.
     pub(crate) widths: &'static [usize],
     pub(crate) matmul: fn(QuantType) -> MatmulFn,
-    pub(crate) write_group: unsafe fn(RecordKind, &[f32], usize, Group, *mut u32),
+    pub(crate) write_group: unsafe fn(RecordKind, &[f32], usize, Group, Range<usize>, *mut u32),
     /// One row: `x`, `weight`, `eps`, `out`.
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     pub(crate) layer_norm: LayerNormFn,
@@ -273,10 +274,11 @@ macro_rules! kernel_table {
             x: &[f32],
             n_values: usize,
             group: activations::Group,
+            values: std::ops::Range<usize>,
             records: *mut u32,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { activations::write_group::<$tier>(kind, x, n_values, group, records) }
+            unsafe { activations::write_group::<$tier>(kind, x, n_values, group, values, records) }
         }
 
         $(#[target_feature(enable = $features)])?

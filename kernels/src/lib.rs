@@ -41,7 +41,7 @@ pub use attention::{AttentionArgs, AttentionRun, AttentionScratch};
 pub use compute::{Compute, RopeStyle, available_threads};
 pub use dispatch::{Isa, UnknownIsa, UnsupportedCpu};
 pub use features::cpu_features;
-pub use kv::{KvLayer, KvPool, KvType, PAGE_POSITIONS, UnknownKvType};
+pub use kv::{KvAppend, KvLayer, KvPool, KvType, PAGE_POSITIONS, UnknownKvType};
 pub use matrix::{Matrix, PackError};
 pub use memory::GiveBack;
 pub use recurrent::DeltaShape;

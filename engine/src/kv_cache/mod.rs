@@ -316,16 +316,16 @@ impl KvCache {
         }
     }
 
-    /// Adds keys and values of `n_tokens` positions to those of layer `il`, and lets go of what nothing looks at.
+    /// The keys and values of layer `il`, for positions to be added; what nothing looks at any more was let go.
     ///
     /// # Panics
     /// When it has none of its own.
-    pub(crate) fn append(&mut self, il: usize, n_tokens: usize, k: &[f32], v: &[f32]) {
+    pub(crate) fn growing_kv(&mut self, il: usize) -> &mut KvLayer {
         match &mut self.layers[il] {
-            LayerState::Full(kv) => kv.append(n_tokens, k, v),
+            LayerState::Full(kv) => kv,
             LayerState::Sliding { kv, window } => {
                 kv.let_go(first_seen(kv.len(), *window).saturating_sub(REWIND_POSITIONS));
-                kv.append(n_tokens, k, v);
+                kv
             }
             LayerState::SharedWith(_) | LayerState::Recurrent(_) => {
                 panic!("layer {il} has no keys of its own")

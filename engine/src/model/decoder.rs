@@ -13,7 +13,9 @@ use super::{
     weights::{AttentionWeights, Dense, Ffn, LayerWeights, Linear, MixerWeights, Weights},
 };
 use crate::{KvCache, TokenId};
-use slm_kernels::{AttentionArgs, AttentionRun, AttentionScratch, Compute, KvPool, KvType};
+use slm_kernels::{
+    AttentionArgs, AttentionRun, AttentionScratch, Compute, KvAppend, KvPool, KvType,
+};
 use std::{ops::Range, sync::Arc};
 
 /// Which positions to turn into logits.
@@ -417,11 +419,13 @@ impl Decoder {
             self.norm_in_place(kv.v_norm.as_deref(), &mut s.v, &mut s.normed);
             rotate(&mut s.k, shape.n_kv_heads);
             let (k_row, v_row) = (s.k.len() / n_tokens, s.v.len() / n_tokens);
-            for (cache, tokens) in each_part(parts) {
-                let k = &s.k[tokens.start * k_row..tokens.end * k_row];
-                let v = &s.v[tokens.start * v_row..tokens.end * v_row];
-                cache.append(il, tokens.len(), k, v);
-            }
+            let appends = each_part(parts).map(|(cache, tokens)| KvAppend {
+                kv: cache.growing_kv(il),
+                n_tokens: tokens.len(),
+                k: &s.k[tokens.start * k_row..tokens.end * k_row],
+                v: &s.v[tokens.start * v_row..tokens.end * v_row],
+            });
+            compute.append(appends.collect());
         }
 
         let values = n_tokens * shape.n_heads * shape.v_head_dim;

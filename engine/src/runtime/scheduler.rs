@@ -378,8 +378,7 @@ impl<'a> Scheduler<'a> {
         }
         decoder.compute().parallel_for(takers.len(), 1, &|items| {
             for taker in &takers[items] {
-                let (sequence, logits) =
-                    &mut *taker.lock().unwrap_or_else(PoisonError::into_inner);
+                let (sequence, logits) = &mut *taker.lock().unwrap_or_else(PoisonError::into_inner);
                 sequence.take(model, logits);
             }
         });

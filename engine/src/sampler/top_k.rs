@@ -21,7 +21,10 @@ pub(super) fn select(logits: &[f32], k: usize, out: &mut Vec<Candidate>) {
     let mut threshold = f32::NEG_INFINITY;
     for (idx, run) in logits.chunks(RUN).enumerate() {
         // nearly all runs have nothing above the threshold, and that is told without a branch for each logit
-        if !run.iter().fold(false, |any, &logit| any | (logit > threshold)) {
+        if !run
+            .iter()
+            .fold(false, |any, &logit| any | (logit > threshold))
+        {
             continue;
         }
         for (token, &logit) in ((idx * RUN) as TokenId..).zip(run) {

@@ -5,6 +5,12 @@ use super::{
 };
 use crate::half_float::f16_bits;
 
+/// The keys and the values of all heads in one tile.
+pub(super) struct TileMut<'a> {
+    keys: &'a mut [u8],
+    values: &'a mut [u8],
+}
+
 /// Sizes of a layer's pages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
@@ -92,51 +98,60 @@ impl Layout {
         }
     }
 
-    /// Writes whole positions from place `at` of `page` on.
-    pub(super) fn write(&self, page: &mut [u8], at: usize, k: &[f32], v: &[f32]) {
+    /// The tiles of a page.
+    pub(super) fn tiles<'a>(
+        &self,
+        page: &'a mut [u8],
+    ) -> impl Iterator<Item = TileMut<'a>> + use<'a> {
+        let (keys, values) = page.split_at_mut(self.page_keys_bytes());
+        let keys = keys.chunks_exact_mut(self.n_kv_heads * self.head_keys());
+        let values = values.chunks_exact_mut(self.n_kv_heads * self.head_values());
+        keys.zip(values)
+            .map(|(keys, values)| TileMut { keys, values })
+    }
+
+    /// Writes whole positions of a tile, from its place `lane` on.
+    pub(super) fn write(&self, tile: &mut TileMut<'_>, lane: usize, k: &[f32], v: &[f32]) {
         match self.kv_type {
-            KvType::F16 => self.write_plain(page, at, k, v, f16_bits),
-            KvType::F32 => self.write_plain(page, at, k, v, |value| value),
-            KvType::Q8_0 => self.write_blocks::<Q8>(page, at, k, v),
-            KvType::Q4_0 => self.write_blocks::<Q4>(page, at, k, v),
+            KvType::F16 => self.write_plain(tile, lane, k, v, f16_bits),
+            KvType::F32 => self.write_plain(tile, lane, k, v, |value| value),
+            KvType::Q8_0 => self.write_blocks::<Q8>(tile, lane, k, v),
+            KvType::Q4_0 => self.write_blocks::<Q4>(tile, lane, k, v),
         }
     }
 
-    /// Calls `write` with the bytes of keys and values of a head in a tile, the position in the tile, the key and the
-    /// value, for all heads of whole positions.
+    /// Calls `write` with the bytes of keys and values of a head, the position in the tile, the key and the value, for all
+    /// heads of whole positions from place `lane` on.
     fn for_heads(
         &self,
-        page: &mut [u8],
-        at: usize,
+        tile: &mut TileMut<'_>,
+        lane: usize,
         k: &[f32],
         v: &[f32],
         mut write: impl FnMut(&mut [u8], &mut [u8], usize, &[f32], &[f32]),
     ) {
-        let (keys, values) = page.split_at_mut(self.page_keys_bytes());
         let heads = k
             .chunks_exact(self.head_dim)
             .zip(v.chunks_exact(self.v_head_dim));
         for (row, (k, v)) in heads.enumerate() {
-            let (position, head) = (at + row / self.n_kv_heads, row % self.n_kv_heads);
-            let (tile, lane) = (position / TILE_POSITIONS, position % TILE_POSITIONS);
-            let head = tile * self.n_kv_heads + head;
-            let keys = &mut keys[head * self.head_keys()..][..self.head_keys()];
-            let values = &mut values[head * self.head_values()..][..self.head_values()];
+            let (lane, head) = (lane + row / self.n_kv_heads, row % self.n_kv_heads);
+            let keys = &mut tile.keys[head * self.head_keys()..][..self.head_keys()];
+            let values = &mut tile.values[head * self.head_values()..][..self.head_values()];
             write(keys, values, lane, k, v);
         }
     }
 
     fn write_plain<E: bytemuck::Pod>(
         &self,
-        page: &mut [u8],
-        at: usize,
+        tile: &mut TileMut<'_>,
+        lane: usize,
         k: &[f32],
         v: &[f32],
         convert: impl Fn(f32) -> E,
     ) {
         let mut converted = [<E as bytemuck::Zeroable>::zeroed(); KvLayer::MAX_HEAD_DIM];
         let converted = &mut converted[..self.head_dim];
-        self.for_heads(page, at, k, v, |keys, values, lane, k, v| {
+        self.for_heads(tile, lane, k, v, |keys, values, lane, k, v| {
             let keys: &mut [E] = bytemuck::cast_slice_mut(keys);
             let values: &mut [E] = bytemuck::cast_slice_mut(values);
             for (to, from) in converted.iter_mut().zip(k) {
@@ -155,8 +170,8 @@ impl Layout {
         });
     }
 
-    fn write_blocks<B: Blocks>(&self, page: &mut [u8], at: usize, k: &[f32], v: &[f32]) {
-        self.for_heads(page, at, k, v, |keys, values, lane, k, v| {
+    fn write_blocks<B: Blocks>(&self, tile: &mut TileMut<'_>, lane: usize, k: &[f32], v: &[f32]) {
+        self.for_heads(tile, lane, k, v, |keys, values, lane, k, v| {
             let blocks = keys.chunks_exact_mut(B::TILE_BYTES);
             for (block, k) in blocks.zip(k.chunks(BLOCK_DIMS)) {
                 B::write_key(block, lane, k);

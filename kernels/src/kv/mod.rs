@@ -15,9 +15,11 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+mod append;
 mod blocks;
 mod layout;
 
+pub use append::KvAppend;
 pub(crate) use blocks::{BLOCK_DIMS, Blocks, CODES, Q4, Q8};
 pub(crate) use layout::Layout;
 
@@ -161,6 +163,11 @@ impl Drop for Page {
     }
 }
 
+/// A page that [`KvLayer::own_pages`] made sure of.
+fn own(page: &mut Arc<Page>) -> &mut Page {
+    Arc::get_mut(page).expect("just made, or nobody else's")
+}
+
 /// Keys and values of one layer of one sequence. A clone shares the pages.
 #[derive(Clone)]
 pub struct KvLayer {
@@ -249,41 +256,31 @@ impl KvLayer {
         }
     }
 
-    /// Adds `n_tokens` positions: `k` is `[n_tokens, n_kv_heads, head_dim]`, `v` is `[n_tokens, n_kv_heads, v_head_dim]`.
-    ///
-    /// # Panics
-    /// When the lengths disagree, or the system has no memory to give.
-    pub fn append(&mut self, n_tokens: usize, k: &[f32], v: &[f32]) {
-        let layout = self.layout;
-        let (k_row, v_row) = (layout.k_row(), layout.v_row());
-        assert_eq!(k.len(), n_tokens * k_row, "the keys' length");
-        assert_eq!(v.len(), n_tokens * v_row, "the values' length");
-        let mut done = 0;
-        while done < n_tokens {
-            let at = self.len % PAGE_POSITIONS;
-            let n = (PAGE_POSITIONS - at).min(n_tokens - done);
-            let k = &k[done * k_row..][..n * k_row];
-            let v = &v[done * v_row..][..n * v_row];
-            let page = self.last_page(at);
-            layout.write(page.as_mut_slice(), at, k, v);
-            self.len += n;
-            done += n;
+    /// Makes pages for the positions up to `end`, which lies behind the last one; those that are written to are nobody
+    /// else's then.
+    fn own_pages(&mut self, end: usize) {
+        let at = self.len % PAGE_POSITIONS;
+        if at > 0 {
+            let last = self
+                .pages
+                .last_mut()
+                .expect("a page holds the last position");
+            if Arc::get_mut(last).is_none() {
+                let mut copy = self.pool.page(&self.layout);
+                self.layout
+                    .copy_positions(last.as_slice(), copy.as_mut_slice(), at);
+                *last = Arc::new(copy);
+            }
+        }
+        let n_pages = end.div_ceil(PAGE_POSITIONS) - self.n_let_go;
+        while self.pages.len() < n_pages {
+            self.pages.push(Arc::new(self.pool.page(&self.layout)));
         }
     }
 
-    /// The page that the next position goes to, as its place `at`: a new one, or the last, nobody else's.
-    fn last_page(&mut self, at: usize) -> &mut Page {
-        if at == 0 {
-            self.pages.push(Arc::new(self.pool.page(&self.layout)));
-        }
-        let last = self.pages.last_mut().expect("a page holds this position");
-        if Arc::get_mut(last).is_none() {
-            let mut copy = self.pool.page(&self.layout);
-            self.layout
-                .copy_positions(last.as_slice(), copy.as_mut_slice(), at);
-            *last = Arc::new(copy);
-        }
-        Arc::get_mut(last).expect("just made, or nobody else's")
+    /// The pages that are held, from the `page`th of all on.
+    fn pages_from(&mut self, page: usize) -> &mut [Arc<Page>] {
+        &mut self.pages[page - self.n_let_go..]
     }
 
     /// Keys and values of the positions `block * PAGE_POSITIONS ..`, from which on `n_positions` must be held.

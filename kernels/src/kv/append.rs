@@ -1,0 +1,109 @@
+//! New positions, tile by tile, so that all threads write some.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::layout::{Layout, TileMut};
+use super::{KvLayer, PAGE_POSITIONS, TILE_POSITIONS};
+use crate::Compute;
+
+/// Values that are written together at least: fewer are done before another thread has begun.
+const GRAIN_VALUES: usize = 4 << 10;
+
+/// Positions to be added to a layer: `k` is `[n_tokens, n_kv_heads, head_dim]`, `v` is `[n_tokens, n_kv_heads,
+/// v_head_dim]`.
+pub struct KvAppend<'a> {
+    /// The layer.
+    pub kv: &'a mut KvLayer,
+    /// How many positions.
+    pub n_tokens: usize,
+    /// Their keys.
+    pub k: &'a [f32],
+    /// Their values.
+    pub v: &'a [f32],
+}
+
+/// Positions of one tile that are to be written.
+struct Write<'a> {
+    layout: Layout,
+    tile: TileMut<'a>,
+    /// The place of the first of them in the tile.
+    lane: usize,
+    k: &'a [f32],
+    v: &'a [f32],
+}
+
+impl Write<'_> {
+    fn run(&mut self) {
+        self.layout.write(&mut self.tile, self.lane, self.k, self.v);
+    }
+}
+
+impl KvLayer {
+    /// Adds `n_tokens` positions on this thread alone; shapes as for [`KvAppend`].
+    ///
+    /// # Panics
+    /// When the lengths disagree, or the system has no memory to give.
+    pub fn append(&mut self, n_tokens: usize, k: &[f32], v: &[f32]) {
+        self.grow(n_tokens, k, v).for_each(|mut write| write.run());
+    }
+
+    /// Makes room for `n_tokens` positions more; they are there once all writes have run.
+    fn grow<'a>(
+        &'a mut self,
+        n_tokens: usize,
+        k: &'a [f32],
+        v: &'a [f32],
+    ) -> impl Iterator<Item = Write<'a>> {
+        let layout = self.layout;
+        let (k_row, v_row) = (layout.k_row(), layout.v_row());
+        assert_eq!(k.len(), n_tokens * k_row, "the keys' length");
+        assert_eq!(v.len(), n_tokens * v_row, "the values' length");
+        let (first, end) = (self.len, self.len + n_tokens);
+        let first_page = first / PAGE_POSITIONS;
+        if n_tokens > 0 {
+            self.own_pages(end);
+        }
+        self.len = end;
+        let pages = self.pages_from(first_page).iter_mut().enumerate();
+        let pages = pages.take(if n_tokens == 0 { 0 } else { usize::MAX });
+        pages.flat_map(move |(idx, page)| {
+            let page_start = (first_page + idx) * PAGE_POSITIONS;
+            let tiles = layout.tiles(super::own(page).as_mut_slice()).enumerate();
+            tiles.filter_map(move |(idx, tile)| {
+                let tile_start = page_start + idx * TILE_POSITIONS;
+                let from = first.max(tile_start);
+                let to = end.min(tile_start + TILE_POSITIONS);
+                (from < to).then(|| Write {
+                    layout,
+                    tile,
+                    lane: from - tile_start,
+                    k: &k[(from - first) * k_row..(to - first) * k_row],
+                    v: &v[(from - first) * v_row..(to - first) * v_row],
+                })
+            })
+        })
+    }
+}
+
+impl Compute {
+    /// Adds positions to layers.
+    ///
+    /// # Panics
+    /// When lengths disagree, or the system has no memory to give.
+    pub fn append(&self, appends: Vec<KvAppend<'_>>) {
+        let writes = appends
+            .into_iter()
+            .flat_map(|append| append.kv.grow(append.n_tokens, append.k, append.v));
+        let writes: Vec<Mutex<Write<'_>>> = writes.map(Mutex::new).collect();
+        let n_values = |write: &Mutex<Write<'_>>| {
+            let write = write.lock().unwrap_or_else(PoisonError::into_inner);
+            write.k.len() + write.v.len()
+        };
+        let largest = writes.iter().map(n_values).max().unwrap_or(1);
+        self.parallel_for(writes.len(), GRAIN_VALUES.div_ceil(largest), &|items| {
+            for write in &writes[items] {
+                write.lock().unwrap_or_else(PoisonError::into_inner).run();
+            }
+        });
+    }
+}
