@@ -11,6 +11,7 @@ use slm_api::ClientError;
 use slm_api::client::{Chunk, Chunks};
 use slm_api::ollama::{ChatResponse, GenerateResponse, Metrics};
 
+use crate::keyboard;
 use crate::markdown::Markdown;
 use crate::progress;
 use crate::text::duration::go_duration;
@@ -124,6 +125,7 @@ impl Printer {
         &mut self,
         start: impl Future<Output = Result<Chunks<T>, ClientError>>,
     ) -> anyhow::Result<Ended> {
+        let _hushed = keyboard::hush();
         let waiting = progress::spinner("", self.ui);
         let ended = self.follow_with(start, &waiting).await;
         waiting.finish_and_clear();

@@ -4,7 +4,8 @@ use slm_catalog::fit::Reason;
 use slm_catalog::{Catalog, Choice, Fit, Machine};
 
 use crate::settings::Settings;
-use crate::text::{size, table};
+use crate::text::size;
+use crate::text::table::{self, Room};
 
 /// How many models are offered where there is none.
 const N_OFFERED: usize = 4;
@@ -131,11 +132,12 @@ pub(crate) fn tokens_per_second(speed: f64) -> String {
     }
 }
 
-/// Where there is no model yet: those that fit, the largest that are fast enough first, and how to get one.
+/// Where there is no model yet: those that fit, the largest that are fast enough first, and how to get one, within
+/// `width` columns.
 ///
 /// # Errors
 /// As [`advise`].
-pub(crate) fn offer(machine: &Machine) -> anyhow::Result<String> {
+pub(crate) fn offer(machine: &Machine, width: Option<usize>) -> anyhow::Result<String> {
     let catalog = Catalog::built_in()?;
     let text = catalog
         .models
@@ -166,7 +168,9 @@ pub(crate) fn offer(machine: &Machine) -> anyhow::Result<String> {
         ]
     });
     let rows: Vec<_> = rows.collect();
-    let table = table::render(&rows, 2);
+    // the command is there to be copied
+    let rooms = [Room::Whole, Room::Spare(2), Room::Spare(1), Room::Text(0)];
+    let table = table::fit(&rows, &rooms, 2, width);
     Ok(format!(
         "no model is here yet; these fit this machine (`slm search` shows more):\n{}",
         table.trim_end()
@@ -235,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_offer_shows_what_fits() {
-        let offer = |machine: Machine| super::offer(&machine).expect("a catalogue");
+        let offer = |machine: Machine| super::offer(&machine, None).expect("a catalogue");
         let all = offer(roomy());
         assert!(all.contains("slm pull qwen3:4b-q4_K_M"), "{all}");
         assert_eq!(all.lines().count(), 1 + N_OFFERED);

@@ -93,6 +93,16 @@ impl Ui {
         })
     }
 
+    /// Columns of the terminal that data goes to, where it goes to one.
+    pub(crate) fn data_width(self) -> Option<usize> {
+        self.stdout_is_terminal.then(|| self.width())
+    }
+
+    /// Columns of the terminal that notes go to, where they go to one.
+    pub(crate) fn note_width(self) -> Option<usize> {
+        self.stderr_is_terminal.then(|| self.width())
+    }
+
     /// Lines of the terminal.
     pub(crate) fn height(self) -> usize {
         terminal_size::terminal_size()

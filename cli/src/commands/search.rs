@@ -11,7 +11,8 @@ use crate::fit::{self, tokens_per_second};
 use crate::format::Format;
 use crate::hub::{self, Repository};
 use crate::settings::Settings;
-use crate::text::{size, table};
+use crate::text::size;
+use crate::text::table::{self, Room};
 use crate::ui::Ui;
 
 /// Arguments of `slm search`.
@@ -107,7 +108,8 @@ pub(crate) async fn run(args: Args, settings: &Settings, ui: Ui) -> anyhow::Resu
         }
         sort_repositories(&mut found.hugging_face, args.sort);
     }
-    args.format.print(&found, render, ui)?;
+    let table = |found: &Found| render(found, ui.data_width());
+    args.format.print(&found, table, ui)?;
     if let Some(error) = &found.error {
         ui.note(&format!(
             "only the catalogue was searched, Hugging Face could not be asked: {error}"
@@ -174,7 +176,7 @@ fn sort_repositories(repositories: &mut [Repository], sort: Sort) {
     }
 }
 
-fn render(found: &Found) -> String {
+fn render(found: &Found, width: Option<usize>) -> String {
     let mut text = String::new();
     if !found.catalog.is_empty() {
         let head = [
@@ -182,7 +184,18 @@ fn render(found: &Found) -> String {
         ];
         let mut rows = vec![table::row(head)];
         rows.extend(found.catalog.iter().map(row));
-        text.push_str(&table::render(&rows, 0));
+        let rooms = [
+            Room::Name,
+            Room::Spare(2),
+            Room::Whole,
+            Room::Spare(3),
+            Room::Spare(5),
+            Room::Whole,
+            Room::Spare(1),
+            Room::Spare(0),
+            Room::Text(4),
+        ];
+        text.push_str(&table::fit(&rows, &rooms, 0, width));
     }
     if !found.hugging_face.is_empty() {
         if !text.is_empty() {
@@ -202,7 +215,8 @@ fn render(found: &Found) -> String {
                 repository.licence.clone().unwrap_or("-".to_owned()),
             ]
         }));
-        text.push_str(&table::render(&rows, 0));
+        let rooms = [Room::Name, Room::Spare(1), Room::Spare(2), Room::Spare(0)];
+        text.push_str(&table::fit(&rows, &rooms, 0, width));
     }
     text
 }
@@ -285,7 +299,7 @@ mod tests {
             }],
             error: None,
         };
-        let text = render(&found);
+        let text = render(&found, None);
         let line = |start: &str| text.lines().find(|line| line.starts_with(start));
         let words = |start: &str| {
             let line = line(start).expect(start);

@@ -4,8 +4,7 @@ use slm_api::ClientError;
 use slm_api::ollama::{Message, Metrics};
 
 use super::command::{Copied, Thoughts};
-use super::session::message;
-use super::{Repl, external, is_daemon_gone};
+use super::{Repl, external, is_daemon_gone, message};
 use crate::answer::{self, Ended, Printer, Style};
 use crate::files::{Attached, expand, path_of};
 use crate::{clipboard, daemon, models};

@@ -3,6 +3,10 @@
 
 mod prompts;
 mod server;
+#[cfg(unix)]
+mod terminal;
+#[cfg(unix)]
+mod typing;
 
 use std::io::{Read, Write};
 use std::path::Path;
