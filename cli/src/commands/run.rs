@@ -239,7 +239,7 @@ async fn answer_once(
         ..request
     };
     let mut printer = Printer::new(style, ui);
-    let ended = printer.follow(client.generate(&request)).await?;
+    let ended = printer.follow(client, client.generate(&request)).await?;
     Ok(match ended {
         Ended::Complete => Exit::Done,
         Ended::Interrupted => Exit::Interrupted,

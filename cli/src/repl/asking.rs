@@ -113,7 +113,9 @@ impl Repl<'_> {
 
     async fn try_answer(&self, printer: &mut Printer) -> anyhow::Result<Ended> {
         let request = self.session.request();
-        printer.follow(self.client.chat(&request)).await
+        printer
+            .follow(self.client, self.client.chat(&request))
+            .await
     }
 
     pub(super) async fn retry(&mut self) -> anyhow::Result<()> {

@@ -229,7 +229,7 @@ impl Repl<'_> {
             ..self.style
         };
         Printer::new(style, self.ui)
-            .follow(self.client.chat(&request))
+            .follow(self.client, self.client.chat(&request))
             .await
     }
 

@@ -41,7 +41,8 @@ pub(crate) async fn answer_once(
     session.common.system = system.or(session.common.system.take());
     session.messages.push(said);
     let mut printer = Printer::new(style, ui);
-    let ended = printer.follow(client.chat(&session.request())).await?;
+    let request = session.request();
+    let ended = printer.follow(client, client.chat(&request)).await?;
     if !printer.text.is_empty() {
         session.messages.push(Message {
             thinking: (!printer.thinking.is_empty()).then_some(printer.thinking),

@@ -77,6 +77,31 @@ async fn what_is_typed_during_an_answer_waits_for_the_prompt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_model_sees_how_far_it_is() {
+    let server = Server::start().await;
+    server.answer("POST /api/show", StatusCode::OK, &[json!({})]);
+    server.then_hold(
+        "POST /api/generate",
+        &[],
+        &[
+            json!({"response": "Yes."}),
+            json!({"response": "", "done": true}),
+        ],
+    );
+    let loading = |phase: &str, completed| json!({"loading": {"model": "m:latest", "phase": phase, "completed": completed, "total": 200}});
+    server.answer("GET /api/status", StatusCode::OK, &[loading("room", 0)]);
+    let home = tempfile::tempdir().expect("temporary home");
+    let mut terminal = at_terminal(&server, home.path(), &["run", "m", "Is it?"], 80);
+    terminal.until_shown("waiting until other models make room for m:latest");
+    server.answer("GET /api/status", StatusCode::OK, &[loading("weights", 84)]);
+    terminal.until_shown("loading m:latest 42%");
+    server.release();
+    assert_eq!(terminal.code(), 0);
+    terminal.until_shown("Yes.");
+    assert_eq!(terminal.text(), "Yes.", "what was said meanwhile is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn however_an_answer_ends_the_terminal_is_as_it_was() {
     let server = Server::start().await;
     server.answer("POST /api/show", StatusCode::OK, &[json!({})]);
