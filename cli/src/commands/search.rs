@@ -2,14 +2,15 @@
 
 use std::cmp::Reverse;
 
-use serde::Serialize;
+use slm_catalog::hub::Repository;
 use slm_catalog::query::{Parameters, Query};
-use slm_catalog::{Catalog, Fit, Machine, Model, Variant};
+use slm_catalog::search::{self, Entry, Found};
+use slm_catalog::{Catalog, Machine};
 
 use crate::failure::Exit;
 use crate::fit::{self, tokens_per_second};
 use crate::format::Format;
-use crate::hub::{self, Repository};
+use crate::hub;
 use crate::settings::Settings;
 use crate::text::size;
 use crate::text::table::{self, Room};
@@ -50,31 +51,6 @@ pub(crate) enum Sort {
     Size,
     /// By name
     Name,
-}
-
-/// What was found.
-#[derive(Debug, Serialize)]
-struct Found {
-    /// Of the catalogue.
-    catalog: Vec<Entry>,
-    /// Of Hugging Face.
-    hugging_face: Vec<Repository>,
-    /// Why that could not be asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-/// A model of the catalogue, with the file that this machine would get.
-#[derive(Debug, Serialize)]
-struct Entry {
-    #[serde(flatten)]
-    model: Model,
-    /// The file for this machine.
-    pull: String,
-    #[serde(flatten)]
-    fit: Fit,
-    /// All its files, in the order of `variants`.
-    variant_fits: Vec<Fit>,
 }
 
 /// Prints what is found.
@@ -136,28 +112,14 @@ fn entries(
     only_fitting: bool,
     sort: Sort,
 ) -> Vec<Entry> {
-    let wanted = catalog.models.iter().filter(|model| query.matches(model));
-    let mut entries: Vec<Entry> = wanted
-        .filter_map(|model| entry(model, machine))
-        .filter(|entry| !only_fitting || entry.fit.fits != Some(false))
-        .collect();
+    let mut entries = search::entries(catalog, query, machine);
+    entries.retain(|entry| !only_fitting || entry.fit.fits != Some(false));
     match sort {
         Sort::Downloads => {}
         Sort::Size => entries.sort_by_key(|entry| entry.fit.file_bytes),
         Sort::Name => entries.sort_by(|a, b| a.model.name.cmp(&b.model.name)),
     }
     entries
-}
-
-fn entry(model: &Model, machine: &Machine) -> Option<Entry> {
-    let (chosen, fit) = machine.variant(model)?;
-    let fit_of = |variant: &Variant| machine.fit(model, variant);
-    Some(Entry {
-        model: model.clone(),
-        pull: chosen.pull.clone(),
-        fit,
-        variant_fits: model.variants.iter().map(fit_of).collect(),
-    })
 }
 
 /// Whether a repository's model may fit, by the number in its name and five bits for each weight.
