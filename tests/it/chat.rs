@@ -84,7 +84,7 @@ fn commands_in_a_chat() {
         ["Why is the sky red?", ""],
         [landmark(&red), ""],
         [">>> ", format!("/attach {}\r", binary.display())],
-        ["is neither text (UTF-8) nor an image", ""],
+        ["convert it to text first", ""],
         [">>> ", format!("/attach {}\r", note.display())],
         ["With the next message:", ""],
         [">>> ", "/attach clear\r"],
