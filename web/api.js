@@ -103,6 +103,8 @@ export const status = () => json("GET", "/api/status");
 export const version = () => json("GET", "/api/version");
 /** All about a model. */
 export const show = (model) => json("POST", "/api/show", { model });
+/** Models to pull: of the catalogue, and of Hugging Face. */
+export const search = (query) => json("POST", "/api/search", { query });
 /** Removes a model. */
 export const remove = (model) => json("DELETE", "/api/delete", { model });
 /** Ends with the last line; stopped by `signal`. */

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { startWith } from "./chat.js";
 import { button, byId, confirmed, copy, el, reconcile, setText, toast } from "./dom.js";
+import * as finding from "./find.js";
 import { bytes, count, day, plural, until } from "./format.js";
 import { startPull } from "./pulls.js";
 
@@ -26,6 +27,7 @@ export function start() {
     startPull(name, byId("pull-insecure").checked, changed);
     field.value = "";
   });
+  finding.start((name) => startPull(name, false, changed));
   byId("model-filter").addEventListener("input", drawInstalled);
 }
 

@@ -116,6 +116,14 @@ impl Client {
         self.get("/api/ps").await
     }
 
+    /// `GET /api/status`.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn status(&self) -> Result<crate::status::StatusResponse, ClientError> {
+        self.get("/api/status").await
+    }
+
     /// `POST /api/swap`.
     ///
     /// # Errors

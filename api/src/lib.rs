@@ -19,6 +19,7 @@ pub mod openai;
 pub mod rate;
 pub mod rerank;
 pub mod responses;
+pub mod search;
 pub mod size;
 pub mod status;
 pub mod store;

@@ -15,8 +15,25 @@ pub struct StatusResponse {
     pub requests: StatusRequests,
     /// Tokens since the start. Two answers and their `uptime_ms` give tokens per second.
     pub tokens: StatusTokens,
+    /// The model that is being loaded, if one is; one is at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loading: Option<StatusLoading>,
     /// The last requests that have ended, the newest first.
     pub recent: Vec<RecentRequest>,
+}
+
+/// How far the loading of a model is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct StatusLoading {
+    /// The model.
+    pub model: String,
+    /// `room` while it waits until other models have left, `weights` while its file is read and packed.
+    pub phase: String,
+    /// Bytes of the file that are packed.
+    pub completed: u64,
+    /// Bytes of its weights; 0 before they are looked at.
+    pub total: u64,
 }
 
 /// Memory; what the system does not tell is left out.

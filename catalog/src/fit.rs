@@ -91,6 +91,20 @@ impl Machine {
         }
     }
 
+    /// How a file fits of which only the size is known: without keys and values, and with the speed of a dense model.
+    pub fn fit_bytes(&self, file_bytes: u64) -> Fit {
+        let memory_bytes = file_bytes.saturating_add(BESIDES_BYTES);
+        Fit {
+            file_bytes,
+            memory_bytes,
+            context: 0,
+            fits: self.memory.map(|memory| memory_bytes <= memory),
+            tokens_per_second: self
+                .bandwidth
+                .map(|bandwidth| bandwidth as f64 / file_bytes.max(1) as f64),
+        }
+    }
+
     /// The file of a model for this machine: the recommended one, or a smaller one where that does not fit; the smallest
     /// where none does.
     pub fn variant<'a>(&self, model: &'a Model) -> Option<(&'a Variant, Fit)> {

@@ -3,19 +3,25 @@
 //!
 //! Ctrl-C stops the answer: the stream is dropped, which closes the connection, which stops the daemon's work.
 
+use std::convert::Infallible;
 use std::fmt::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use slm_api::ClientError;
 use slm_api::client::{Chunk, Chunks};
 use slm_api::ollama::{ChatResponse, GenerateResponse, Metrics};
+use slm_api::status::StatusLoading;
+use slm_api::{Client, ClientError};
 
+use crate::keyboard;
 use crate::markdown::Markdown;
 use crate::progress;
 use crate::text::duration::go_duration;
 use crate::text::wrap::Wrap;
-use crate::ui::Ui;
+use crate::ui::{Ui, clean};
+
+/// How often it is looked how far a model is loaded.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How answers are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,10 +128,15 @@ impl Printer {
     /// What the daemon says, or that stdout cannot be written.
     pub(crate) async fn follow<T: Piece>(
         &mut self,
+        client: &Client,
         start: impl Future<Output = Result<Chunks<T>, ClientError>>,
     ) -> anyhow::Result<Ended> {
+        let _hushed = keyboard::hush();
         let waiting = progress::spinner("", self.ui);
-        let ended = self.follow_with(start, &waiting).await;
+        let ended = tokio::select! {
+            ended = self.follow_with(start, &waiting) => ended,
+            never = tell_loading(client, &waiting) => match never {},
+        };
         waiting.finish_and_clear();
         self.end()?;
         let ended = ended?;
@@ -250,6 +261,33 @@ impl Printer {
             return Ok(());
         }
         self.ui.model_text(&rest)
+    }
+}
+
+/// Says in the line that waits how far the loading of a model is, as long as that line is there.
+async fn tell_loading(client: &Client, waiting: &ProgressBar) -> Infallible {
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        if waiting.is_hidden() || waiting.is_finished() {
+            std::future::pending::<()>().await;
+        }
+        // whoever cannot tell need not be asked again
+        let Ok(status) = client.status().await else {
+            return std::future::pending().await;
+        };
+        waiting.set_message(status.loading.map_or_else(String::new, |now| loading(&now)));
+    }
+}
+
+fn loading(now: &StatusLoading) -> String {
+    let model = clean(&now.model);
+    match now.phase.as_str() {
+        "room" => format!("waiting until other models make room for {model}"),
+        _ if now.total > 0 => {
+            let percent = u128::from(now.completed) * 100 / u128::from(now.total);
+            format!("loading {model} {percent}%")
+        }
+        _ => format!("loading {model}"),
     }
 }
 

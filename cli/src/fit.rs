@@ -4,7 +4,8 @@ use slm_catalog::fit::Reason;
 use slm_catalog::{Catalog, Choice, Fit, Machine};
 
 use crate::settings::Settings;
-use crate::text::{size, table};
+use crate::text::size;
+use crate::text::table::{self, Room};
 
 /// How many models are offered where there is none.
 const N_OFFERED: usize = 4;
@@ -86,6 +87,35 @@ pub(crate) fn advise(name: &str, machine: &Machine) -> anyhow::Result<Option<Adv
     }))
 }
 
+/// What is known of a model when only the size of its files is: a line, and a warning where it does not fit. `machine` is
+/// `None` where it is not this one that runs it.
+pub(crate) fn of_size(
+    name: &str,
+    total: u64,
+    here: u64,
+    machine: Option<&Machine>,
+) -> (String, Option<String>) {
+    let mut line = format!(
+        "{name}: {} to download",
+        size::bytes(total - here.min(total))
+    );
+    if here > 0 {
+        line.push_str(&format!(" of {}", size::bytes(total)));
+    }
+    let Some(machine) = machine else {
+        return (line, None);
+    };
+    let fit = machine.fit_bytes(total);
+    line.push_str(&format!(
+        ", at least {} of memory",
+        size::bytes(fit.memory_bytes)
+    ));
+    if let Some(speed) = fit.tokens_per_second {
+        line.push_str(&format!(", up to {} (estimate)", tokens_per_second(speed)));
+    }
+    (line, warning(&fit, machine))
+}
+
 fn why(choice: &Choice<'_>, machine: &Machine) -> String {
     let free = machine.memory.map_or(String::new(), |memory| {
         format!(" into the {} that are free", size::bytes(memory))
@@ -131,11 +161,12 @@ pub(crate) fn tokens_per_second(speed: f64) -> String {
     }
 }
 
-/// Where there is no model yet: those that fit, the largest that are fast enough first, and how to get one.
+/// Where there is no model yet: those that fit, the largest that are fast enough first, and how to get one, within
+/// `width` columns.
 ///
 /// # Errors
 /// As [`advise`].
-pub(crate) fn offer(machine: &Machine) -> anyhow::Result<String> {
+pub(crate) fn offer(machine: &Machine, width: Option<usize>) -> anyhow::Result<String> {
     let catalog = Catalog::built_in()?;
     let text = catalog
         .models
@@ -166,7 +197,9 @@ pub(crate) fn offer(machine: &Machine) -> anyhow::Result<String> {
         ]
     });
     let rows: Vec<_> = rows.collect();
-    let table = table::render(&rows, 2);
+    // the command is there to be copied
+    let rooms = [Room::Whole, Room::Spare(2), Room::Spare(1), Room::Text(0)];
+    let table = table::fit(&rows, &rooms, 2, width);
     Ok(format!(
         "no model is here yet; these fit this machine (`slm search` shows more):\n{}",
         table.trim_end()
@@ -234,8 +267,24 @@ mod tests {
     }
 
     #[test]
+    fn of_an_unknown_model_the_size_says_what_it_takes_at_least() {
+        let (line, warning) = of_size("hf.co/u/r", 1_000_000_000, 0, Some(&tight()));
+        assert_eq!(
+            line,
+            "hf.co/u/r: 1 GB to download, at least 1.2 GB of memory, up to 20 tokens/s (estimate)"
+        );
+        assert_eq!(warning, None);
+        let (line, warning) = of_size("m", 4_000_000_000, 1_000_000_000, Some(&tight()));
+        assert!(line.starts_with("m: 3 GB to download of 4 GB, "), "{line}");
+        let warning = warning.expect("it does not fit");
+        assert!(warning.contains("4.2 GB and 2.4 GB are free"), "{warning}");
+        let elsewhere = of_size("m", 4_000_000_000, 0, None);
+        assert_eq!(elsewhere, ("m: 4 GB to download".to_owned(), None));
+    }
+
+    #[test]
     fn the_offer_shows_what_fits() {
-        let offer = |machine: Machine| super::offer(&machine).expect("a catalogue");
+        let offer = |machine: Machine| super::offer(&machine, None).expect("a catalogue");
         let all = offer(roomy());
         assert!(all.contains("slm pull qwen3:4b-q4_K_M"), "{all}");
         assert_eq!(all.lines().count(), 1 + N_OFFERED);

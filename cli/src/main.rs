@@ -14,6 +14,7 @@ mod files;
 mod fit;
 mod format;
 mod hub;
+mod keyboard;
 mod markdown;
 mod models;
 mod progress;

@@ -18,6 +18,8 @@ use crate::ui::Ui;
 const TICK: Duration = Duration::from_millis(100);
 /// Plain lines tell of every so many percent.
 const PLAIN_STEP: u64 = 25;
+/// Columns of a line about a blob that are not its bar.
+const BESIDES_COLUMNS: usize = 62;
 /// More blobs than this in one stream get no bar of their own.
 const MAX_BARS: usize = 256;
 
@@ -25,11 +27,28 @@ const MAX_BARS: usize = 256;
 ///
 /// # Errors
 /// What the stream says.
-pub(crate) async fn follow(mut lines: Chunks<Progress>, ui: Ui) -> Result<(), ClientError> {
+pub(crate) async fn follow(lines: Chunks<Progress>, ui: Ui) -> Result<(), ClientError> {
+    follow_sized(lines, ui, |_, _| {}).await
+}
+
+/// The same; when the stream says it, `on_size` is told the bytes in all and how many of them are here.
+///
+/// # Errors
+/// What the stream says.
+pub(crate) async fn follow_sized(
+    mut lines: Chunks<Progress>,
+    ui: Ui,
+    mut on_size: impl FnMut(u64, u64),
+) -> Result<(), ClientError> {
     let mut view = View::new(ui);
     while let Some(line) = lines.next().await {
         match line {
-            Ok(line) => view.show(&line, ui),
+            Ok(line) => {
+                if let (None, Some(total)) = (&line.digest, line.total) {
+                    view.aside(|| on_size(total, line.completed.unwrap_or(0)));
+                }
+                view.show(&line, ui);
+            }
             Err(error) => {
                 view.abandon();
                 return Err(error);
@@ -117,6 +136,14 @@ impl View {
                     ui.note(&text);
                 }
             }
+        }
+    }
+
+    /// Has something said that is no progress.
+    fn aside(&self, say: impl FnOnce()) {
+        match self {
+            Self::Bars(bars) => bars.all.suspend(say),
+            Self::Plain(_) => say(),
         }
     }
 
@@ -258,13 +285,26 @@ fn resumed_at(status: &str, completed: u64, total: u64) -> Option<String> {
     (is_transfer && completed > 0 && completed < total).then(|| size::bytes(completed))
 }
 
+/// Columns of a bar: what the longest line about a blob leaves of the terminal.
+fn bar_columns() -> usize {
+    let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
+    width.saturating_sub(BESIDES_COLUMNS).clamp(4, 24)
+}
+
 fn bar_style() -> ProgressStyle {
-    with_sizes("{msg}: {percent:>3}% ▕{bar:24}▏ {done:>7}/{whole:<7} {rate:>10} {left:>5}")
-        .progress_chars("█▉▊▋▌▍▎▏ ")
+    let bar = bar_columns();
+    with_sizes(&format!(
+        "{{msg}}: {{percent:>3}}% ▕{{bar:{bar}}}▏ {{done:>7}}/{{whole:<7}} {{rate:>10}} {{left:>5}}"
+    ))
+    .progress_chars("█▉▊▋▌▍▎▏ ")
 }
 
 fn done_style() -> ProgressStyle {
-    with_sizes("{msg}: {percent:>3}% ▕{bar:24}▏ {whole:>7}").progress_chars("█▉▊▋▌▍▎▏ ")
+    let bar = bar_columns();
+    with_sizes(&format!(
+        "{{msg}}: {{percent:>3}}% ▕{{bar:{bar}}}▏ {{whole:>7}}"
+    ))
+    .progress_chars("█▉▊▋▌▍▎▏ ")
 }
 
 fn spinner_style() -> ProgressStyle {
@@ -304,7 +344,7 @@ fn remaining(seconds: u64) -> String {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
-        .expect("the templates above are constant and drawn by a test")
+        .expect("but for a number the templates above are constant, and drawn by a test")
 }
 
 #[cfg(test)]

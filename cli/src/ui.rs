@@ -9,6 +9,7 @@ use std::io::{IsTerminal, Read, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::failure;
+use crate::text::wrap::Wrap;
 
 /// Whoever read stdout has gone.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,16 @@ impl Ui {
         })
     }
 
+    /// Columns of the terminal that data goes to, where it goes to one.
+    pub(crate) fn data_width(self) -> Option<usize> {
+        self.stdout_is_terminal.then(|| self.width())
+    }
+
+    /// Columns of the terminal that notes go to, where they go to one.
+    pub(crate) fn note_width(self) -> Option<usize> {
+        self.stderr_is_terminal.then(|| self.width())
+    }
+
     /// Lines of the terminal.
     pub(crate) fn height(self) -> usize {
         terminal_size::terminal_size()
@@ -154,18 +165,18 @@ impl Ui {
         self.data(&format!("\r\u{1b}[K{}", self.grey(line)))
     }
 
-    /// Says something beside the data: a line to stderr.
+    /// Says something beside the data: a line to stderr, broken between words on a terminal.
     pub(crate) fn note(self, line: &str) {
         if !self.is_quiet {
-            self.complain(&format!("{line}\n"));
+            let mut wrap = Wrap::new(self.note_width());
+            self.complain(&format!("{}{}\n", wrap.push(line), wrap.finish()));
         }
     }
 
     /// Says that something is not as wished, though the work goes on.
     pub(crate) fn warn(self, line: &str) {
         let line = line.replace(is_unwelcome, "");
-        let label = styled(self.stderr_has_style, label(AnsiColor::Yellow), "warning:");
-        self.complain(&format!("{label} {line}\n"));
+        self.labelled(AnsiColor::Yellow, "warning:", &line);
     }
 
     /// Says why the work ended, and what can be done.
@@ -174,12 +185,19 @@ impl Ui {
         // a daemon passes on what models and registries say
         let message = message.to_string().replace(is_unwelcome, "");
         let hint = hint.map(|hint| hint.to_string().replace(is_unwelcome, ""));
-        let label_error = styled(self.stderr_has_style, label(AnsiColor::Red), "error:");
-        self.complain(&format!("{label_error} {message}\n"));
+        self.labelled(AnsiColor::Red, "error:", &message);
         if let Some(hint) = hint {
-            let label_hint = styled(self.stderr_has_style, label(AnsiColor::Cyan), "hint:");
-            self.complain(&format!("{label_hint} {hint}\n"));
+            self.labelled(AnsiColor::Cyan, "hint:", &hint);
         }
+    }
+
+    /// A line to stderr behind a label, broken between words on a terminal.
+    fn labelled(self, color: AnsiColor, name: &str, text: &str) {
+        let mut wrap = Wrap::new(self.note_width());
+        let line = wrap.push(&format!("{name} {text}")) + &wrap.finish();
+        let text = line.strip_prefix(name).unwrap_or(&line);
+        let name = styled(self.stderr_has_style, label(color), name);
+        self.complain(&format!("{name}{text}\n"));
     }
 
     /// Text in grey, for a line editor that draws to stdout.

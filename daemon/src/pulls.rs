@@ -48,6 +48,8 @@ struct State {
     phase: Phase,
     /// What a person is told, in order.
     notes: Vec<String>,
+    /// Bytes of the model and those of them that were here, once known.
+    size: Option<(u64, u64)>,
     blobs: Vec<Blob>,
     /// Whether old layers were removed: the one step that may be left out.
     removed_unused: bool,
@@ -70,6 +72,10 @@ impl State {
             PullEvent::Manifest => Phase::Manifest,
             PullEvent::Note(note) => {
                 self.notes.push(note);
+                self.phase
+            }
+            PullEvent::Size { total, here } => {
+                self.size.get_or_insert((total, here));
                 self.phase
             }
             PullEvent::Blob {
@@ -254,6 +260,7 @@ impl Watcher {
 #[derive(Debug, Default)]
 struct Lines {
     knows_manifest: bool,
+    knows_size: bool,
     n_notes: usize,
     /// Completed bytes last told, by the blob's place.
     told: Vec<u64>,
@@ -272,6 +279,14 @@ impl Lines {
         let notes = state.notes.iter().skip(self.n_notes);
         lines.extend(notes.map(|note| status(note)));
         self.n_notes = state.notes.len();
+        if let (Some((total, here)), false) = (state.size, self.knows_size) {
+            self.knows_size = true;
+            lines.push(Progress {
+                total: Some(total),
+                completed: Some(here),
+                ..status("pulling manifest")
+            });
+        }
         for (idx, blob) in state.blobs.iter().enumerate() {
             // A blob's first line says what an earlier pull has left, however fast the rest came.
             let told = self.told.get(idx).copied();
@@ -375,6 +390,20 @@ mod tests {
         // one who comes late hears of all parts too
         let late = Lines::default().fresh(&state).unwrap();
         assert_eq!(late.len(), 6);
+    }
+
+    #[test]
+    fn the_size_is_told_once_before_the_bytes() {
+        let (mut state, mut lines) = (State::default(), Lines::default());
+        for here in [3, 7] {
+            // the second is that of another attempt
+            state.apply(PullEvent::Size { total: 9, here });
+        }
+        let first = lines.fresh(&state).unwrap();
+        let told: Vec<_> = first.iter().map(|l| (l.total, l.completed)).collect();
+        assert_eq!(told, [(None, None), (Some(9), Some(3))]);
+        assert!(first.iter().all(|line| line.digest.is_none()));
+        assert!(lines.fresh(&state).unwrap().is_empty());
     }
 
     #[test]

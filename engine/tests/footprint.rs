@@ -7,12 +7,12 @@ mod common;
 
 use common::golden;
 use slm_engine::{
-    Footprint, KvType, LoadOptions, Model,
+    Footprint, KvType, LoadOptions, LoadProgress, Model,
     model::{LogitsFor, Scratch},
 };
 use slm_gguf::{Gguf, TensorInfo};
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 const MODELS: [&str; 9] = [
     "llama",
@@ -25,6 +25,26 @@ const MODELS: [&str; 9] = [
     "qwen35",
     "bitnet",
 ];
+
+#[test]
+fn loading_tells_of_nearly_all_that_is_in_the_file() {
+    for name in MODELS {
+        let path = golden(&format!("{name}.gguf"));
+        let progress = Arc::new(LoadProgress::default());
+        let options = LoadOptions {
+            progress: Some(Arc::clone(&progress)),
+            ..LoadOptions::default()
+        };
+        assert_eq!((progress.packed_bytes(), progress.total_bytes()), (0, 0));
+        Model::load(&path, &options).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let gguf = Gguf::parse(&bytes).unwrap();
+        let of_file: u64 = gguf.tensors().iter().map(|t| t.size_bytes as u64).sum();
+        assert_eq!(progress.total_bytes(), of_file, "{name}");
+        let share = progress.packed_bytes() as f64 / of_file as f64;
+        assert!((0.8..=1.0).contains(&share), "{name}: {share}");
+    }
+}
 
 #[test]
 fn weights_and_keys_are_known_to_the_byte() {

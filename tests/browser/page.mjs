@@ -319,7 +319,7 @@ async function aPull() {
   assert.equal(await bar.isVisible(), false);
 
   const name = reference.split("/").pop();
-  await page.getByRole("searchbox").fill(`library/${name}`);
+  await page.getByLabel("Search", { exact: true }).fill(`library/${name}`);
   const row = page.locator("#installed li");
   await until(
     "the search finds it alone",
@@ -345,6 +345,25 @@ async function aPull() {
   await page.getByLabel("Name or address").fill(reference.replace(/:[^:/]+$/, ":none"));
   await page.getByRole("button", { name: "Pull", exact: true }).click();
   await page.locator("#pulls .problem").waitFor();
+}
+
+// Models that are not here are found, with what they take; the hub is one that cannot be reached.
+async function finding() {
+  await page.getByRole("link", { name: "Models", exact: true }).click();
+  await page.getByLabel("What it is called or good at").fill("smollm2");
+  await page.getByRole("button", { name: "Find", exact: true }).click();
+  const found = page.locator("#found li");
+  await until("models are found", async () => (await found.count()) > 1);
+  const { catalog, error } = await api("POST", "/api/search", { query: "smollm2" });
+  assert.equal(await found.count(), catalog.length);
+  assert.deepEqual(await found.locator("h3").allInnerTexts(), catalog.map((model) => model.pull));
+  assert.match(await found.first().innerText(), /of memory/);
+  assert.match(await page.locator("#find-problem").innerText(), /^Only the catalogue was searched: /);
+  assert.ok(error);
+  await look("find");
+  await page.getByLabel("What it is called or good at").fill("nothing is called so");
+  await page.getByRole("button", { name: "Find", exact: true }).click();
+  await until("nothing is found", async () => (await found.count()) === 0);
 }
 
 // Figures of the machine are those of the API, and move while an answer is written.
@@ -416,7 +435,7 @@ async function keyboardAlone() {
 }
 
 try {
-  for (const part of [aChat, stopping, conversations, hostileAnswer, aPull, theMachine, benchmarks, keyboardAlone]) {
+  for (const part of [aChat, stopping, conversations, hostileAnswer, finding, aPull, theMachine, benchmarks, keyboardAlone]) {
     const began = Date.now();
     try {
       await part();

@@ -31,6 +31,8 @@ fn a_person_chats_pulls_and_looks_around() {
     registry.push("library/boats", "small", &TestModel::tiny(12 * MB));
     let proxy = FlakyProxy::start(registry.address());
     proxy.limit_rate(MB as u64);
+    // nobody is asked outside of this machine
+    home.set("HF_ENDPOINT", "http://127.0.0.1:1");
     let daemon = Daemon::start(&mut home);
     home.create("smollm2:135m", &starter_model());
     let line = [

@@ -84,7 +84,7 @@ fn commands_in_a_chat() {
         ["Why is the sky red?", ""],
         [landmark(&red), ""],
         [">>> ", format!("/attach {}\r", binary.display())],
-        ["is neither text (UTF-8) nor an image", ""],
+        ["convert it to text first", ""],
         [">>> ", format!("/attach {}\r", note.display())],
         ["With the next message:", ""],
         [">>> ", "/attach clear\r"],
@@ -171,7 +171,10 @@ fn chats_are_kept_and_gone_on_with() {
         .complains(&["no chat with 'other'", "slm chats"]);
     home.slm(&["run", BRIEF, "--resume"])
         .refused()
-        .complains(&["at a terminal only"]);
+        .complains(&["nothing to go on with"]);
+    let more = ["run", "--resume", BRIEF, "And at noon?"];
+    assert!(!home.slm(&more).ok().stdout.trim().is_empty());
+    assert_eq!(kept(&home)[0]["n_messages"], json!(8));
 
     let id = first[0]["id"].as_str().expect("an id");
     home.slm(&["chats", "--rm", id]).ok();

@@ -6,6 +6,7 @@
 //! - `peers [OPTIONS]`: speed beside llama.cpp and ik_llama.cpp, written to `docs/benchmarks.md`.
 //! - `synth-model NAME`: a model file of true shapes with random weights, to measure speed with.
 //! - `figures [--profile NAME]`: sizes, start-up time and idle memory of the programs.
+//! - `pictures`: the pictures of the README, from the programs as they are.
 //! - `fuzz [TARGET] [--seconds N]`: runs the fuzz targets, looking for inputs that break a promise.
 //! - `tidy`: checks what the compiler cannot: who may depend on whom, module heads, links, stray marks.
 //!
@@ -20,6 +21,8 @@ mod figures;
 mod fixtures;
 mod fuzz;
 mod peers;
+#[cfg(unix)]
+mod pictures;
 mod process;
 mod quickstart;
 mod synth;
@@ -39,6 +42,7 @@ commands:
   peers [OPTIONS]          compare the speed with llama.cpp and ik_llama.cpp (see peers --help)
   synth-model NAME         write a model file of true shapes with random weights (see synth-model --help)
   figures [--profile NAME] print sizes of the programs, time to start, idle memory
+  pictures                 take the pictures of the README anew (Node.js is needed)
   fuzz [TARGET] [--seconds N]
                            look for inputs that break a promise, in one target or in each
   tidy                     check crate arrows, module heads, links and stray marks
@@ -68,6 +72,8 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<ExitCode> {
         "peers" => peers::run(rest),
         "synth-model" => synth::run(rest),
         "figures" => figures::run(rest),
+        #[cfg(unix)]
+        "pictures" => pictures::run(rest),
         "fuzz" => fuzz::run(rest),
         "tidy" => tidy::run(),
         "help" | "--help" | "-h" => {

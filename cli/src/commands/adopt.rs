@@ -9,7 +9,8 @@ use slm_api::store::{AdoptFound, AdoptRequest};
 use crate::failure::Exit;
 use crate::format::Format;
 use crate::progress;
-use crate::text::{size, table};
+use crate::text::size;
+use crate::text::table::{self, Room};
 use crate::ui::Ui;
 
 /// Arguments of `slm adopt`.
@@ -58,14 +59,15 @@ pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
     for note in &found.notes {
         ui.warn(note);
     }
-    args.format.print(&found, render, ui)?;
+    let table = |found: &AdoptFound| render(found, ui.data_width());
+    args.format.print(&found, table, ui)?;
     if args.format == Format::Text && found.models.iter().any(|model| !model.is_here) {
         ui.note("nothing is changed yet: adopt all with `--yes`, or name some behind the source");
     }
     Ok(Exit::Done)
 }
 
-fn render(found: &AdoptFound) -> String {
+fn render(found: &AdoptFound, width: Option<usize>) -> String {
     let mut rows = vec![table::row(["NAME", "FROM", "SIZE", "STATE", "FILE"])];
     rows.extend(found.models.iter().map(|model| {
         vec![
@@ -76,5 +78,12 @@ fn render(found: &AdoptFound) -> String {
             model.path.clone(),
         ]
     }));
-    table::render(&rows, 0)
+    let rooms = [
+        Room::Name,
+        Room::Spare(1),
+        Room::Whole,
+        Room::Whole,
+        Room::Text(0),
+    ];
+    table::fit(&rows, &rooms, 0, width)
 }

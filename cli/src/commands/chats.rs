@@ -8,11 +8,9 @@ use crate::chats::{Chat, Chats, Head};
 use crate::failure::Exit;
 use crate::format::Format;
 use crate::settings::Settings;
-use crate::text::{cut, table, time};
+use crate::text::table::{self, Room};
+use crate::text::time;
 use crate::ui::{Ui, clean};
-
-/// Columns that a title has at least.
-const MIN_TITLE: usize = 16;
 
 /// Arguments of `slm chats`.
 #[derive(Debug, clap::Args)]
@@ -75,32 +73,26 @@ fn show(chat: &Chat, format: Format, ui: Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The table; titles are cut to what `width` leaves them.
+/// The table within `width` columns: titles are cut first.
 pub(crate) fn render(heads: &[Head], width: Option<usize>, now: Timestamp) -> String {
-    let mut rows = vec![table::row(["ID", "MODEL", "MESSAGES", "UPDATED"])];
+    let mut rows = vec![table::row(["ID", "MODEL", "MESSAGES", "UPDATED", "TITLE"])];
     rows.extend(heads.iter().map(|head| {
         vec![
             head.id.clone(),
             clean(&head.model),
             head.n_messages.to_string(),
             time::relative(&head.updated_at, now),
+            clean(&head.title),
         ]
     }));
-    let taken = table::render(&rows, 0)
-        .lines()
-        .map(cut::width)
-        .max()
-        .unwrap_or(0);
-    let left = width.map(|width| width.saturating_sub(taken + table::GAP).max(MIN_TITLE));
-    let titles = heads.iter().map(|head| {
-        let title = clean(&head.title);
-        left.map_or_else(|| title.clone(), |left| cut::cut(&title, left))
-    });
-    let titles = std::iter::once("TITLE".to_owned()).chain(titles);
-    for (row, title) in rows.iter_mut().zip(titles) {
-        row.push(title);
-    }
-    table::render(&rows, 0)
+    let rooms = [
+        Room::Whole,
+        Room::Name,
+        Room::Spare(0),
+        Room::Spare(1),
+        Room::Text(2),
+    ];
+    table::fit(&rows, &rooms, 0, width)
 }
 
 #[cfg(test)]
@@ -124,12 +116,11 @@ mod tests {
             "ID                      MODEL    MESSAGES    UPDATED              TITLE\n\
              20260821-175500-0a0b    m        2           About an hour ago    Why is the sky blue, and not green?\n"
         );
-        let narrow = render(&heads, Some(90), now);
-        assert!(
-            narrow.lines().all(|line| cut::width(line) <= 90),
-            "{narrow}"
+        assert_eq!(
+            render(&heads, Some(80), now),
+            "ID                    MODEL  MESSAGES  UPDATED            TITLE\n\
+             20260821-175500-0a0b  m      2         About an hour ago  Why is the sky blue,…\n"
         );
-        assert!(narrow.ends_with("Why is the sky blue, an…\n"), "{narrow}");
         assert_eq!(
             render(&[], None, now),
             "ID    MODEL    MESSAGES    UPDATED    TITLE\n"

@@ -5,7 +5,8 @@ use slm_api::care::DfResponse;
 
 use crate::failure::Exit;
 use crate::format::Format;
-use crate::text::{size, table};
+use crate::text::size;
+use crate::text::table::{self, Room};
 use crate::ui::Ui;
 
 /// Arguments of `slm df`.
@@ -22,11 +23,12 @@ pub(crate) struct Args {
 /// When the store cannot be read.
 pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<Exit> {
     let usage = client.df().await?;
-    args.format.print(&usage, render, ui)?;
+    let table = |usage: &DfResponse| render(usage, ui.data_width());
+    args.format.print(&usage, table, ui)?;
     Ok(Exit::Done)
 }
 
-fn render(usage: &DfResponse) -> String {
+fn render(usage: &DfResponse, width: Option<usize>) -> String {
     let mut rows = vec![table::row(["NAME", "OWN", "SHARED", "EARLIER"])];
     rows.extend(usage.models.iter().map(|model| {
         vec![
@@ -36,7 +38,8 @@ fn render(usage: &DfResponse) -> String {
             size::bytes(model.earlier),
         ]
     }));
-    let mut text = table::render(&rows, 0);
+    let rooms = [Room::Name, Room::Whole, Room::Spare(1), Room::Spare(0)];
+    let mut text = table::fit(&rows, &rooms, 0, width);
     let partials = usage.partials.iter().map(|partial| partial.size).sum();
     let mut sums = vec![
         (
@@ -80,7 +83,7 @@ mod tests {
             free: Some(7_000_000_000),
         };
         assert_eq!(
-            render(&usage),
+            render(&usage, None),
             "NAME        OWN     SHARED    EARLIER\n\
              m:latest    2 KB    3 KB      1 KB\n\
              \n\

@@ -2,12 +2,14 @@
 
 use jiff::Timestamp;
 use slm_api::Client;
-use slm_api::ollama::TagsModel;
+use slm_api::ollama::{TagsModel, TagsResponse};
 
 use crate::failure::Exit;
 use crate::fit;
+use crate::format::Format;
 use crate::settings::Settings;
-use crate::text::{size, table, time};
+use crate::text::table::{self, Room};
+use crate::text::{size, time};
 use crate::ui::Ui;
 
 /// Arguments of `slm list`.
@@ -18,6 +20,9 @@ pub(crate) struct Args {
     /// Digests of everything that is here, for `slm export --without` elsewhere
     #[arg(long, conflicts_with = "prefix")]
     pub digests: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t, conflicts_with = "digests")]
+    pub format: Format,
 }
 
 /// Prints the table.
@@ -36,27 +41,27 @@ pub(crate) async fn run(
         ui.data(&lines.collect::<String>())?;
         return Ok(Exit::Done);
     }
-    let tags = client.tags().await?;
+    let mut tags = client.tags().await?;
+    let is_empty = tags.models.is_empty();
     let prefix = args.prefix.unwrap_or_default();
-    ui.data(&render(&tags.models, &prefix, Timestamp::now()))?;
-    if tags.models.is_empty() && settings.host.is_local() {
-        ui.note(&fit::offer(&fit::machine(settings))?);
+    tags.models.retain(|model| has_prefix(&model.name, &prefix));
+    let table = |tags: &TagsResponse| render(&tags.models, ui.data_width(), Timestamp::now());
+    args.format.print(&tags, table, ui)?;
+    if is_empty && settings.host.is_local() && args.format == Format::Text {
+        ui.note(&fit::offer(&fit::machine(settings), ui.note_width())?);
     }
     Ok(Exit::Done)
 }
 
-/// The table of the models whose name starts with `prefix`.
-pub(crate) fn render(models: &[TagsModel], prefix: &str, now: Timestamp) -> String {
+/// The table of models, within `width` columns.
+pub(crate) fn render(models: &[TagsModel], width: Option<usize>, now: Timestamp) -> String {
     let mut head = table::row(["NAME", "ID", "SIZE", "MODIFIED"]);
     let has_locations = models.iter().any(|model| model.location.is_some());
     if has_locations {
         head.push("LOCATION".to_owned());
     }
     let mut rows = vec![head];
-    let models = models
-        .iter()
-        .filter(|model| has_prefix(&model.name, prefix));
-    rows.extend(models.map(|model| {
+    rows.extend(models.iter().map(|model| {
         let mut row = vec![
             model.name.clone(),
             short_id(&model.digest),
@@ -68,7 +73,14 @@ pub(crate) fn render(models: &[TagsModel], prefix: &str, now: Timestamp) -> Stri
         }
         row
     }));
-    table::render(&rows, 0)
+    let rooms = [
+        Room::Name,
+        Room::Spare(0),
+        Room::Whole,
+        Room::Spare(2),
+        Room::Spare(1),
+    ];
+    table::fit(&rows, &rooms, 0, width)
 }
 
 /// The first twelve digits of a digest.
@@ -104,21 +116,23 @@ mod tests {
             model("hf.co/u/r:Q4_K_M", 1_321_098_329, "2026-08-01T00:00:00Z"),
         ];
         assert_eq!(
-            render(&models, "", now),
+            render(&models, None, now),
             "NAME                ID              SIZE      MODIFIED\n\
              smollm2:135m        0123456789ab    98 MB     About a minute ago\n\
              hf.co/u/r:Q4_K_M    0123456789ab    1.3 GB    2 weeks ago\n"
         );
+        assert!(has_prefix(&models[0].name, "SMOL") && !has_prefix(&models[1].name, "SMOL"));
         assert_eq!(
-            render(&models, "SMOL", now),
-            "NAME            ID              SIZE     MODIFIED\n\
-             smollm2:135m    0123456789ab    98 MB    About a minute ago\n"
+            render(&models, Some(44), now),
+            "NAME              SIZE    MODIFIED\n\
+             smollm2:135m      98 MB   About a minute ago\n\
+             hf.co/u/r:Q4_K_M  1.3 GB  2 weeks ago\n"
         );
-        assert_eq!(render(&[], "", now), "NAME    ID    SIZE    MODIFIED\n");
+        assert_eq!(render(&[], None, now), "NAME    ID    SIZE    MODIFIED\n");
         let [mut far, _] = models;
         far.location = Some("archive".into());
         assert_eq!(
-            render(&[far], "", now),
+            render(&[far], None, now),
             "NAME            ID              SIZE     MODIFIED              LOCATION\n\
              smollm2:135m    0123456789ab    98 MB    About a minute ago    archive\n"
         );

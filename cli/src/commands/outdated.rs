@@ -6,7 +6,7 @@ use slm_api::care::{OutdatedModel, OutdatedResponse};
 use crate::commands::list::short_id;
 use crate::failure::Exit;
 use crate::format::Format;
-use crate::text::table;
+use crate::text::table::{self, Room};
 use crate::ui::Ui;
 
 /// Arguments of `slm outdated`.
@@ -27,7 +27,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<Exit> {
     let found = client.outdated().await?;
     args.format
-        .print(&found, |found| render(found, args.all), ui)?;
+        .print(&found, |found| render(found, args.all, ui.data_width()), ui)?;
     let mut exit = Exit::Done;
     for model in &found.models {
         if let Some(error) = &model.error {
@@ -45,7 +45,7 @@ fn is_news(model: &OutdatedModel) -> bool {
     ["outdated", "gone", "unreachable"].contains(&model.status.as_str())
 }
 
-fn render(found: &OutdatedResponse, all: bool) -> String {
+fn render(found: &OutdatedResponse, all: bool, width: Option<usize>) -> String {
     let shown = found.models.iter().filter(|model| all || is_news(model));
     let mut rows = vec![table::row(["NAME", "HERE", "THERE", "STATUS"])];
     rows.extend(shown.map(|model| {
@@ -63,7 +63,10 @@ fn render(found: &OutdatedResponse, all: bool) -> String {
         .count();
     let mut text = match rows.len() {
         1 => "no model is known to be outdated\n".to_owned(),
-        _ => table::render(&rows, 0),
+        _ => {
+            let rooms = [Room::Name, Room::Spare(1), Room::Spare(0), Room::Whole];
+            table::fit(&rows, &rooms, 0, width)
+        }
     };
     if n_outdated > 0 {
         text.push_str("`slm update --all` fetches what is newer\n");
@@ -91,13 +94,16 @@ mod tests {
             ],
         };
         assert_eq!(
-            render(&found, false),
+            render(&found, false, None),
             "NAME        HERE            THERE           STATUS\n\
              b:latest    0123456789ab    fedcba987654    outdated\n\
              `slm update --all` fetches what is newer\n"
         );
-        assert!(render(&found, true).contains("a:latest    0123456789ab    -"));
+        assert!(render(&found, true, None).contains("a:latest    0123456789ab    -"));
         let found = OutdatedResponse::default();
-        assert_eq!(render(&found, false), "no model is known to be outdated\n");
+        assert_eq!(
+            render(&found, false, None),
+            "no model is known to be outdated\n"
+        );
     }
 }

@@ -2,11 +2,13 @@
 
 use jiff::Timestamp;
 use slm_api::Client;
-use slm_api::ollama::PsModel;
+use slm_api::ollama::{PsModel, PsResponse};
 
 use crate::commands::list;
 use crate::failure::Exit;
-use crate::text::{size, table, time};
+use crate::format::Format;
+use crate::text::table::{self, Room};
+use crate::text::{size, time};
 use crate::ui::Ui;
 
 /// Arguments of `slm ps`.
@@ -14,6 +16,9 @@ use crate::ui::Ui;
 pub(crate) struct Args {
     /// Only names that start with this
     pub prefix: Option<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 /// Prints the table.
@@ -21,19 +26,20 @@ pub(crate) struct Args {
 /// # Errors
 /// As the client says.
 pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<Exit> {
-    let loaded = client.ps().await?;
+    let mut loaded = client.ps().await?;
     let prefix = args.prefix.unwrap_or_default();
-    ui.data(&render(&loaded.models, &prefix, Timestamp::now()))?;
+    loaded
+        .models
+        .retain(|model| list::has_prefix(&model.name, &prefix));
+    let table = |loaded: &PsResponse| render(&loaded.models, ui.data_width(), Timestamp::now());
+    args.format.print(&loaded, table, ui)?;
     Ok(Exit::Done)
 }
 
-fn render(models: &[PsModel], prefix: &str, now: Timestamp) -> String {
+fn render(models: &[PsModel], width: Option<usize>, now: Timestamp) -> String {
     let header = ["NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"];
     let mut rows = vec![table::row(header)];
-    let models = models
-        .iter()
-        .filter(|model| list::has_prefix(&model.name, prefix));
-    rows.extend(models.map(|model| {
+    rows.extend(models.iter().map(|model| {
         vec![
             model.name.clone(),
             list::short_id(&model.digest),
@@ -43,7 +49,15 @@ fn render(models: &[PsModel], prefix: &str, now: Timestamp) -> String {
             until(&model.expires_at, now),
         ]
     }));
-    table::render(&rows, 0)
+    let rooms = [
+        Room::Name,
+        Room::Spare(0),
+        Room::Whole,
+        Room::Spare(1),
+        Room::Spare(2),
+        Room::Spare(3),
+    ];
+    table::fit(&rows, &rooms, 0, width)
 }
 
 fn processor(size: u64, size_vram: u64) -> String {
@@ -88,7 +102,7 @@ mod tests {
             model("old:latest", "2026-08-21T17:59:59Z"),
         ];
         assert_eq!(
-            render(&models, "", now),
+            render(&models, None, now),
             "NAME            ID              SIZE      PROCESSOR    CONTEXT    UNTIL\n\
              smollm2:135m    0123456789ab    400 MB    100% CPU     4096       4 minutes from now\n\
              qwen3:0.6b      0123456789ab    400 MB    100% CPU     4096       Forever\n\

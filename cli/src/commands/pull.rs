@@ -1,7 +1,7 @@
 //! `slm pull`: fetches a model, with progress.
 
+use slm_api::Client;
 use slm_api::ollama::{CopyRequest, PullRequest, TagsModel};
-use slm_api::{Client, ClientError};
 
 use crate::failure::Exit;
 use crate::fit;
@@ -59,7 +59,20 @@ pub(crate) async fn pull(
         max_bandwidth: args.max_bandwidth,
         ..PullRequest::default()
     };
-    send(client, &request, ui).await?;
+    let lines = client.pull(&request).await?;
+    let is_here = settings.host.is_local();
+    progress::follow_sized(lines, ui, |total, here| {
+        if target.is_told || here >= total {
+            return;
+        }
+        let machine = is_here.then(|| fit::machine(settings));
+        let (line, warning) = fit::of_size(&target.pull, total, here, machine.as_ref());
+        ui.note(&line);
+        if let Some(warning) = warning {
+            ui.warn(&warning);
+        }
+    })
+    .await?;
     if let Some(name) = target.also {
         let request = CopyRequest {
             source: target.pull,
@@ -78,6 +91,8 @@ struct Target {
     pull: String,
     /// The name that it gets besides: that of the family which was asked for.
     also: Option<String>,
+    /// Whether it was said what it takes.
+    is_told: bool,
 }
 
 /// What to pull for a name: that, or of a family of the catalogue the file that fits. Says what it takes, as far as the
@@ -91,6 +106,7 @@ async fn choose(
     let plain = Target {
         pull: name.to_owned(),
         also: None,
+        is_told: false,
     };
     if !settings.host.is_local() || !fit::is_known(name)? {
         return Ok(plain);
@@ -101,6 +117,7 @@ async fn choose(
             return Ok(Target {
                 pull,
                 also: Some(name.to_owned()),
+                is_told: false,
             });
         }
         Earlier::Other => return Ok(plain),
@@ -116,6 +133,7 @@ async fn choose(
     Ok(Target {
         also: advice.is_choice.then(|| name.to_owned()),
         pull: advice.pull,
+        is_told: true,
     })
 }
 
@@ -147,15 +165,6 @@ fn earlier(name: &str, here: &[TagsModel]) -> Earlier {
     choice.map_or(Earlier::Other, |choice| {
         Earlier::Choice(choice.name.clone())
     })
-}
-
-async fn send(client: &Client, request: &PullRequest, ui: Ui) -> anyhow::Result<()> {
-    let result: Result<(), ClientError> = async {
-        let lines = client.pull(request).await?;
-        progress::follow(lines, ui).await
-    }
-    .await;
-    Ok(result?)
 }
 
 #[cfg(test)]

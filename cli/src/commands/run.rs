@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use slm_api::Client;
-use slm_api::ollama::{GenerateRequest, KeepAlive, ShowResponse, Think};
+use slm_api::ollama::{GenerateRequest, KeepAlive, Message, ShowResponse, Think};
 
 use crate::answer::{Ended, Printer, Style};
 use crate::chats::Chats;
 use crate::failure::{Advice, Exit};
 use crate::files::{Attached, expand};
 use crate::fit;
+use crate::keyboard::{self, Reader};
 use crate::models;
 use crate::repl;
 use crate::settings::Settings;
@@ -66,7 +67,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub plain: bool,
     /// Go on with a chat that was kept: the last one with this model, or the one with this ID
-    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with = "prompt")]
+    #[arg(long, value_name = "ID", num_args = 0..=1, require_equals = true)]
     pub resume: Option<Option<String>>,
     /// Keep neither the chat nor the lines typed in it
     #[arg(long)]
@@ -98,9 +99,12 @@ pub(crate) async fn run(
     settings: &Settings,
     ui: Ui,
 ) -> anyhow::Result<Exit> {
+    let args = args.with_id();
     let Some(model) = args.model else {
         return offer(client, settings, ui).await;
     };
+    let is_chat = args.prompt.is_empty() && ui.is_interactive();
+    keyboard::watch(if is_chat { Reader::Chat } else { Reader::Shell }, ui);
     let format = match (&args.json_schema, &args.format) {
         (Some(file), _) => Some(read_schema(file)?),
         (None, Some(text)) => Some(read_format(text)?),
@@ -128,19 +132,12 @@ pub(crate) async fn run(
         fold_thinking: args.foldthinking,
         verbose: args.verbose,
     };
-    if args.prompt.is_empty() && ui.is_interactive() {
-        let start = repl::Start {
-            chat,
-            keep: settings.history && !args.no_history,
-        };
+    let start = repl::Start {
+        chat,
+        keep: settings.history && !args.no_history,
+    };
+    if is_chat {
         return repl::run(common, found, style, start, client, settings, ui).await;
-    }
-    if chat.is_some() {
-        return Err(Advice::new(
-            "a chat goes on at a terminal only",
-            "run `slm run MODEL --resume` without piping, or read it with `slm chats ID`",
-        )
-        .into());
     }
     let piped = if ui.stdin_is_terminal() {
         String::new()
@@ -159,12 +156,53 @@ pub(crate) async fn run(
     for name in &typed.missing {
         ui.warn(&format!("`@{name}` names no file, and is sent as text"));
     }
+    let prompt = attached.before(&join_prompt(&piped, &typed.text));
+    let images = attached.images();
+    if let Some(chat) = start.chat {
+        if prompt.trim().is_empty() {
+            return Err(Advice::new(
+                "there is nothing to go on with",
+                "give a prompt, or run `slm run MODEL --resume` at a terminal",
+            )
+            .into());
+        }
+        let message = Message {
+            images,
+            ..repl::message("user", &prompt)
+        };
+        let kept = start.keep.then(|| Chats::of(settings)).transpose()?;
+        return repl::answer_once(common, found, style, chat, message, kept, client, ui).await;
+    }
     let request = GenerateRequest {
-        prompt: attached.before(&join_prompt(&piped, &typed.text)),
-        images: attached.images(),
+        prompt,
+        images,
         ..GenerateRequest::default()
     };
     answer_once(common, request, style, client, ui).await
+}
+
+impl Args {
+    /// `--resume ID` with a blank between is meant as `--resume=ID`, where that is an ID and nothing else is said.
+    fn with_id(mut self) -> Self {
+        if self.resume == Some(None)
+            && let [word] = self.prompt.as_slice()
+            && is_id(word)
+        {
+            self.resume = Some(self.prompt.pop());
+        }
+        self
+    }
+}
+
+/// Whether a word is the ID of a chat, or begins one: year, month and day at least.
+fn is_id(word: &str) -> bool {
+    let (day, rest) = word.split_at_checked(8).unwrap_or((word, ""));
+    day.len() == 8
+        && day.bytes().all(|byte| byte.is_ascii_digit())
+        && (rest.is_empty() || rest.starts_with('-'))
+        && rest
+            .bytes()
+            .all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
 /// Says what could be run: what is here, or else what fits this machine.
@@ -172,7 +210,7 @@ async fn offer(client: &Client, settings: &Settings, ui: Ui) -> anyhow::Result<E
     let here = client.tags().await?.models;
     let names: Vec<&str> = here.iter().map(|model| model.name.as_str()).collect();
     if names.is_empty() && settings.host.is_local() {
-        ui.note(&fit::offer(&fit::machine(settings))?);
+        ui.note(&fit::offer(&fit::machine(settings), ui.note_width())?);
     }
     let hint = match names.as_slice() {
         [] => "run `slm run MODEL`; one that is not here is pulled first".to_owned(),
@@ -201,7 +239,7 @@ async fn answer_once(
         ..request
     };
     let mut printer = Printer::new(style, ui);
-    let ended = printer.follow(client.generate(&request)).await?;
+    let ended = printer.follow(client, client.generate(&request)).await?;
     Ok(match ended {
         Ended::Complete => Exit::Done,
         Ended::Interrupted => Exit::Interrupted,
@@ -352,6 +390,23 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         assert!(read_schema(Path::new("no/such/file")).is_err());
+    }
+
+    #[test]
+    fn an_id_is_no_word_of_a_prompt() {
+        for id in ["20260821", "20260821-", "20260821-175500-0a0b"] {
+            assert!(is_id(id), "{id}");
+        }
+        for word in [
+            "more",
+            "2026",
+            "20260821x",
+            "20260821 why?",
+            "qwen3",
+            "é0260821",
+        ] {
+            assert!(!is_id(word), "{word}");
+        }
     }
 
     #[test]

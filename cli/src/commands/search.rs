@@ -2,16 +2,18 @@
 
 use std::cmp::Reverse;
 
-use serde::Serialize;
+use slm_catalog::hub::Repository;
 use slm_catalog::query::{Parameters, Query};
-use slm_catalog::{Catalog, Fit, Machine, Model, Variant};
+use slm_catalog::search::{self, Entry, Found};
+use slm_catalog::{Catalog, Machine};
 
 use crate::failure::Exit;
 use crate::fit::{self, tokens_per_second};
 use crate::format::Format;
-use crate::hub::{self, Repository};
+use crate::hub;
 use crate::settings::Settings;
-use crate::text::{size, table};
+use crate::text::size;
+use crate::text::table::{self, Room};
 use crate::ui::Ui;
 
 /// Arguments of `slm search`.
@@ -51,31 +53,6 @@ pub(crate) enum Sort {
     Name,
 }
 
-/// What was found.
-#[derive(Debug, Serialize)]
-struct Found {
-    /// Of the catalogue.
-    catalog: Vec<Entry>,
-    /// Of Hugging Face.
-    hugging_face: Vec<Repository>,
-    /// Why that could not be asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-/// A model of the catalogue, with the file that this machine would get.
-#[derive(Debug, Serialize)]
-struct Entry {
-    #[serde(flatten)]
-    model: Model,
-    /// The file for this machine.
-    pull: String,
-    #[serde(flatten)]
-    fit: Fit,
-    /// All its files, in the order of `variants`.
-    variant_fits: Vec<Fit>,
-}
-
 /// Prints what is found.
 ///
 /// # Errors
@@ -107,7 +84,8 @@ pub(crate) async fn run(args: Args, settings: &Settings, ui: Ui) -> anyhow::Resu
         }
         sort_repositories(&mut found.hugging_face, args.sort);
     }
-    args.format.print(&found, render, ui)?;
+    let table = |found: &Found| render(found, ui.data_width());
+    args.format.print(&found, table, ui)?;
     if let Some(error) = &found.error {
         ui.note(&format!(
             "only the catalogue was searched, Hugging Face could not be asked: {error}"
@@ -134,28 +112,14 @@ fn entries(
     only_fitting: bool,
     sort: Sort,
 ) -> Vec<Entry> {
-    let wanted = catalog.models.iter().filter(|model| query.matches(model));
-    let mut entries: Vec<Entry> = wanted
-        .filter_map(|model| entry(model, machine))
-        .filter(|entry| !only_fitting || entry.fit.fits != Some(false))
-        .collect();
+    let mut entries = search::entries(catalog, query, machine);
+    entries.retain(|entry| !only_fitting || entry.fit.fits != Some(false));
     match sort {
         Sort::Downloads => {}
         Sort::Size => entries.sort_by_key(|entry| entry.fit.file_bytes),
         Sort::Name => entries.sort_by(|a, b| a.model.name.cmp(&b.model.name)),
     }
     entries
-}
-
-fn entry(model: &Model, machine: &Machine) -> Option<Entry> {
-    let (chosen, fit) = machine.variant(model)?;
-    let fit_of = |variant: &Variant| machine.fit(model, variant);
-    Some(Entry {
-        model: model.clone(),
-        pull: chosen.pull.clone(),
-        fit,
-        variant_fits: model.variants.iter().map(fit_of).collect(),
-    })
 }
 
 /// Whether a repository's model may fit, by the number in its name and five bits for each weight.
@@ -174,7 +138,7 @@ fn sort_repositories(repositories: &mut [Repository], sort: Sort) {
     }
 }
 
-fn render(found: &Found) -> String {
+fn render(found: &Found, width: Option<usize>) -> String {
     let mut text = String::new();
     if !found.catalog.is_empty() {
         let head = [
@@ -182,7 +146,18 @@ fn render(found: &Found) -> String {
         ];
         let mut rows = vec![table::row(head)];
         rows.extend(found.catalog.iter().map(row));
-        text.push_str(&table::render(&rows, 0));
+        let rooms = [
+            Room::Name,
+            Room::Spare(2),
+            Room::Whole,
+            Room::Spare(3),
+            Room::Spare(5),
+            Room::Whole,
+            Room::Spare(1),
+            Room::Spare(0),
+            Room::Text(4),
+        ];
+        text.push_str(&table::fit(&rows, &rooms, 0, width));
     }
     if !found.hugging_face.is_empty() {
         if !text.is_empty() {
@@ -202,7 +177,8 @@ fn render(found: &Found) -> String {
                 repository.licence.clone().unwrap_or("-".to_owned()),
             ]
         }));
-        text.push_str(&table::render(&rows, 0));
+        let rooms = [Room::Name, Room::Spare(1), Room::Spare(2), Room::Spare(0)];
+        text.push_str(&table::fit(&rows, &rooms, 0, width));
     }
     text
 }
@@ -285,7 +261,7 @@ mod tests {
             }],
             error: None,
         };
-        let text = render(&found);
+        let text = render(&found, None);
         let line = |start: &str| text.lines().find(|line| line.starts_with(start));
         let words = |start: &str| {
             let line = line(start).expect(start);

@@ -4,8 +4,7 @@ use slm_api::ClientError;
 use slm_api::ollama::{Message, Metrics};
 
 use super::command::{Copied, Thoughts};
-use super::session::message;
-use super::{Repl, external, is_daemon_gone};
+use super::{Repl, external, is_daemon_gone, message};
 use crate::answer::{self, Ended, Printer, Style};
 use crate::files::{Attached, expand, path_of};
 use crate::{clipboard, daemon, models};
@@ -114,7 +113,9 @@ impl Repl<'_> {
 
     async fn try_answer(&self, printer: &mut Printer) -> anyhow::Result<Ended> {
         let request = self.session.request();
-        printer.follow(self.client.chat(&request)).await
+        printer
+            .follow(self.client, self.client.chat(&request))
+            .await
     }
 
     pub(super) async fn retry(&mut self) -> anyhow::Result<()> {

@@ -18,6 +18,8 @@ use rustyline::{
 };
 
 use super::completion::{Names, complete};
+#[cfg(unix)]
+use crate::keyboard;
 use crate::settings::Settings;
 use crate::ui::Ui;
 
@@ -74,6 +76,11 @@ impl LineEditor {
         let opens = Arc::new(AtomicBool::new(false));
         let open = EventHandler::Conditional(Box::new(OpenKey(Arc::clone(&opens))));
         editor.bind_sequence(KeyEvent::ctrl('G'), open);
+        #[cfg(unix)]
+        editor.bind_sequence(
+            KeyEvent::ctrl('Z'),
+            EventHandler::Conditional(Box::new(StopKey)),
+        );
         let history_file = settings.data_dir.as_ref().and_then(|folder| {
             std::fs::create_dir_all(folder).ok()?;
             Some(folder.join("history"))
@@ -153,6 +160,18 @@ impl ConditionalEventHandler for OpenKey {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
         self.0.store(true, Ordering::Relaxed);
         Some(Cmd::AcceptLine)
+    }
+}
+
+/// The key that stops the program: the editor's own would leave the terminal to the task that waits for signals, too.
+#[cfg(unix)]
+struct StopKey;
+
+#[cfg(unix)]
+impl ConditionalEventHandler for StopKey {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
+        keyboard::suspend();
+        Some(Cmd::Repaint)
     }
 }
 

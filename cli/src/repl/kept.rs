@@ -2,7 +2,6 @@
 
 use super::session::Session;
 use crate::chats::{Chat, Chats};
-use crate::settings::Settings;
 use crate::ui::Ui;
 
 /// The file of this chat.
@@ -14,12 +13,12 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Keeps this chat from its first answer on.
-    pub(super) fn new(settings: &Settings, is_on: bool) -> Self {
+    /// Keeps this chat from its first answer on, where there is a place for it.
+    pub(super) fn new(chats: Option<Chats>) -> Self {
         Self {
-            chats: Chats::of(settings).ok(),
+            chats,
             chat: Chat::new(),
-            is_on,
+            is_on: true,
         }
     }
 

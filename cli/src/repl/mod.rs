@@ -12,6 +12,7 @@ mod external;
 mod help;
 mod input;
 mod kept;
+mod once;
 mod session;
 
 use slm_api::ollama::{Message, ShowResponse, Think};
@@ -23,8 +24,9 @@ use self::completion::Names;
 use self::editor::{Line, LineEditor};
 use self::input::{Assembler, Input};
 use self::kept::Kept;
+pub(crate) use self::once::answer_once;
 use self::session::Session;
-pub(crate) use self::session::takes_images;
+pub(crate) use self::session::{message, takes_images};
 use crate::answer::{self, Ended, Printer, Style};
 use crate::chats::{Chat, Chats};
 use crate::commands::run::{Common, read_format};
@@ -64,11 +66,12 @@ pub(crate) async fn run(
         settings,
         ui,
         editor: LineEditor::new(settings, ui)?,
-        kept: Kept::new(settings, start.keep),
+        kept: Kept::new(Chats::of(settings).ok()),
         attached: Attached::default(),
         last: Last::default(),
     };
     repl.editor.keep_history(start.keep);
+    repl.kept.turn(start.keep);
     if repl.load().await? == Ended::Interrupted {
         return Ok(Exit::Interrupted);
     }
@@ -157,7 +160,8 @@ impl Repl<'_> {
             }
             Command::List => {
                 let tags = self.client.tags().await?;
-                let table = list::render(&tags.models, "", jiff::Timestamp::now());
+                let table =
+                    list::render(&tags.models, Some(self.ui.width()), jiff::Timestamp::now());
                 self.ui.data(&table)?;
             }
             Command::Help(page) => self.ui.data(help::page(page))?,
@@ -225,7 +229,7 @@ impl Repl<'_> {
             ..self.style
         };
         Printer::new(style, self.ui)
-            .follow(self.client.chat(&request))
+            .follow(self.client, self.client.chat(&request))
             .await
     }
 

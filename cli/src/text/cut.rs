@@ -2,23 +2,35 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Columns of a text.
-pub(crate) fn width(text: &str) -> usize {
-    text.width()
-}
-
 /// The text, or its beginning and `…` where it has more than `columns`.
 pub(crate) fn cut(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
     }
+    let start = within(text.chars(), columns.saturating_sub(1));
+    format!("{}…", start.iter().collect::<String>().trim_end())
+}
+
+/// The text, or its two ends with `…` between where it has more than `columns`.
+pub(crate) fn cut_middle(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let left = columns.saturating_sub(1);
+    let start: String = within(text.chars(), left.div_ceil(2)).into_iter().collect();
+    let end = within(text.chars().rev(), left / 2);
+    let end: String = end.into_iter().rev().collect();
+    format!("{start}…{end}")
+}
+
+/// The first characters that take no more than `columns`.
+fn within(chars: impl Iterator<Item = char>, columns: usize) -> Vec<char> {
     let mut taken = 0;
     let fits = |c: &char| {
         taken += c.width().unwrap_or(0);
-        taken < columns
+        taken <= columns
     };
-    let start: String = text.chars().take_while(fits).collect();
-    format!("{}…", start.trim_end())
+    chars.take_while(fits).collect()
 }
 
 #[cfg(test)]
@@ -32,5 +44,14 @@ mod tests {
         assert_eq!(cut("ab cd", 4), "ab…");
         assert_eq!(cut("你好世界", 5), "你好…");
         assert_eq!(cut("你好", 2), "…");
+    }
+
+    #[test]
+    fn names_keep_both_ends() {
+        assert_eq!(cut_middle("abcdefgh", 8), "abcdefgh");
+        assert_eq!(cut_middle("abcdefgh", 6), "abc…gh");
+        assert_eq!(cut_middle("abcdefgh", 5), "ab…gh");
+        assert_eq!(cut_middle("你好世界", 6), "你…界");
+        assert_eq!(cut_middle("abc", 1), "…");
     }
 }

@@ -3,6 +3,10 @@
 
 mod prompts;
 mod server;
+#[cfg(unix)]
+mod terminal;
+#[cfg(unix)]
+mod typing;
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -187,6 +191,43 @@ async fn a_missing_model_is_pulled_and_a_misspelt_one_suggested() {
         "",
         "error: model 'smolm2' not found\n\
          hint: did you mean `smollm2:135m`? `slm list` shows all that are here\n",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_size_of_a_model_is_said_before_it_is_fetched() {
+    let server = Server::start().await;
+    let size = |here: u64| json!({"status": "pulling manifest", "total": 900_000_000_000_000_u64, "completed": here});
+    let lines = |here| {
+        [
+            json!({"status": "pulling manifest"}),
+            size(here),
+            json!({"status": "success"}),
+        ]
+    };
+    server.answer("POST /api/pull", StatusCode::OK, &lines(0));
+    let finished = run(&server, &["pull", "hf.co/user/repo"], "").await;
+    let told: Vec<&str> = finished.stderr.lines().collect();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let start = "hf.co/user/repo: 900 TB to download, at least 900 TB of memory";
+    assert!(
+        told[0] == "pulling manifest" && told[1].starts_with(start),
+        "{finished:?}"
+    );
+    assert!(
+        told[2].starts_with("warning: it needs about 900 TB and "),
+        "{finished:?}"
+    );
+    // all of it is here
+    server.answer(
+        "POST /api/pull",
+        StatusCode::OK,
+        &lines(900_000_000_000_000),
+    );
+    run(&server, &["pull", "hf.co/user/repo"], "").await.check(
+        0,
+        "",
+        "pulling manifest\nsuccess\n",
     );
 }
 

@@ -1,6 +1,6 @@
 //! A server whose answers are set per route and that remembers what it was asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -20,15 +20,19 @@ pub(crate) struct Server {
 
 #[derive(Default)]
 struct Shared {
-    answers: Mutex<HashMap<String, Answer>>,
+    /// Each is used once, except for the last one of a route.
+    answers: Mutex<HashMap<String, VecDeque<Answer>>>,
     requests: Mutex<Vec<(String, Bytes)>>,
     dropped: tokio::sync::Notify,
+    released: tokio::sync::Notify,
 }
 
 #[derive(Clone)]
 enum Answer {
     Lines(StatusCode, String),
     ForEver(String),
+    /// A beginning, and the rest when the test says so.
+    Held(String, String),
 }
 
 impl Server {
@@ -56,8 +60,22 @@ impl Server {
 
     /// From now on the route (`METHOD /path`) answers with these lines.
     pub(crate) fn answer(&self, route: &str, status: StatusCode, lines: &[Value]) {
-        let text = lines.iter().map(|line| format!("{line}\n")).collect();
-        self.set(route, Answer::Lines(status, text));
+        self.set(route, Answer::Lines(status, text(lines)));
+    }
+
+    /// After the answers that were set, the route answers with these lines.
+    pub(crate) fn then_answer(&self, route: &str, lines: &[Value]) {
+        self.add(route, Answer::Lines(StatusCode::OK, text(lines)));
+    }
+
+    /// After the answers that were set, the route answers with a beginning, and with the rest after [`Server::release`].
+    pub(crate) fn then_hold(&self, route: &str, beginning: &[Value], rest: &[Value]) {
+        self.add(route, Answer::Held(text(beginning), text(rest)));
+    }
+
+    /// The rest of what is held is sent.
+    pub(crate) fn release(&self) {
+        self.shared.released.notify_one();
     }
 
     /// From now on the route answers with this line again and again.
@@ -89,8 +107,20 @@ impl Server {
     }
 
     fn set(&self, route: &str, answer: Answer) {
-        lock(&self.shared.answers).insert(route.to_owned(), answer);
+        lock(&self.shared.answers).insert(route.to_owned(), VecDeque::from([answer]));
     }
+
+    fn add(&self, route: &str, answer: Answer) {
+        let mut answers = lock(&self.shared.answers);
+        answers
+            .entry(route.to_owned())
+            .or_default()
+            .push_back(answer);
+    }
+}
+
+fn text(lines: &[Value]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -112,10 +142,25 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
         .await
         .expect("body");
     lock(&shared.requests).push((route.clone(), body));
-    let answer = lock(&shared.answers).get(&route).cloned();
+    let answer = lock(&shared.answers).get_mut(&route).and_then(|answers| {
+        if answers.len() > 1 {
+            return answers.pop_front();
+        }
+        answers.front().cloned()
+    });
     match answer {
         None => StatusCode::NOT_FOUND.into_response(),
         Some(Answer::Lines(status, text)) => (status, text).into_response(),
+        Some(Answer::Held(beginning, rest)) => {
+            let beginning = futures_util::stream::once(async { beginning });
+            let rest = futures_util::stream::once(async move {
+                shared.released.notified().await;
+                rest
+            });
+            let text = futures_util::StreamExt::chain(beginning, rest);
+            let chunks = futures_util::StreamExt::map(text, Ok::<_, std::io::Error>);
+            Body::from_stream(chunks).into_response()
+        }
         Some(Answer::ForEver(line)) => {
             let start = (OnDrop(shared), line);
             Body::from_stream(futures_util::stream::unfold(start, |(guard, line)| async {

@@ -23,7 +23,8 @@ pub(crate) use window::Window;
 
 use crate::{catalog::Record, config::Config, error::ApiError};
 use slm_engine::{
-    Adapters, Business, Engine, Footprint, KvType, LoadError, LoadOptions, MemoryUse, ModelFiles,
+    Adapters, Business, Engine, Footprint, KvType, LoadError, LoadOptions, LoadProgress, MemoryUse,
+    ModelFiles,
 };
 use slm_registry::Digest;
 use std::{
@@ -134,6 +135,23 @@ pub(crate) struct Running {
     pub(crate) expires_at: SystemTime,
 }
 
+/// A model that is being loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Loading {
+    pub(crate) record: Arc<Record>,
+    /// Told nothing while the model waits until others have made room.
+    pub(crate) progress: Arc<LoadProgress>,
+}
+
+/// Takes what is being loaded off the board when the load has ended, however it has.
+struct OnBoard<'a>(&'a Shared);
+
+impl Drop for OnBoard<'_> {
+    fn drop(&mut self) {
+        *self.0.loading() = None;
+    }
+}
+
 struct Slot {
     /// Tells apart two loads of one model.
     id: u64,
@@ -214,6 +232,8 @@ struct Shared {
     changed: watch::Sender<u64>,
     /// Held while a model is being loaded.
     loader: Arc<tokio::sync::Mutex<()>>,
+    /// That model, for whoever asks.
+    loading: Mutex<Option<Loading>>,
     /// Held while an adapter is being loaded.
     adapter_loader: Arc<tokio::sync::Mutex<()>>,
     /// Requests that may wait for a model.
@@ -236,6 +256,7 @@ impl Models {
             n_loads: AtomicU64::new(0),
             changed: watch::Sender::new(0),
             loader: Arc::default(),
+            loading: Mutex::default(),
             adapter_loader: Arc::default(),
             waiting: Semaphore::new(config.max_queue.min(Semaphore::MAX_PERMITS)),
             max_loaded: config.max_loaded_models,
@@ -352,6 +373,11 @@ impl Models {
         self.shared.let_go(gone.into_values().collect());
     }
 
+    /// The model that is being loaded, if one is.
+    pub(crate) fn loading(&self) -> Option<Loading> {
+        self.shared.loading().clone()
+    }
+
     /// The loaded models, the longest remaining time first.
     pub(crate) fn running(&self) -> Vec<Running> {
         let mut running: Vec<Running> = self
@@ -381,6 +407,10 @@ impl Shared {
     fn slots(&self) -> MutexGuard<'_, HashMap<Digest, Slot>> {
         // every critical section leaves the map whole
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn loading(&self) -> MutexGuard<'_, Option<Loading>> {
+        self.loading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A lease of what is loaded, if it will do.
@@ -415,7 +445,14 @@ impl Shared {
         _turn: OwnedMutexGuard<()>,
     ) -> Result<Lease, ApiError> {
         let key = demand.record.weights_key;
+        let progress = Arc::<LoadProgress>::default();
+        *self.loading() = Some(Loading {
+            record: Arc::clone(&demand.record),
+            progress: Arc::clone(&progress),
+        });
+        let _on_board = OnBoard(&self);
         let mut options = LoadOptions {
+            progress: Some(progress),
             n_threads: demand.n_threads.or(self.options.n_threads),
             kv_type: demand.kv_type.unwrap_or(self.options.kv_type),
             draft: demand.draft.clone(),

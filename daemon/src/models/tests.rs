@@ -77,11 +77,17 @@ async fn a_model_that_must_be_loaded_anew_takes_no_more_requests_until_it_is() {
         tokio::spawn(async move { models.acquire(demand).await })
     };
     eventually(|| models.shared.slots().values().any(|slot| slot.is_retiring)).await;
+    // it waits for room: nothing is read yet
+    let loading = models.loading().expect("it is being loaded");
+    assert_eq!(loading.record.name, record.name);
+    assert_eq!(loading.progress.total_bytes(), 0);
     assert!(models.shared.lease(&with(1)).is_none());
     assert!(!two.is_finished());
     drop(one);
     let two = two.await.unwrap().unwrap();
     assert_eq!(two.engine().n_threads(), 2);
+    assert!(models.loading().is_none());
+    assert!(loading.progress.packed_bytes() > 0);
     assert!(models.shared.lease(&with(2)).is_some());
 }
 

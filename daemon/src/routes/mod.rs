@@ -29,6 +29,7 @@ mod ps;
 mod pull;
 mod push;
 mod root;
+mod search;
 mod show;
 mod status;
 mod swap;
@@ -86,6 +87,7 @@ fn table() -> Table {
         .route("/api/copy", post(copy::answer))
         .route("/api/delete", delete(delete::answer))
         .route("/api/pull", post(pull::answer))
+        .route("/api/search", post(search::answer))
         .route("/api/swap", post(swap::answer))
         .route("/api/push", post(push::answer))
         .route("/api/verify", post(care::verify))

@@ -66,6 +66,7 @@ static ASSETS: &[Asset] = assets! {
     "settings.js" SCRIPT,
     "models.js" SCRIPT,
     "pulls.js" SCRIPT,
+    "find.js" SCRIPT,
     "machine.js" SCRIPT,
     "bench.js" SCRIPT,
     "charts.js" SCRIPT,

@@ -2,11 +2,14 @@
 
 use super::timestamp;
 use crate::{
+    models::Loading,
     observe::{self, Ended},
     state::App,
 };
 use axum::{Json, extract::State};
-use slm_api::status::{RecentRequest, StatusMemory, StatusRequests, StatusResponse, StatusTokens};
+use slm_api::status::{
+    RecentRequest, StatusLoading, StatusMemory, StatusRequests, StatusResponse, StatusTokens,
+};
 use std::{sync::Arc, time::Duration};
 
 /// Answers.
@@ -31,8 +34,19 @@ pub(super) async fn answer(State(app): State<Arc<App>>) -> Json<StatusResponse> 
             cached: totals.n_cached,
             generated: totals.n_generated,
         },
+        loading: app.models.loading().map(loading),
         recent: app.observed.recent().iter().map(row).collect(),
     })
+}
+
+fn loading(loading: Loading) -> StatusLoading {
+    let total = loading.progress.total_bytes();
+    StatusLoading {
+        model: loading.record.name.to_string(),
+        phase: if total == 0 { "room" } else { "weights" }.to_owned(),
+        completed: loading.progress.packed_bytes(),
+        total,
+    }
 }
 
 fn row(ended: &Ended) -> RecentRequest {

@@ -163,7 +163,8 @@ fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Loaded, LoadError> 
         .map(str::to_owned);
     memory::check(weights::packed_bytes(&gguf))?;
     let compute = compute(options)?;
-    let loader = Loader::new(files.as_slice(), &gguf, &compute);
+    let loader =
+        Loader::new(files.as_slice(), &gguf, &compute).telling(options.progress.as_deref());
     match spec {
         Spec::Decoder(spec) => {
             check_vocabulary(spec.vocab_size, &tokenizer)?;

@@ -11,7 +11,7 @@ use super::{
     per_layer::{LayerEmbedding, PerLayerTable},
     short_conv::ShortConv,
 };
-use crate::{LoadError, MappedFile, memory};
+use crate::{LoadError, LoadProgress, MappedFile, memory};
 use slm_gguf::{Gguf, TensorInfo};
 use slm_kernels::{
     Compute, Matrix, PackError,
@@ -205,6 +205,8 @@ pub(super) struct Loader<'a> {
     used: RefCell<HashSet<&'a str>>,
     /// What was loaded to be multiplied with.
     targets: RefCell<Targets>,
+    /// Told of what is packed.
+    progress: Option<&'a LoadProgress>,
 }
 
 impl<'a> Loader<'a> {
@@ -216,7 +218,21 @@ impl<'a> Loader<'a> {
             compute,
             used: RefCell::default(),
             targets: RefCell::default(),
+            progress: None,
         }
+    }
+
+    /// The same, which tells how far it is.
+    pub(super) fn telling(self, progress: Option<&'a LoadProgress>) -> Self {
+        if let Some(progress) = progress {
+            let sizes = self
+                .gguf
+                .tensors()
+                .iter()
+                .map(|info| info.size_bytes as u64);
+            progress.begin(sizes.fold(0, u64::saturating_add));
+        }
+        Self { progress, ..self }
     }
 
     /// What was loaded so far that adapters can change.
@@ -695,6 +711,9 @@ impl<'a> Loader<'a> {
     ) -> Result<Matrix, LoadError> {
         let packed = Matrix::pack(self.compute, quant_type, n_rows, n_cols, bytes);
         self.files.iter().for_each(|file| file.release(bytes));
+        if let Some(progress) = self.progress {
+            progress.add(bytes.len());
+        }
         packed.map_err(|e| match e {
             PackError::OutOfMemory { size_bytes } => LoadError::OutOfMemory {
                 needed_bytes: size_bytes as u64,

@@ -90,6 +90,7 @@ impl DraftModel {
         let options = LoadOptions {
             draft: None,
             prefix_store: None,
+            progress: None,
             ..options.clone()
         };
         let model = Model::load(path, &options)?;

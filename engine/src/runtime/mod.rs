@@ -28,7 +28,7 @@ pub use request::{
 pub(crate) use scheduler::GUESSED_TOGETHER;
 
 use crate::{
-    Adapter, Constraint, ConstraintError, Footprint, Grammar, LoadError, ModelFiles,
+    Adapter, Constraint, ConstraintError, Footprint, Grammar, LoadError, LoadProgress, ModelFiles,
     PrefixStoreOptions, Thoughts, Tokenizer,
     constraint::Guide,
     memory,
@@ -83,6 +83,8 @@ pub struct LoadOptions {
     pub draft: Option<PathBuf>,
     /// Where states of ended generations are kept across restarts.
     pub prefix_store: Option<PrefixStoreOptions>,
+    /// Told how far the loading is.
+    pub progress: Option<Arc<LoadProgress>>,
 }
 
 impl Default for LoadOptions {
@@ -97,6 +99,7 @@ impl Default for LoadOptions {
             max_queue: DEFAULT_QUEUE,
             draft: None,
             prefix_store: None,
+            progress: None,
         }
     }
 }

@@ -7,7 +7,7 @@
 use super::{
     Network, Patience, PullEvent, PullOptions,
     client::{Failure, Origin, Remote},
-    download, hugging_face, neighbors, on_disk, prepare, transfer,
+    download, hugging_face, neighbors, on_disk, prepare, size_of, transfer,
 };
 use crate::{
     Descriptor, Digest, Error, MediaType, ModelName, Original, Store,
@@ -109,6 +109,7 @@ impl Job<'_> {
             parts: origins.iter().map(|(_, url)| url.to_string()).collect(),
             validator: None,
         };
+        progress(size_of(self.shared(), &weights));
         let hood = self.neighborhood().await;
         for (weights, (origin, _)) in weights.iter().zip(origins) {
             self.bring_from(&hood, &[origin], weights, progress).await?;

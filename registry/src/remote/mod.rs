@@ -78,6 +78,13 @@ pub enum PullEvent {
     Manifest,
     /// Something that a person wants to know, in one line: which of several files was chosen, and why.
     Note(String),
+    /// What all blobs of the model take, once that is known and before the first of them.
+    Size {
+        /// Bytes in all.
+        total: u64,
+        /// Bytes of that which are here: whole blobs, and what an earlier attempt has left.
+        here: u64,
+    },
     /// Bytes of one blob; repeated. A blob that was there already gives one event with `completed == total`.
     Blob {
         /// Which.
@@ -305,6 +312,7 @@ impl Job<'_> {
             move |shared| prepare(&store, shared, &blobs)
         })
         .await?;
+        progress(size_of(shared, &blobs));
         for blob in &blobs {
             self.bring(hood, registries, blob, progress).await?;
         }
@@ -347,6 +355,19 @@ fn distinct_blobs(manifest: &Manifest) -> Vec<Descriptor> {
     let mut seen = HashSet::new();
     let distinct = manifest.blobs().filter(|blob| seen.insert(blob.digest));
     distinct.cloned().collect()
+}
+
+/// How large the blobs are, and how much of them is here.
+fn size_of(shared: &Shared, blobs: &[Descriptor]) -> PullEvent {
+    let here = |blob: &Descriptor| match shared.blob_size(&blob.digest) {
+        Some(size) if size == blob.size => size,
+        _ => partial::len(shared, &blob.digest).min(blob.size),
+    };
+    let sum = |sizes: &mut dyn Iterator<Item = u64>| sizes.fold(0, u64::saturating_add);
+    PullEvent::Size {
+        total: sum(&mut blobs.iter().map(|blob| blob.size)),
+        here: sum(&mut blobs.iter().map(here)),
+    }
 }
 
 /// Keeps the blobs from being removed, and checks that the missing ones have room.

@@ -66,7 +66,7 @@ impl fmt::Debug for Network {
 
 impl Network {
     /// Where Hugging Face is.
-    pub(super) fn hugging_face(&self) -> &str {
+    pub fn hugging_face(&self) -> &str {
         let endpoint = self
             .hugging_face_endpoint
             .as_deref()

@@ -20,6 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "slm-daemon",
         &[
             "slm-api",
+            "slm-catalog",
             "slm-chat",
             "slm-engine",
             "slm-gguf",

@@ -3,7 +3,7 @@
 use super::document::{Document, Group, Operations, anthropics, ollamas, openais};
 use http::Method;
 use serde_json::{Value, json};
-use slm_api::{anthropic, care, ollama, openai, rerank, responses, status, store, tokens};
+use slm_api::{anthropic, care, ollama, openai, rerank, responses, search, status, store, tokens};
 
 /// What can go wrong where a model is looked up.
 const LOOKUP: &[u16] = &[404, 500];
@@ -171,6 +171,15 @@ fn models(all: &mut Operations) {
 }
 
 fn of_store(all: &mut Operations) {
+    all.post("/api/search", "Models of the catalogue and of Hugging Face")
+        .takes::<search::SearchRequest>(&[])
+        .answers_as(json!({
+            "type": "object", "required": ["catalog", "hugging_face"], "properties": {
+                "catalog": {"type": "array", "items": {"type": "object"}},
+                "hugging_face": {"type": "array", "items": {"type": "object"}},
+                "error": {"type": "string"},
+            },
+        }));
     all.post("/api/swap", "Makes a model ready, then lets the others go")
         .takes::<ollama::SwapRequest>(&["model"])
         .answers::<ollama::SwapResponse>()

@@ -106,6 +106,10 @@ impl Home {
 /// The order of events, and that each blob only grows.
 #[track_caller]
 fn check_events(events: &[PullEvent]) {
+    let PullEvent::Size { total, here } = events[1] else {
+        panic!("the size is not told first: {events:?}")
+    };
+    let events = [&events[..1], &events[2..]].concat();
     assert_eq!(events[0], PullEvent::Manifest);
     let mut last = std::collections::HashMap::new();
     let n_blob_events = events[1..]
@@ -127,6 +131,8 @@ fn check_events(events: &[PullEvent]) {
             "{events:?}"
         );
     }
+    assert_eq!(total, last.values().sum::<u64>());
+    assert!(here <= total, "{here} of {total}");
     for (digest, completed) in last {
         let blob = events.iter().find_map(|event| match event {
             PullEvent::Blob {
