@@ -176,7 +176,7 @@ fn chat(
         ("num_predict", request.max_output_tokens.map(Value::from)),
     ];
     let format = input::response_format(request.text.as_ref());
-    let format = messages::format(format.as_ref()).map_err(|error| error.of_field("text.format"));
+    let format = messages::format(format.as_ref(), None).map_err(|error| error.of_field("text.format"));
     let think = messages::think(effort).map_err(|error| error.of_field("reasoning.effort"));
     Ok(ChatRequest {
         model: request.model.clone(),
