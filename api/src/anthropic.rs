@@ -205,6 +205,7 @@ pub struct TokenCount {
 
 /// Answer of `GET /v1/models` to a client of Anthropic's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicModelList")]
 pub struct ModelList {
     /// Newest first.
     pub data: Vec<Model>,
@@ -218,6 +219,7 @@ pub struct ModelList {
 
 /// One model, and the answer of `GET /v1/models/{id}`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicModel")]
 pub struct Model {
     /// `model`.
     #[serde(rename = "type")]

@@ -12,7 +12,10 @@ pub struct ErrorBody {
 
 /// `keep_alive`: seconds as a number, or a duration such as `5m`; negative is forever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a number of seconds, or a duration such as \"5m\" or \"-1\""
+)]
 pub enum KeepAlive {
     /// Seconds.
     Seconds(f64),

@@ -28,7 +28,7 @@ pub struct ErrorDetail {
     pub code: Option<String>,
 }
 
-/// How to choose tokens and when to stop. The last six are not OpenAI's.
+/// How to choose tokens and when to stop. The last eight are not OpenAI's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
@@ -65,6 +65,12 @@ pub struct Sampling {
     /// Whether the answer goes on past the model's own end, for measurements.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore_eos: Option<bool>,
+    /// What the answer must be, in llama.cpp's GBNF or in Lark.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grammar: Option<String>,
+    /// What the answer must be as JSON, as llama.cpp's server takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json_schema: Option<Value>,
     /// As in Ollama's dialect; what is named outside of it wins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Map<String, Value>>,

@@ -1,16 +1,20 @@
 //! Reading request bodies as lenient as Ollama does.
 //!
 //! The content type does not matter, keys match in any case, `null` is as good as absent, unknown keys are ignored. An
-//! empty body and a value of the wrong type are 400, the latter with the name of the field.
+//! empty body and a value of the wrong type are 400, the latter with the name of the field. A body may be packed, with
+//! gzip or zstd, as some coding agents send it.
 
 use crate::error::ApiError;
 use axum::{
     body::Body,
     extract::{FromRequest, Request},
 };
+use flate2::read::MultiGzDecoder;
+use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_ENCODING};
+use ruzstd::decoding::StreamingDecoder;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use std::time::Duration;
+use std::{io::Read, time::Duration};
 
 /// The largest JSON body.
 const MAX_BODY_BYTES: usize = 64 << 20;
@@ -24,16 +28,76 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for LenientJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
-        let bytes = read(request.into_body()).await?;
-        decode(&bytes).map(Self)
+        let (head, body) = request.into_parts();
+        let bytes = read(body).await?;
+        match Packing::of(&head.headers)? {
+            None => decode(&bytes),
+            Some(packing) => {
+                let unpacked = move || packing.unpack(&bytes, MAX_BODY_BYTES);
+                decode(&tokio::task::spawn_blocking(unpacked).await??)
+            }
+        }
+        .map(Self)
     }
+}
+
+/// How a body is packed.
+#[derive(Clone, Copy, Debug)]
+enum Packing {
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    fn of(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
+        let name = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+        match name.unwrap_or_default().to_ascii_lowercase().as_slice() {
+            b"" | b"identity" => Ok(None),
+            b"gzip" | b"x-gzip" => Ok(Some(Self::Gzip)),
+            b"zstd" => Ok(Some(Self::Zstd)),
+            _ => Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the request's content-encoding is none of `gzip`, `zstd` and `identity`",
+            )),
+        }
+    }
+
+    /// What it was before, of at most so many bytes.
+    fn unpack(self, packed: &[u8], most: usize) -> Result<Vec<u8>, ApiError> {
+        let mut bytes = Vec::new();
+        let mut read = |reader: &mut dyn Read| {
+            let mut reader = reader.take(most as u64 + 1);
+            reader.read_to_end(&mut bytes)
+        };
+        let result = match self {
+            Self::Gzip => read(&mut MultiGzDecoder::new(packed)),
+            Self::Zstd => match StreamingDecoder::new(packed) {
+                Ok(mut decoder) => read(&mut decoder),
+                Err(error) => Err(std::io::Error::other(error.to_string())),
+            },
+        };
+        match result {
+            Ok(_) if bytes.len() > most => Err(too_long()),
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(ApiError::bad_request(format!(
+                "the request body is not packed as its content-encoding says: {error}"
+            ))),
+        }
+    }
+}
+
+fn too_long() -> ApiError {
+    ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the request body is longer than {MAX_BODY_BYTES} bytes"),
+    )
 }
 
 async fn read(body: Body) -> Result<axum::body::Bytes, ApiError> {
     let bytes = axum::body::to_bytes(body, MAX_BODY_BYTES);
     let Ok(bytes) = tokio::time::timeout(BODY_TIMEOUT, bytes).await else {
         return Err(ApiError::new(
-            http::StatusCode::REQUEST_TIMEOUT,
+            StatusCode::REQUEST_TIMEOUT,
             format!("the request body did not arrive within {BODY_TIMEOUT:?}"),
         ));
     };
@@ -41,10 +105,7 @@ async fn read(body: Body) -> Result<axum::body::Bytes, ApiError> {
         let is_too_long = std::error::Error::source(&error)
             .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
         if is_too_long {
-            return ApiError::new(
-                http::StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the request body is longer than {MAX_BODY_BYTES} bytes"),
-            );
+            return too_long();
         }
         ApiError::bad_request(format!("cannot read the request body: {error}"))
     })
@@ -144,6 +205,31 @@ mod tests {
     }
 
     #[test]
+    fn packed_bodies_are_unpacked_within_bounds() {
+        let text = [br#"{"model":"m"}"#.as_slice(), &[b' '; 5000]].concat();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, &text).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        let zstd = ruzstd::encoding::compress_to_vec(&text[..], level);
+        for (packing, packed) in [(Packing::Gzip, gzip), (Packing::Zstd, zstd)] {
+            assert!(packed.len() < text.len(), "{packing:?}");
+            assert_eq!(packing.unpack(&packed, text.len()).unwrap(), text);
+            let status = |packed: &[u8], most| packing.unpack(packed, most).unwrap_err().status();
+            assert_eq!(status(&packed, text.len() - 1), 413);
+            assert_eq!(status(&packed[..packed.len() / 2], text.len()), 400);
+            assert_eq!(status(b"{}", 10), 400);
+        }
+        let named = |name: &'static str| {
+            let headers = [(CONTENT_ENCODING, HeaderValue::from_static(name))];
+            Packing::of(&HeaderMap::from_iter(headers))
+        };
+        assert!(matches!(named("GZIP"), Ok(Some(Packing::Gzip))));
+        assert!(matches!(named("identity"), Ok(None)));
+        assert_eq!(named("br").unwrap_err().status(), 415);
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         #[track_caller]
         fn check(body: &[u8], expected: &str) {
@@ -156,6 +242,9 @@ mod tests {
         check(b"{", "EOF");
         check(b"[]", "must be a JSON object");
         check(br#"{"model":5}"#, "field `model`: invalid type");
-        check(br#"{"model":"m","keep_alive":true}"#, "field `keep_alive`");
+        check(
+            br#"{"model":"m","keep_alive":true}"#,
+            "field `keep_alive`: expected a number of seconds, or a duration",
+        );
     }
 }

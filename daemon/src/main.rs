@@ -3,6 +3,7 @@
 //! Composes the other crates: configuration, routes, loading and evicting, limits, shutdown. It alone turns domain
 //! errors into status codes. See `commands` for what the program can do and `routes` for what it answers.
 
+mod ahead;
 mod body;
 mod caller;
 mod care;

@@ -1,6 +1,6 @@
 //! Answers of one compact JSON object per line, flushed line by line, and of one object alone.
 
-use crate::error::ApiError;
+use crate::{ahead::ahead, error::ApiError};
 use axum::{
     body::{Body, Bytes},
     response::{IntoResponse, Response},
@@ -18,6 +18,23 @@ pub(crate) const LINES_AHEAD: usize = 64;
 pub(crate) fn lines<T: Serialize + Send + 'static>(
     items: impl Stream<Item = Result<T, ApiError>> + Send + 'static,
 ) -> Response {
+    let bytes = in_bytes(items).map(Ok::<Bytes, Infallible>);
+    with_type(Body::from_stream(bytes), NDJSON)
+}
+
+/// The same, where the items do not wait for the client: those of a generation.
+pub(crate) fn lines_ahead<T: Serialize + Send + 'static>(
+    items: impl Stream<Item = Result<T, ApiError>> + Send + 'static,
+) -> Response {
+    let bytes = ahead(in_bytes(items)).map(Ok::<Bytes, Infallible>);
+    with_type(Body::from_stream(bytes), NDJSON)
+}
+
+const NDJSON: &str = "application/x-ndjson";
+
+fn in_bytes<T: Serialize + Send + 'static>(
+    items: impl Stream<Item = Result<T, ApiError>> + Send + 'static,
+) -> impl Stream<Item = Bytes> + Send + 'static {
     // after an error the items are not even asked for: what would follow must not happen
     let ended = stream::unfold(Some(Box::pin(items)), |items| async {
         let mut items = items?;
@@ -25,17 +42,13 @@ pub(crate) fn lines<T: Serialize + Send + 'static>(
         let rest = item.is_ok().then_some(items);
         Some((item, rest))
     });
-    let bytes = ended.map(|item| {
-        let line = match item {
-            Ok(item) => line(&item),
-            Err(error) => {
-                error.log();
-                line(&error.body())
-            }
-        };
-        Ok::<Bytes, Infallible>(line)
-    });
-    with_type(Body::from_stream(bytes), "application/x-ndjson")
+    ended.map(|item| match item {
+        Ok(item) => line(&item),
+        Err(error) => {
+            error.log();
+            line(&error.body())
+        }
+    })
 }
 
 /// Answers with one object, in one line.

@@ -2,9 +2,9 @@
 
 use crate::{
     catalog::Catalog, config::Config, cpu::CpuChoice, error::ApiError, models::Models,
-    observe::Observed, pulls::Pulls, responses::Responses, shutdown::Shutdown,
+    observe::Observed, pulls::Pulls, responses::Responses, routes::Rendered, shutdown::Shutdown,
 };
-use slm_registry::Store;
+use slm_registry::{ModelEntry, Store};
 use std::sync::Arc;
 
 /// The parts of a running daemon. Routes hold it behind an `Arc`.
@@ -19,6 +19,7 @@ pub(crate) struct App {
     pub(crate) observed: Observed,
     /// Answers that clients may go on from.
     pub(crate) responses: Responses,
+    pub(crate) tags: Rendered,
     pub(crate) shutdown: Shutdown,
     /// Whether the listener is on loopback: then foreign `Host` names are refused.
     pub(crate) is_loopback: bool,
@@ -34,11 +35,20 @@ impl App {
             pulls: Pulls::new(store.clone(), &config),
             observed: Observed::default(),
             responses: Responses::default(),
+            tags: Rendered::default(),
             shutdown: Shutdown::default(),
             config,
             store,
             is_loopback,
         })
+    }
+
+    /// The models of the store.
+    pub(crate) async fn listing(self: &Arc<Self>) -> Result<Arc<Vec<ModelEntry>>, ApiError> {
+        match self.store.kept_listing() {
+            Some(entries) => Ok(entries),
+            None => self.blocking(|app| Ok(app.store.listing()?)).await,
+        }
     }
 
     /// Runs something that blocks on the disk, off the runtime.

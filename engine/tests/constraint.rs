@@ -348,6 +348,76 @@ fn the_form_begins_where_thoughts_end() {
     assert!(n_opened > 0, "no model opened thoughts");
 }
 
+/// A grammar as llama.cpp takes it: recursion, lists, classes, counts, and characters beyond ASCII.
+const GBNF: &str = r#"
+root  ::= (name "=" gap value ";\n"){1,3} # no more than three
+value ::= term ([-+*/] gap term){0,3}
+term  ::= name gap | number gap | "(" gap value ")" gap | "« " [^»;]{0,5} " »"
+name  ::= [a-zäöü_] [a-z0-9_äöü]{0,6}
+number ::= "0" | [1-9] [0-9]{0,3} ("." [0-9]{1,2})?
+gap   ::= " "?
+"#;
+
+fn after<'t>(regex: &str, text: &'t str) -> Option<&'t str> {
+    let regex = fancy_regex::Regex::new(&format!("\\A(?:{regex})")).unwrap();
+    Some(&text[regex.find(text).unwrap()?.end()..])
+}
+
+/// Reads what the grammar's rule `value` describes; gives what is left.
+fn value(text: &str) -> Option<&str> {
+    const TERM: &str =
+        "(?:[a-zäöü_][a-z0-9_äöü]{0,6}|0|[1-9][0-9]{0,3}(?:\\.[0-9]{1,2})?) ?|« [^»;]{0,5} »";
+    let mut rest = text;
+    for _ in 0..4 {
+        rest = match after("\\( ?", rest) {
+            Some(inner) => after("\\) ?", value(inner)?)?,
+            None => after(TERM, rest)?,
+        };
+        let Some(operand) = after("[-+*/] ?", rest) else {
+            return Some(rest);
+        };
+        rest = operand;
+    }
+    None
+}
+
+#[test]
+fn grammars_of_llama_cpp_are_kept() {
+    let is_line =
+        |line: &str| after("[a-zäöü_][a-z0-9_äöü]{0,6}= ?", line).and_then(value) == Some("");
+    assert!(is_line("x_1= (ü + 0.5)*« a\n »") && !is_line("x=(a") && !is_line("1=a"));
+    let mut n_ended = 0;
+    for model in ["llama", "mistral", "gemma3", "qwen2"] {
+        let engine = load(model, |_| {});
+        for seed in 0..8 {
+            let constraint = engine.constrain(&Grammar::of_text(GBNF.to_owned()), None);
+            let answer = answer(
+                engine
+                    .generate(hot(constraint.unwrap(), seed, 200))
+                    .unwrap(),
+            );
+            if answer.reason != StopReason::Stop {
+                continue;
+            }
+            n_ended += 1;
+            let lines = answer.text.strip_suffix(";\n").unwrap().split(";\n");
+            assert!(
+                (1..=3).contains(&lines.clone().count()),
+                "{:?}",
+                answer.text
+            );
+            for line in lines {
+                assert!(is_line(line), "{model} {seed}: {:?}", answer.text);
+            }
+        }
+    }
+    assert!(n_ended > 8, "{n_ended} of 32 answers have ended");
+    let engine = load("llama", |_| {});
+    let why = engine.constrain(&Grammar::Gbnf("root ::= x".to_owned()), None);
+    let why = why.unwrap_err().to_string();
+    assert_eq!(why, "line 1, column 10: there is no rule `x`");
+}
+
 #[test]
 fn what_cannot_be_enforced_is_refused_with_a_reason() {
     let engine = load("llama", |_| {});

@@ -79,13 +79,16 @@ pub(super) async fn constrain(
     let Some(grammar) = grammar else {
         return Ok(None);
     };
+    let what = match (&prompt.calls, &grammar) {
+        (Some(_), _) => "the tools cannot be enforced",
+        (None, Grammar::Gbnf(_)) => "invalid GBNF grammar",
+        (None, Grammar::Lark(_)) => "invalid grammar",
+        (None, Grammar::Regex(_)) => "invalid regex",
+        (None, _) => "invalid format",
+    };
     let (engine, thoughts) = (lease.engine().clone(), prompt.thoughts.clone());
     let compiled =
         tokio::task::spawn_blocking(move || engine.constrain(&grammar, thoughts)).await?;
-    let what = match &prompt.calls {
-        Some(_) => "the tools cannot be enforced",
-        None => "invalid format",
-    };
     let invalid = |error| ApiError::bad_request(format!("{what}: {error}"));
     compiled.map(Some).map_err(invalid)
 }

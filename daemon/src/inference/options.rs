@@ -160,10 +160,7 @@ fn grammar(key: &str, value: &Value, known: Option<Grammar>) -> Result<Option<Gr
     };
     match (known, key) {
         (None, "regex") => Ok(Some(Grammar::Regex(text))),
-        (None, _) if text.contains("::=") => Err(ApiError::bad_request(
-            "option \"grammar\" is a GBNF grammar, which is not read here; write it in Lark (`start: \"yes\" | \"no\"`), or use \"regex\" or `format`",
-        )),
-        (None, _) => Ok(Some(Grammar::Lark(text))),
+        (None, _) => Ok(Some(Grammar::of_text(text))),
         (Some(_), _) => Err(ApiError::bad_request(
             "options \"grammar\" and \"regex\" exclude each other; leave one out",
         )),
@@ -275,8 +272,9 @@ mod tests {
         assert!(merge(&[json!({"logit_bias": many})]).is_err());
         let both = merge(&[json!({"grammar": lark, "regex": "a"})]).unwrap_err();
         assert!(both.message().contains("exclude each other"));
-        let gbnf = merge(&[json!({"grammar": "root ::= \"a\""})]).unwrap_err();
-        assert!(gbnf.message().contains("GBNF"), "{}", gbnf.message());
+        let gbnf = "root ::= \"a\"";
+        let options = merge(&[json!({"grammar": gbnf})]).unwrap();
+        assert_eq!(options.grammar, Some(Grammar::Gbnf(gbnf.to_owned())));
     }
 
     #[test]

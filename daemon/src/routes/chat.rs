@@ -188,7 +188,9 @@ async fn streamed(generation: Generation, model: String) -> Result<Response, Api
             Err(error) => Some((Err(error), None)),
         }
     });
-    Ok(ndjson::lines(stream::once(async { Ok(first) }).chain(rest)))
+    Ok(ndjson::lines_ahead(
+        stream::once(async { Ok(first) }).chain(rest),
+    ))
 }
 
 async fn whole(mut generation: Generation, model: String) -> Result<Response, ApiError> {

@@ -4,6 +4,7 @@
 //! wrong before the first event is an answer with a status of its own, later it is the last event.
 
 use crate::{
+    ahead::ahead,
     error::ApiError,
     inference::{self, Event, Generation, Job, Outcome, PromptSource},
     state::App,
@@ -139,7 +140,7 @@ pub(super) async fn streamed(
     });
     let all = stream::once(future::ready(frames)).chain(rest);
     let filled = all.filter(|frames| future::ready(!frames.0.is_empty()));
-    let bytes = filled.map(|frames| Ok::<Bytes, Infallible>(Bytes::from(frames.0)));
+    let bytes = ahead(filled.map(|frames| Bytes::from(frames.0))).map(Ok::<Bytes, Infallible>);
     let mut response = Body::from_stream(bytes).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

@@ -179,7 +179,9 @@ async fn streamed(
             Err(error) => Some((Err(error), None)),
         }
     });
-    Ok(ndjson::lines(stream::once(async { Ok(first) }).chain(rest)))
+    Ok(ndjson::lines_ahead(
+        stream::once(async { Ok(first) }).chain(rest),
+    ))
 }
 
 async fn whole(mut generation: Generation, model: String, raw: bool) -> Result<Response, ApiError> {

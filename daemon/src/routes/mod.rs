@@ -43,6 +43,7 @@ mod version;
 mod wishes;
 
 pub(crate) use show::flat;
+pub(crate) use tags::Rendered;
 
 use crate::{
     error::ApiError,

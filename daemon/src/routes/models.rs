@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// All models.
 pub(super) async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    let entries = app.blocking(|app| Ok(app.store.list()?)).await;
+    let entries = app.listing().await;
     if is_to_anthropic(&headers) {
         anthropic::models(entries)
     } else {

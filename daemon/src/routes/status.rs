@@ -151,7 +151,9 @@ mod tests {
     #[tokio::test]
     async fn who_hangs_up_and_what_does_not_fit_is_counted() {
         let daemon = TestDaemon::with_model().await;
-        let body = json!({"model": "tiny", "prompt": "hello", "options": {"num_predict": 400}});
+        // it goes on whether somebody reads or not, until somebody leaves
+        let endless = json!({"num_predict": -1, "ignore_eos": true});
+        let body = json!({"model": "tiny", "prompt": "hello", "shift": true, "options": endless});
         let request = Request::post("/api/generate").body(Body::from(body.to_string()));
         let response = daemon.open(request.unwrap()).await;
         let mut chunks = response.into_body();

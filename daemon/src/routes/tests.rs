@@ -3,8 +3,9 @@
 use crate::testing::{Answer, TestDaemon, eventually, tiny_model};
 use axum::{body::Body, extract::ConnectInfo};
 use http::{Request, StatusCode};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 const TEMPLATE: &str =
     "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]";
@@ -1258,4 +1259,38 @@ async fn a_swap_wants_the_model_that_guesses_too() {
     let swap = json!({"model": "tiny", "options": {"draft_model": "absent"}});
     let answer = daemon.post("/api/swap", &swap.to_string()).await;
     check_error(&answer, 404, "model 'absent' not found");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_keeps_no_place_from_others() {
+    let daemon = TestDaemon::with_model_and(|config| config.n_parallel = 1).await;
+    let options = json!({"num_predict": 700, "num_ctx": 2048, "ignore_eos": true, "seed": 1});
+    let body = json!({"model": "tiny", "prompt": "hi", "messages": [{"role": "user", "content": "hi"}],
+        "stream": true, "max_tokens": 700, "options": options});
+    for path in [
+        "/api/generate",
+        "/api/chat",
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/messages",
+    ] {
+        let request = Request::post(path).body(Body::from(body.to_string()));
+        let unread = daemon.open(request.unwrap()).await;
+        assert_eq!(unread.status(), 200);
+        // far more tokens than the engine lets a reader lag behind, and one place in all
+        let short = json!({"model": "tiny", "prompt": "ho", "stream": false, "options": {"num_predict": 2}});
+        let short = short.to_string();
+        let other = daemon.post("/api/generate", &short);
+        let other = tokio::time::timeout(Duration::from_secs(60), other).await;
+        assert_eq!(other.expect(path).json()["done"], true);
+        let text = unread.into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let end = text.trim_end().lines().last().unwrap();
+        let is_whole = ["\"done_reason\":\"length\"", "[DONE]", "message_stop"];
+        assert!(
+            is_whole.iter().any(|mark| end.contains(mark)),
+            "{path}: {end}"
+        );
+        assert!(text.lines().count() > 300, "{path}");
+    }
 }

@@ -58,7 +58,8 @@ impl Ignored {
         response
     }
 
-    fn names(&self) -> String {
+    /// Their names, as they are shown.
+    pub(super) fn names(&self) -> String {
         let plain = |name: &String| -> String {
             let letters = name.chars().filter(|c| c.is_ascii_graphic() || *c == ' ');
             letters.take(MAX_NAME_BYTES).collect()

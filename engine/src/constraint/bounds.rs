@@ -18,7 +18,7 @@ pub(super) fn check(grammar: &Grammar) -> Result<(), ConstraintError> {
         Grammar::Json => Ok(()),
         Grammar::JsonSchema(schema) => check_schema(schema),
         Grammar::Regex(text) => check_text("regular expression", text, MAX_REGEX_BYTES),
-        Grammar::Lark(text) => check_text("grammar", text, MAX_GRAMMAR_BYTES),
+        Grammar::Lark(text) | Grammar::Gbnf(text) => check_text("grammar", text, MAX_GRAMMAR_BYTES),
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! [`Grammar`] is what is asked for, [`Constraint`] that grammar compiled for one model's vocabulary, with how far an
 //! answer has got in it. What may stand ahead of the form ([`Thoughts`]) is `prelude`'s, what every request of a model
-//! shares is `vocabulary`'s, and what is refused because of its size is `bounds`'. The grammars' own arithmetic is
-//! llguidance's.
+//! shares is `vocabulary`'s, and what is refused because of its size is `bounds`'. Grammars of llama.cpp are read by
+//! `gbnf`. The grammars' own arithmetic is llguidance's.
 //!
 //! A constraint moves with tokens that were chosen and never with guesses, so an answer is the same with and without
 //! them. Whatever a grammar holds, compiling it and each step are bounded; one that asks for more fails with a sentence.
 
 mod bounds;
+mod gbnf;
 mod prelude;
 mod vocabulary;
 
@@ -18,7 +19,7 @@ mod tests;
 pub use prelude::Thoughts;
 pub(crate) use vocabulary::Guide;
 
-use crate::{TokenId, Tokenizer};
+use crate::{Special, TokenId, Tokenizer};
 use llguidance::{Matcher, api::TopLevelGrammar};
 use prelude::{Place, Prelude};
 use serde_json::{Value, json};
@@ -40,6 +41,8 @@ pub enum Grammar {
     Regex(String),
     /// Text of a context-free grammar in llguidance's dialect of Lark.
     Lark(String),
+    /// Text of a grammar in GBNF, llama.cpp's dialect, whose rule `root` is the whole.
+    Gbnf(String),
 }
 
 /// Why a grammar cannot be used.
@@ -65,14 +68,30 @@ pub enum ConstraintError {
 }
 
 impl Grammar {
+    /// A grammar's text, in the dialect that it shows itself to be: GBNF if a line begins with a name and `::=`, else Lark.
+    pub fn of_text(text: String) -> Self {
+        match gbnf::is_gbnf(&text) {
+            true => Self::Gbnf(text),
+            false => Self::Lark(text),
+        }
+    }
+
     /// As the compiler takes it.
-    fn compiled_from(&self) -> Result<TopLevelGrammar, ConstraintError> {
+    fn compiled_from(&self, tokenizer: &Tokenizer) -> Result<TopLevelGrammar, ConstraintError> {
         bounds::check(self)?;
         let schema = match self {
             Self::Json => json!({"type": "object"}),
             Self::JsonSchema(schema) => schema.clone(),
             Self::Regex(regex) => return Ok(TopLevelGrammar::from_regex(regex)),
             Self::Lark(text) => return Ok(TopLevelGrammar::from_lark(text.clone())),
+            Self::Gbnf(text) => {
+                let token = |text: &str| match tokenizer.encode(text, Special::Recognise)[..] {
+                    [token] => Some(token),
+                    _ => None,
+                };
+                let lark = gbnf::to_lark(text, &token).map_err(ConstraintError::Grammar)?;
+                return Ok(TopLevelGrammar::from_lark(lark));
+            }
         };
         Ok(TopLevelGrammar::from_json_schema(with_settings(
             schema, JSON_SPACE,
@@ -144,7 +163,7 @@ impl Constraint {
         thoughts: Option<Thoughts>,
         tokenizer: &Tokenizer,
     ) -> Result<Self, ConstraintError> {
-        let matcher = guide.matcher(grammar.compiled_from()?)?;
+        let matcher = guide.matcher(grammar.compiled_from(tokenizer)?)?;
         Ok(Self {
             matcher: Box::new(matcher),
             prelude: Prelude::new(thoughts, tokenizer),

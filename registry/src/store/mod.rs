@@ -15,6 +15,7 @@
 mod adopt;
 mod archive;
 pub(crate) mod ingest;
+mod listing;
 mod locations;
 mod lock;
 pub(crate) mod manifests;
@@ -28,6 +29,7 @@ mod tests;
 mod usage;
 mod verify;
 mod versions;
+mod watch;
 
 pub use adopt::{AdoptBy, Adopted};
 pub use archive::{MoveProgress, Moved};
@@ -99,6 +101,7 @@ pub(crate) struct Shared {
     locations: Locations,
     locks: Arc<Locks>,
     index: Mutex<Index>,
+    listing: listing::Listing,
     pub(crate) downloads: Downloads,
     /// What moves to the archive and back take turns with.
     moves: Mutex<()>,
@@ -171,6 +174,7 @@ impl Store {
             locks: Arc::new(Locks::new(&locations.hot.join(".slm"))),
             locations,
             index: Mutex::new(index),
+            listing: listing::Listing::default(),
             downloads: Downloads::default(),
             moves: Mutex::default(),
             _index_lock: index_lock,
@@ -224,6 +228,19 @@ impl Store {
         index.save(true);
         entries.sort_by(|a, b| b.modified.cmp(&a.modified).then(a.name.cmp(&b.name)));
         Ok(entries)
+    }
+
+    /// As [`Store::list`], for who asks often: kept in memory for as long as nothing changes, whoever changes it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn listing(&self) -> Result<Arc<Vec<ModelEntry>>, Error> {
+        self.shared.listing.get(&self.shared, || self.list())
+    }
+
+    /// What [`Store::listing`] has in memory, if that holds; the one method that waits for no disk.
+    pub fn kept_listing(&self) -> Option<Arc<Vec<ModelEntry>>> {
+        self.shared.listing.kept()
     }
 
     /// The entry of `name`, whatever the case of its letters.
@@ -487,8 +504,11 @@ impl Store {
         };
         let mut index = self.shared.index();
         if self.shared.entry(&mut index, &found).is_ok() {
-            index.touch(&found.name, SystemTime::now());
+            let now = SystemTime::now();
+            index.touch(&found.name, now);
             index.save(false);
+            drop(index);
+            self.shared.listing.touch(&found.name, now);
         }
     }
 }

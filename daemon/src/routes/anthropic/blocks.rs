@@ -1,6 +1,7 @@
-//! Messages of blocks, and tools, to Ollama's, which the rest of the daemon reads.
+//! Messages of blocks, and tools, to Ollama's, which the rest of the daemon reads. Blocks of kinds that are unknown here,
+//! and tools that Anthropic's servers run themselves, are left out of account and named in the answer.
 
-use crate::error::ApiError;
+use crate::{error::ApiError, routes::wishes::Ignored};
 use serde_json::{Value, json};
 use slm_api::{anthropic::InputMessage, ollama::Message};
 
@@ -12,17 +13,18 @@ pub(super) fn conversation(
     system: Option<Value>,
     messages: Vec<InputMessage>,
     model: &str,
+    ignored: &mut Ignored,
 ) -> Result<Vec<Message>, ApiError> {
     let mut all = Vec::with_capacity(messages.len() + 1);
     if let Some(system) = system {
-        let text = text(&system, "system", model)?;
+        let text = text(&system, "system", model, ignored)?;
         if !text.is_empty() {
             all.push(said("system", text));
         }
     }
     for (index, message) in messages.into_iter().enumerate() {
         let place = format!("messages.{index}");
-        add(message, &place, model, &mut all)?;
+        add(message, &place, model, ignored, &mut all)?;
     }
     Ok(all)
 }
@@ -39,6 +41,7 @@ fn add(
     message: InputMessage,
     place: &str,
     model: &str,
+    ignored: &mut Ignored,
     all: &mut Vec<Message>,
 ) -> Result<(), ApiError> {
     let role = message.role.as_str();
@@ -67,13 +70,13 @@ fn add(
         match block["type"].as_str().unwrap_or_default() {
             "tool_use" => calls.push(call(block, &place)?),
             "tool_result" => {
-                all.push(result(block, &place, model, all)?);
+                all.push(result(block, &place, model, ignored, all)?);
                 has_results = true;
             }
             "thinking" => thoughts.push(field(block, "thinking", &place)?),
             // readable by their makers only
             "redacted_thinking" | "server_tool_use" | "web_search_tool_result" => {}
-            _ => texts.push(block_text(block, &place, model)?),
+            _ => texts.extend(block_text(block, &place, model, ignored)?),
         }
     }
     if has_results && texts.is_empty() && calls.is_empty() {
@@ -107,6 +110,7 @@ fn result(
     block: &Value,
     place: &str,
     model: &str,
+    ignored: &mut Ignored,
     earlier: &[Message],
 ) -> Result<Message, ApiError> {
     let id = field(block, "tool_use_id", place)?;
@@ -115,7 +119,7 @@ fn result(
     let name = call.and_then(|call| call["function"]["name"].as_str());
     let content = match &block["content"] {
         Value::Null => String::new(),
-        content => text(content, &format!("{place}.content"), model)?,
+        content => text(content, &format!("{place}.content"), model, ignored)?,
     };
     Ok(Message {
         tool_name: name.map(str::to_owned),
@@ -125,14 +129,21 @@ fn result(
 }
 
 /// A text, or the texts of blocks, in lines.
-fn text(content: &Value, place: &str, model: &str) -> Result<String, ApiError> {
+fn text(
+    content: &Value,
+    place: &str,
+    model: &str,
+    ignored: &mut Ignored,
+) -> Result<String, ApiError> {
     match content {
         Value::String(text) => Ok(text.clone()),
         Value::Array(blocks) => {
-            let numbered = blocks.iter().enumerate();
-            let texts = numbered
-                .map(|(index, block)| block_text(block, &format!("{place}.{index}"), model));
-            Ok(texts.collect::<Result<Vec<_>, _>>()?.join("\n"))
+            let mut texts = Vec::with_capacity(blocks.len());
+            for (index, block) in blocks.iter().enumerate() {
+                let place = format!("{place}.{index}");
+                texts.extend(block_text(block, &place, model, ignored)?);
+            }
+            Ok(texts.join("\n"))
         }
         _ => Err(ApiError::bad_request(format!(
             "{place}: expected a text or a list of blocks"
@@ -140,18 +151,28 @@ fn text(content: &Value, place: &str, model: &str) -> Result<String, ApiError> {
     }
 }
 
-fn block_text(block: &Value, place: &str, model: &str) -> Result<String, ApiError> {
+/// What a block says; nothing if it is of an unknown kind.
+fn block_text(
+    block: &Value,
+    place: &str,
+    model: &str,
+    ignored: &mut Ignored,
+) -> Result<Option<String>, ApiError> {
     match block["type"].as_str().unwrap_or_default() {
-        "text" => field(block, "text", place),
+        "text" => field(block, "text", place).map(Some),
         "image" => Err(ApiError::bad_request(format!(
             "{place}: \"{model}\" does not support images"
         ))),
         "document" => Err(ApiError::bad_request(format!(
             "{place}: \"{model}\" does not support documents"
         ))),
-        other => Err(ApiError::bad_request(format!(
-            "{place}.type: {other:?} is not supported here"
+        "" => Err(ApiError::bad_request(format!(
+            "{place}.type: a text is required"
         ))),
+        other => {
+            ignored.add(&format!("block {other}"));
+            Ok(None)
+        }
     }
 }
 
@@ -163,16 +184,22 @@ fn field(block: &Value, name: &str, place: &str) -> Result<String, ApiError> {
 /// The tools that the model may call.
 ///
 /// # Errors
-/// Tools of Anthropic's own.
-pub(super) fn tools(tools: Option<Vec<Value>>) -> Result<Vec<Value>, ApiError> {
-    let numbered = tools.unwrap_or_default().into_iter().enumerate();
-    let tools = numbered.map(|(index, tool)| {
-        let place = format!("tools.{index}");
-        if let Some(kind) = tool["type"].as_str().filter(|kind| *kind != "custom") {
-            return Err(ApiError::bad_request(format!(
-                "{place}.type: {kind:?} is not supported; only tools of the client's own are"
-            )));
+/// One without a name.
+pub(super) fn tools(
+    tools: Option<Vec<Value>>,
+    ignored: &mut Ignored,
+) -> Result<Vec<Value>, ApiError> {
+    let all = tools.unwrap_or_default().into_iter().enumerate();
+    let own = all.filter(|(_, tool)| match tool["type"].as_str() {
+        None | Some("custom") => true,
+        // of a kind that Anthropic's models have learnt
+        Some(kind) => {
+            ignored.add(&format!("tool {kind}"));
+            false
         }
+    });
+    let tools = own.map(|(index, tool)| {
+        let place = format!("tools.{index}");
         let mut function = json!({"name": field(&tool, "name", &place)?});
         if let Value::String(text) = &tool["description"] {
             function["description"] = json!(text);
@@ -216,7 +243,7 @@ mod tests {
 
     fn parse(messages: Value) -> Result<Vec<Message>, ApiError> {
         let messages = serde_json::from_value(messages).unwrap();
-        conversation(None, messages, "m")
+        conversation(None, messages, "m", &mut Ignored::default())
     }
 
     #[test]
@@ -284,11 +311,27 @@ mod tests {
             "messages.0.content.0.name: a text is required",
         );
         check(
-            json!([{"type": "odd"}]),
-            "messages.0.content.0.type: \"odd\" is not supported here",
+            json!([{"typ": "odd"}]),
+            "messages.0.content.0.type: a text is required",
         );
         let error = parse(json!([{"role": "boss", "content": "x"}])).unwrap_err();
         assert!(error.message().starts_with("messages.0.role: \"boss\""));
+    }
+
+    #[test]
+    fn blocks_of_unknown_kinds_are_left_out_and_named() {
+        let content = json!([
+            {"type": "odd", "text": "?"},
+            {"type": "text", "text": "a"},
+            {"type": "tool_result", "tool_use_id": "t", "content": [
+                {"type": "search_result", "source": "s"}, {"type": "text", "text": "b"}]},
+        ]);
+        let messages = serde_json::from_value(json!([{"role": "user", "content": content}]));
+        let mut ignored = Ignored::default();
+        let all = conversation(None, messages.unwrap(), "m", &mut ignored).unwrap();
+        let texts: Vec<&str> = all.iter().map(|message| &*message.content).collect();
+        assert_eq!(texts, ["b", "a"]);
+        assert_eq!(ignored.names(), "block odd, block search_result");
     }
 
     #[test]
@@ -296,9 +339,12 @@ mod tests {
         let tool = json!({"name": "f", "description": "d", "input_schema": {"type": "object"}});
         let function = json!({"name": "f", "description": "d", "parameters": {"type": "object"}});
         let expected = json!({"type": "function", "function": function});
-        assert_eq!(tools(Some(vec![tool])).unwrap(), [expected]);
         let search = json!({"type": "web_search_20250305", "name": "web_search"});
-        assert!(tools(Some(vec![search])).is_err());
+        let mut ignored = Ignored::default();
+        let own = tools(Some(vec![search, tool]), &mut ignored).unwrap();
+        assert_eq!(own, [expected]);
+        assert_eq!(ignored.names(), "tool web_search_20250305");
+        assert!(tools(Some(vec![json!({"type": "custom"})]), &mut ignored).is_err());
         let choice = |choice: Value| tool_choice(&choice);
         assert_eq!(
             choice(json!({"type": "auto"})).unwrap(),

@@ -170,8 +170,8 @@ async fn translated(
         // answers begin anew and do not go on from what the client has begun
         ignored.add("an assistant message at the end");
     }
-    let messages = blocks::conversation(request.system, request.messages, &request.model)?;
-    let tools = blocks::tools(request.tools)?;
+    let messages = blocks::conversation(request.system, request.messages, &request.model, ignored)?;
+    let tools = blocks::tools(request.tools, ignored)?;
     let choice = request.tool_choice.as_ref();
     let choice = choice.map(blocks::tool_choice).transpose()?;
     let (tool_choice, parallel_tool_calls) =

@@ -62,7 +62,8 @@ pub(super) async fn answer(
     let model = request.model.clone();
     let is_streamed = request.stream.unwrap_or(false);
     let with_usage = wants_usage(request.stream_options.as_ref());
-    let format = messages::format(request.response_format.as_ref())?;
+    let schema = request.sampling.json_schema.as_ref();
+    let format = messages::format(request.response_format.as_ref(), schema)?;
     let effort = request.reasoning.and_then(|reasoning| reasoning.effort);
     let effort = effort.or(request.reasoning_effort);
     let keep_alive = request.sampling.keep_alive.clone();

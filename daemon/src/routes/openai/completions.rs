@@ -4,8 +4,8 @@
 //! model has for filling gaps, or is put between the tokens that it has for that.
 
 use super::{
-    Account, Error, FINGERPRINT, error_body, find, id, logprobs, logprobs::OfCompletion, n_choices,
-    now, options, wants_usage,
+    Account, Error, FINGERPRINT, error_body, find, id, logprobs, logprobs::OfCompletion, messages,
+    n_choices, now, options, wants_usage,
 };
 use crate::{
     body::{LenientJson, non_empty},
@@ -60,11 +60,14 @@ pub(super) async fn answer(
         return Err(ApiError::bad_request(text).of_field("echo").into());
     }
     let keep_alive = request.sampling.keep_alive.clone();
+    let schema = request.sampling.json_schema.as_ref();
+    let format = messages::format(None, schema)?;
     let raw = GenerateRequest {
         model: request.model,
         raw: Some(suffix.is_none()),
         suffix,
         options: Some(options(request.sampling, &record)),
+        format,
         logprobs: Some(wants_logprobs),
         top_logprobs: Some(n_top),
         keep_alive,

@@ -1,6 +1,6 @@
 //! Messages, tools and thinking in OpenAI's words to Ollama's, which the rest of the daemon reads.
 
-use crate::error::ApiError;
+use crate::{error::ApiError, inference::shown};
 use serde_json::{Map, Value, json};
 use slm_api::{
     ollama::{Message, Think},
@@ -173,24 +173,57 @@ pub(super) fn think(effort: Option<&str>) -> Result<Option<Think>, ApiError> {
     })
 }
 
-/// What an answer must look like, in Ollama's words: `"json"` or a schema.
+/// What an answer must look like, in Ollama's words: `"json"` or a schema. `json_schema` is llama.cpp's way of saying so.
 ///
 /// # Errors
-/// An unknown type, or a schema that is missing.
-pub(super) fn format(response_format: Option<&Value>) -> Result<Option<Value>, ApiError> {
-    let Some(wanted) = response_format else {
-        return Ok(None);
+/// An unknown type, a schema that is missing, or both ways at once.
+pub(super) fn format(
+    response_format: Option<&Value>,
+    json_schema: Option<&Value>,
+) -> Result<Option<Value>, ApiError> {
+    let format = match response_format {
+        None | Some(Value::Null) => None,
+        Some(wanted) => of_response_format(wanted)?,
     };
+    let schema = json_schema.filter(|schema| !schema.is_null());
+    match (format, schema) {
+        (format, None) => Ok(format),
+        (None, Some(Value::Object(schema))) => Ok(Some(of_schema(schema))),
+        (None, Some(_)) => {
+            let text = "`json_schema` must be a JSON schema, which is an object";
+            Err(ApiError::bad_request(text).of_field("json_schema"))
+        }
+        (Some(_), Some(_)) => {
+            let text = "`response_format` and `json_schema` exclude each other; leave one out";
+            Err(ApiError::bad_request(text).of_field("json_schema"))
+        }
+    }
+}
+
+/// A schema that says nothing is one of any object.
+fn of_schema(schema: &Map<String, Value>) -> Value {
+    match schema.is_empty() {
+        true => json!("json"),
+        false => Value::Object(schema.clone()),
+    }
+}
+
+fn of_response_format(wanted: &Value) -> Result<Option<Value>, ApiError> {
     let wrong = |text: String| Err(ApiError::bad_request(text).of_field("response_format"));
     match wanted["type"].as_str() {
         Some("text") => Ok(None),
-        Some("json_object") => Ok(Some(json!("json"))),
+        // a schema beside it is llama.cpp's
+        Some("json_object") => Ok(Some(match &wanted["schema"] {
+            Value::Object(schema) => of_schema(schema),
+            _ => json!("json"),
+        })),
         Some("json_schema") => match &wanted["json_schema"]["schema"] {
             Value::Object(schema) => Ok(Some(Value::Object(schema.clone()))),
             _ => wrong("`response_format` needs a `json_schema` with a `schema`".to_owned()),
         },
-        other => wrong(format!(
-            "invalid type {other:?} of `response_format`: expected \"text\", \"json_object\" or \"json_schema\""
+        _ => wrong(format!(
+            "invalid type {} of `response_format`: expected \"text\", \"json_object\" or \"json_schema\"",
+            shown(&wanted["type"])
         )),
     }
 }
@@ -307,16 +340,31 @@ mod tests {
         let tool = json!({"type": "function", "function": {"name": "f"}});
         assert_eq!(tools(Some(vec![tool.clone()])).unwrap(), Some(vec![tool]));
         assert!(tools(Some(vec![json!({"type": "web_search"})])).is_err());
-        assert_eq!(format(Some(&json!({"type": "text"}))).unwrap(), None);
+        assert_eq!(format(Some(&json!({"type": "text"})), None).unwrap(), None);
         assert_eq!(
-            format(Some(&json!({"type": "json_object"}))).unwrap(),
+            format(Some(&json!({"type": "json_object"})), None).unwrap(),
             Some(json!("json"))
         );
         let schema = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}});
         assert_eq!(
-            format(Some(&schema)).unwrap(),
+            format(Some(&schema), None).unwrap(),
             Some(json!({"type": "object"}))
         );
-        assert!(format(Some(&json!({"type": "xml"}))).is_err());
+        assert!(format(Some(&json!({"type": "xml"})), None).is_err());
+        let array = json!({"type": "array"});
+        let beside = json!({"type": "json_object", "schema": array});
+        for (format_, schema, expected) in [
+            (Some(&beside), None, array.clone()),
+            (None, Some(&array), array.clone()),
+            (None, Some(&json!({})), json!("json")),
+        ] {
+            assert_eq!(format(format_, schema).unwrap(), Some(expected));
+        }
+        assert_eq!(
+            format(Some(&json!(null)), Some(&json!(null))).unwrap(),
+            None
+        );
+        assert!(format(Some(&beside), Some(&array)).is_err());
+        assert!(format(None, Some(&json!("json"))).is_err());
     }
 }

@@ -115,6 +115,8 @@ fn options(sampling: Sampling, record: &Record) -> Map<String, Value> {
         num_ctx,
         ignore_eos,
         logit_bias,
+        grammar,
+        json_schema: _,
         options,
         keep_alive: _,
     } = sampling;
@@ -134,6 +136,7 @@ fn options(sampling: Sampling, record: &Record) -> Map<String, Value> {
         ("num_ctx", num_ctx.map(Value::from)),
         ("ignore_eos", ignore_eos.map(Value::from)),
         ("logit_bias", logit_bias),
+        ("grammar", grammar.map(Value::from)),
     ];
     dialect::options(record, options, named)
 }
@@ -191,7 +194,8 @@ impl Account {
         let prompt_n = self.usage.prompt_tokens.saturating_sub(self.cached_tokens);
         let millis = |nanos: u64| nanos as f64 / 1e6;
         let per_second = |n: u64, nanos: u64| match nanos {
-            0 => 0.0,
+            // one token alone takes no time after the prompt
+            0 | 1 => 0.0,
             nanos => n as f64 * 1e9 / nanos as f64,
         };
         Timings {

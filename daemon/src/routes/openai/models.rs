@@ -8,10 +8,10 @@ use axum::{
 };
 use slm_api::openai::{Model, ModelList};
 use slm_registry::ModelEntry;
-use std::time::UNIX_EPOCH;
+use std::{sync::Arc, time::UNIX_EPOCH};
 
 /// All models.
-pub(in super::super) fn models(entries: Result<Vec<ModelEntry>, ApiError>) -> Response {
+pub(in super::super) fn models(entries: Result<Arc<Vec<ModelEntry>>, ApiError>) -> Response {
     let list = entries.map_err(Error::from).map(|entries| {
         let models = entries
             .iter()

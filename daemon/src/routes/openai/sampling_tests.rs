@@ -158,16 +158,46 @@ async fn forms_may_be_grammars_and_regular_expressions() {
     let text = generate("/api/generate", regex.clone(), Value::Null)
         .await
         .json();
-    let text = text["response"].as_str().unwrap();
-    let (way, number) = text.split_once('-').unwrap();
-    assert!(
-        ["north", "south"].contains(&way) && number.len() == 2,
-        "{text}"
-    );
+    let is_way = |text: &str| {
+        let (way, number) = text.split_once('-').unwrap();
+        assert!(
+            ["north", "south"].contains(&way) && number.len() == 2,
+            "{text}"
+        );
+    };
+    is_way(text["response"].as_str().unwrap());
     let lark = json!({"grammar": "start: \"yes\" | \"no\"", "num_predict": 40});
     let text = generate("/api/chat", lark, Value::Null).await.json();
     let text = text["message"]["content"].as_str().unwrap();
     assert!(["yes", "no"].contains(&text), "{text}");
+    let gbnf = "# a way, and how far\nroot ::= way \"-\" [0-9]{2}\nway ::= \"north\" | \"south\"";
+    let text = generate(
+        "/api/chat",
+        json!({"grammar": gbnf, "num_predict": 40}),
+        Value::Null,
+    )
+    .await;
+    let text = text.json();
+    is_way(text["message"]["content"].as_str().unwrap());
+    // as llama.cpp's server takes it, outside of the options
+    let body = json!({"model": "tiny", "prompt": "hi", "messages": [{"role": "user", "content": "hi"}],
+        "grammar": gbnf, "max_tokens": 40});
+    let text = post(&daemon, "/v1/completions", &body).await.json();
+    is_way(text["choices"][0]["text"].as_str().unwrap());
+    let text = post(&daemon, "/v1/chat/completions", &body).await.json();
+    is_way(text["choices"][0]["message"]["content"].as_str().unwrap());
+    let schema = json!({"model": "tiny", "prompt": "hi", "json_schema": {"enum": ["x", 7]}});
+    let text = post(&daemon, "/v1/completions", &schema).await.json();
+    let text = text["choices"][0]["text"].as_str().unwrap();
+    assert!(["\"x\"", "7"].contains(&text), "{text}");
+    let broken = json!({"model": "tiny", "prompt": "hi", "grammar": "root ::= \"a\" |\n  nothing"});
+    let refused = post(&daemon, "/v1/completions", &broken).await;
+    check_error(
+        &refused,
+        400,
+        None,
+        "invalid GBNF grammar: line 2, column 3: there is no rule `nothing`",
+    );
     let both = generate("/api/chat", regex, json!("json")).await;
     assert!(
         both.status == 400 && both.error().contains("exclude each other"),

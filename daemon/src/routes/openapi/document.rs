@@ -154,7 +154,7 @@ impl Operation<'_> {
         schema["required"] = json!(required);
         self.value["requestBody"] =
             json!({"required": true, "content": {"application/json": {"schema": schema}}});
-        self.fails(&[400, 408, 413])
+        self.fails(&[400, 408, 413, 415])
     }
 
     /// A body of bytes.
@@ -167,6 +167,23 @@ impl Operation<'_> {
     pub(super) fn answers<T: JsonSchema>(self) -> Self {
         let schema = self.schemas.of_answer::<T>();
         self.answers_as(schema)
+    }
+
+    /// The answers so far, or this one, and errors of another dialect, to who sends a `header` that says so.
+    pub(super) fn or_to<T: JsonSchema>(
+        self,
+        header: &str,
+        about: &str,
+        errors: fn(&mut Schemas) -> Value,
+    ) -> Self {
+        let (answer, error) = (self.schemas.of_answer::<T>(), errors(self.schemas));
+        let answers = self.value["responses"].as_object_mut();
+        for (status, response) in answers.into_iter().flatten() {
+            let other = if status == "200" { &answer } else { &error };
+            let schema = &mut response["content"]["application/json"]["schema"];
+            *schema = json!({"anyOf": [schema.take(), other]});
+        }
+        self.parameter("header", header, about, json!({"type": "string"}))
     }
 
     /// An answer whose type is nowhere else.

@@ -12,6 +12,12 @@ const WORK: &[u16] = &[404, 500, 503];
 /// Where others are asked for files.
 const NETWORK: &[u16] = &[404, 500, 502, 503];
 
+/// What tells clients of Anthropic's where both have a route, and what it is for.
+const VERSION: (&str, &str) = (
+    "anthropic-version",
+    "With any version, answers and errors are in Anthropic's dialect",
+);
+
 const ABOUT: &str = "What slmd serves: Ollama's REST API, the parts of OpenAI's and Anthropic's that a local model can \
 answer, and routes of its own for the store, for tokens and for whoever watches. Requests are read leniently: the content \
 type does not matter, keys match in any case, `null` is as good as absent, unknown fields are ignored (of `/v1/…` they are \
@@ -383,14 +389,16 @@ fn of_openai(all: &mut Operations) {
         .fails(&[400, 404]);
     all.get("/v1/models", "The models of the store")
         .answers::<openai::ModelList>()
-        .fails(&[500]);
+        .fails(&[500])
+        .or_to::<anthropic::ModelList>(VERSION.0, VERSION.1, anthropics);
     all.get(
         "/v1/models/{name}",
         "One of them. The name may have slashes.",
     )
     .part("name", "A model's name", json!({"type": "string"}))
     .answers::<openai::Model>()
-    .fails(&[400, 404, 500]);
+    .fails(&[400, 404, 500])
+    .or_to::<anthropic::Model>(VERSION.0, VERSION.1, anthropics);
 }
 
 fn of_anthropic(all: &mut Operations) {

@@ -131,3 +131,27 @@ fn what_answers_always_have_may_be_missing_in_requests() {
     let kinds: Vec<&String> = answers.keys().collect();
     assert_eq!(kinds, ["application/json", "application/x-ndjson"]);
 }
+
+#[test]
+fn models_are_described_in_both_dialects() {
+    let document = document();
+    for (path, name) in [
+        ("/v1/models", "ModelList"),
+        ("/v1/models/{name}", "OpenAiModel"),
+    ] {
+        let operation = &document["paths"][path]["get"];
+        let refs = |status: &str| {
+            let schema = &operation["responses"][status]["content"]["application/json"]["schema"];
+            let both = schema["anyOf"].as_array().unwrap().iter();
+            both.map(|one| one["$ref"].as_str().unwrap().rsplit('/').next().unwrap())
+                .collect::<Vec<_>>()
+        };
+        let anthropics = format!("Anthropic{}", name.trim_start_matches("OpenAi"));
+        assert_eq!(refs("200"), [name, &anthropics]);
+        assert_eq!(refs("500"), ["OpenAiError", "AnthropicError"]);
+        let parameters = operation["parameters"].as_array().unwrap();
+        let header = parameters.iter().find(|one| one["in"] == "header").unwrap();
+        assert_eq!(header["name"], "anthropic-version");
+        assert_eq!(header["required"], false);
+    }
+}

@@ -3,24 +3,45 @@
 use crate::{
     error::ApiError,
     responses::Item,
-    routes::{dialect::id, openai::messages},
+    routes::{dialect::id, openai::messages, wishes::Ignored},
 };
 use serde_json::{Value, json};
 use slm_api::{ollama, openai::ChatMessage};
 use std::sync::Arc;
 
-/// What a request brings: each item with its type and an id.
+/// What OpenAI's servers did by themselves and told of: nothing for a model to read.
+const OF_SERVERS: &[&str] = &[
+    "web_search_call",
+    "file_search_call",
+    "code_interpreter_call",
+    "image_generation_call",
+    "mcp_list_tools",
+    "mcp_call",
+];
+
+/// What a request brings: each item with its type and an id. Those of servers' own tools are left out, and named.
 ///
 /// # Errors
 /// What is no text and no list of items.
-pub(super) fn items(input: Option<Value>) -> Result<Vec<Arc<Item>>, ApiError> {
+pub(super) fn items(
+    input: Option<Value>,
+    ignored: &mut Ignored,
+) -> Result<Vec<Arc<Item>>, ApiError> {
     let items = match input {
         Some(Value::String(text)) => vec![json!({"role": "user", "content": text})],
         Some(Value::Array(items)) if !items.is_empty() => items,
         Some(Value::Array(_)) | None => return Err(wrong("`input` is required")),
         Some(_) => return Err(wrong("invalid `input`: expected a text or a list of items")),
     };
-    items.into_iter().map(settled).collect()
+    let read = items.into_iter().filter(|item| {
+        let kind = item["type"].as_str().unwrap_or_default();
+        let is_of_server = OF_SERVERS.contains(&kind);
+        if is_of_server {
+            ignored.add(&format!("item {kind}"));
+        }
+        !is_of_server
+    });
+    read.map(settled).collect()
 }
 
 fn wrong(text: impl Into<String>) -> ApiError {
@@ -136,11 +157,21 @@ fn text(item: &Value, field: &str) -> Result<String, ApiError> {
     })
 }
 
-/// Tools as chat completions have them.
+/// Tools as chat completions have them. Those that are no functions are left out, and named.
 ///
 /// # Errors
-/// Tools that are not the client's own functions.
-pub(super) fn tools(tools: Option<&[Value]>) -> Result<Option<Vec<Value>>, ApiError> {
+/// Functions without a name, and tools without a type.
+pub(super) fn tools(
+    tools: Option<&[Value]>,
+    ignored: &mut Ignored,
+) -> Result<Option<Vec<Value>>, ApiError> {
+    let is_function = |tool: &&Value| {
+        let kind = tool["type"].as_str().unwrap_or("function");
+        if kind != "function" {
+            ignored.add(&format!("tool {kind}"));
+        }
+        kind == "function"
+    };
     let nested = |tool: &Value| {
         if tool["type"] != "function" || !tool["name"].is_string() {
             let text = "only tools of the type `function`, with a name, are supported";
@@ -154,7 +185,7 @@ pub(super) fn tools(tools: Option<&[Value]>) -> Result<Option<Vec<Value>>, ApiEr
         Ok(json!({"type": "function", "function": function}))
     };
     tools
-        .map(|tools| tools.iter().map(nested).collect())
+        .map(|tools| tools.iter().filter(is_function).map(nested).collect())
         .transpose()
 }
 
@@ -174,7 +205,8 @@ mod tests {
     use super::*;
 
     fn parse(input: Value) -> Result<Vec<ollama::Message>, ApiError> {
-        conversation(Some("be"), &items(Some(input))?, "m")
+        let items = items(Some(input), &mut Ignored::default())?;
+        conversation(Some("be"), &items, "m")
     }
 
     #[test]
@@ -237,11 +269,17 @@ mod tests {
     fn tools_and_formats_become_those_of_chats() {
         let tool = json!({"type": "function", "name": "f", "parameters": {}, "strict": true, "description": null});
         let function = json!({"name": "f", "parameters": {}, "strict": true});
+        let mut ignored = Ignored::default();
         assert_eq!(
-            tools(Some(&[tool])).unwrap(),
+            tools(Some(&[tool, json!({"type": "web_search"})]), &mut ignored).unwrap(),
             Some(vec![json!({"type": "function", "function": function})])
         );
-        assert!(tools(Some(&[json!({"type": "web_search"})])).is_err());
+        assert_eq!(ignored.names(), "tool web_search");
+        assert!(tools(Some(&[json!({"type": "function"})]), &mut ignored).is_err());
+        let input =
+            json!([{"type": "web_search_call", "id": "ws_1"}, {"role": "user", "content": "x"}]);
+        assert_eq!(items(Some(input), &mut ignored).unwrap().len(), 1);
+        assert_eq!(ignored.names(), "tool web_search, item web_search_call");
         let format =
             json!({"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}});
         assert_eq!(

@@ -70,7 +70,7 @@ async fn create(
 ) -> Result<Response, Error> {
     let began = Instant::now();
     let LenientJson(request) = request?;
-    let ignored = Ignored::of(&request.rest, HARMLESS);
+    let mut ignored = Ignored::of(&request.rest, HARMLESS);
     ignored.check(&app)?;
     let is_stored = request.store.unwrap_or(true);
     let is_streamed = request.stream.unwrap_or(false);
@@ -84,8 +84,9 @@ async fn create(
         None => Vec::new(),
         Some(id) => earlier(&app, id)?.conversation(),
     };
-    conversation.extend(input::items(request.input.clone())?);
-    let chat = chat(&request, &record, &conversation)?;
+    conversation.extend(input::items(request.input.clone(), &mut ignored)?);
+    let chat = chat(&request, &record, &conversation, &mut ignored)?;
+    ignored.check(&app)?;
     let options = chat.options.clone().unwrap_or_default();
     let (job, source) = prepare(&app, client, began, chat, &record).await?;
     let option = |key: &str| options.get(key).or_else(|| record.params.get(key)).cloned();
@@ -161,6 +162,7 @@ fn chat(
     request: &ResponsesRequest,
     record: &crate::catalog::Record,
     conversation: &[Arc<crate::responses::Item>],
+    ignored: &mut Ignored,
 ) -> Result<ChatRequest, ApiError> {
     let instructions = request.instructions.as_deref();
     let include = request.include.as_deref().unwrap_or_default();
@@ -176,12 +178,13 @@ fn chat(
         ("num_predict", request.max_output_tokens.map(Value::from)),
     ];
     let format = input::response_format(request.text.as_ref());
-    let format = messages::format(format.as_ref()).map_err(|error| error.of_field("text.format"));
+    let format =
+        messages::format(format.as_ref(), None).map_err(|error| error.of_field("text.format"));
     let think = messages::think(effort).map_err(|error| error.of_field("reasoning.effort"));
     Ok(ChatRequest {
         model: request.model.clone(),
         messages: input::conversation(instructions, conversation, &request.model)?,
-        tools: input::tools(request.tools.as_deref())?,
+        tools: input::tools(request.tools.as_deref(), ignored)?,
         tool_choice: request.tool_choice.clone(),
         parallel_tool_calls: request.parallel_tool_calls,
         think: think?,

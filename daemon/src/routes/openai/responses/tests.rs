@@ -292,7 +292,7 @@ async fn what_is_wrong_names_the_field() {
         ("model", json!("absent"), "model", "not found"),
         (
             "tools",
-            json!([{"type": "web_search"}]),
+            json!([{"type": "function"}]),
             "tools",
             "`function`",
         ),
