@@ -154,5 +154,6 @@ fn watch_files(shared: &Shared, watch: &Watch, entries: &[ModelEntry]) -> bool {
         })
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
