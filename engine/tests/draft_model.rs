@@ -61,7 +61,7 @@ fn a_model_that_guesses_changes_no_answer() {
         // it cannot be taken back, and gets no guesses
         ("qwen35", "qwen2"),
     ] {
-        let (expected, n_without, _) = ask(&load(target, None, 1).unwrap());
+        let (expected, ..) = ask(&load(target, None, 1).unwrap());
         for n_parallel in [1, 2, 6] {
             let draft_model = Some(golden(&format!("{draft}.gguf")));
             let engine = load(target, draft_model, n_parallel)
@@ -70,8 +70,9 @@ fn a_model_that_guesses_changes_no_answer() {
             assert_eq!(answers, expected, "{target}, {draft}, {n_parallel}");
             if target == "qwen35" {
                 assert_eq!(n_drafted, 0);
-            } else if target == draft && n_parallel == 1 {
-                assert!(n_drafted > n_without, "{target}: {n_drafted}, {n_without}");
+            } else {
+                // how often, is found out by measuring
+                assert!(n_drafted > 0, "{target}, {draft}, {n_parallel}");
             }
         }
     }

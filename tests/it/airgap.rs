@@ -258,7 +258,7 @@ fn kill_during_an_import() {
         let delay = whole.mul_f64(f64::from(round + 1) / f64::from(N_KILLS));
         if round % 2 == 0 {
             let daemon = Daemon::start(&mut home);
-            let import = Running::start(home.slm_command(&["import", &file]), b"");
+            let import = Running::start(home.slm_of_the_daemon(&["import", &file]), b"");
             thread::sleep(delay);
             daemon.kill();
             drop(import);
@@ -495,7 +495,7 @@ fn kill_during_an_adoption() {
     daemon.kill();
     for round in 0..N_KILLS {
         let daemon = Daemon::start(&mut home);
-        let adopt = Running::start(home.slm_command(&["adopt", "ollama", "--yes"]), b"");
+        let adopt = Running::start(home.slm_of_the_daemon(&["adopt", "ollama", "--yes"]), b"");
         thread::sleep(whole.mul_f64(f64::from(round + 1) / f64::from(N_KILLS)));
         daemon.kill();
         drop(adopt);
@@ -578,7 +578,7 @@ fn kill_during_a_move_to_the_archive() {
         } else {
             "archive"
         };
-        let moving = Running::start(home.slm_command(&[verb, "boats"]), b"");
+        let moving = Running::start(home.slm_of_the_daemon(&[verb, "boats"]), b"");
         thread::sleep(whole.mul_f64(f64::from(round + 1) / f64::from(N_KILLS)));
         daemon.kill();
         drop(moving);

@@ -60,7 +60,7 @@ fn kill_during_a_pull() {
         let delay = moment(&mut random, whole);
         if round % 2 == 0 {
             let daemon = Daemon::start(&mut home);
-            let pull = Running::start(home.slm_command(&arguments), b"");
+            let pull = Running::start(home.slm_of_the_daemon(&arguments), b"");
             thread::sleep(delay);
             daemon.kill();
             drop(pull);
@@ -120,8 +120,10 @@ fn kill_during_a_create() {
         let when = format!("round {round}");
         let daemon = Daemon::start(&mut home);
         if round % 2 == 0 {
-            let create =
-                Running::start(home.slm_command(&["create", "new", "-f", &modelfile]), b"");
+            let create = Running::start(
+                home.slm_of_the_daemon(&["create", "new", "-f", &modelfile]),
+                b"",
+            );
             thread::sleep(moment(&mut random, whole));
             daemon.kill();
             drop(create);
@@ -284,7 +286,7 @@ fn kill_during_pushes(n_kills: u32) {
         let push = |home: &Home, proxy: &FlakyProxy| {
             let name = format!("http://{}/{repository}", proxy.address());
             let arguments = ["push", "m", &name, "--insecure", "--format", format];
-            Running::start(home.slm_command(&arguments), b"")
+            Running::start(home.slm_of_the_daemon(&arguments), b"")
         };
 
         let proxy = FlakyProxy::start(registry);

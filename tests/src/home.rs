@@ -109,6 +109,13 @@ impl Home {
         command
     }
 
+    /// As [`Home::slm_command`], for a daemon that is going to be killed: where it is gone first, none is started instead.
+    pub fn slm_of_the_daemon<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        let mut command = self.slm_command(arguments);
+        command.env("SLM_NO_AUTOSTART", "1");
+        command
+    }
+
     /// Runs `slm` to its end.
     #[track_caller]
     pub fn slm<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Finished {
