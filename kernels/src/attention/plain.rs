@@ -8,6 +8,10 @@ use crate::half_float::round_to_f16;
 use crate::kv::{TILE_POSITIONS, VECTOR_DIMS};
 use crate::tier::Tier;
 
+/// With so few rows a tile is read from memory for each, and its head's next one lies too far away for the CPU to guess:
+/// it is asked for meanwhile. (That it may not be there does not matter.)
+const FEW_ROWS: usize = 3;
+
 /// Floats of this kind.
 pub(super) struct Plain<E>(PhantomData<E>);
 
@@ -64,7 +68,11 @@ impl<E: Element> Stored for Plain<E> {
             for dim in 0..k_stride {
                 for (p, acc) in acc.iter_mut().enumerate() {
                     let keys = keys.add(p * tile_stride).cast::<E>();
-                    let keys = E::load::<T>(keys.add(dim * TILE_POSITIONS));
+                    let keys = keys.add(dim * TILE_POSITIONS);
+                    if N <= FEW_ROWS {
+                        T::prefetch(keys.cast::<u8>().wrapping_add(P * tile_stride));
+                    }
+                    let keys = E::load::<T>(keys);
                     for (n, acc) in acc.iter_mut().enumerate() {
                         *acc = T::mul_add(keys, T::splat(queries.add(dim * N + n).read()), *acc);
                     }
@@ -101,6 +109,10 @@ impl<E: Element> Stored for Plain<E> {
                     let mut v = [T::splat(0.0); P];
                     for (p, v) in v.iter_mut().enumerate() {
                         let at = (p * TILE_POSITIONS + lane % TILE_POSITIONS) * VECTOR_DIMS;
+                        if N <= FEW_ROWS {
+                            let next = tile.add(at).cast::<u8>();
+                            T::prefetch(next.wrapping_add(values.tile_stride));
+                        }
                         *v = E::load::<T>(tile.add(at));
                     }
                     for (n, acc) in acc.iter_mut().enumerate() {
