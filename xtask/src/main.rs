@@ -22,6 +22,7 @@ mod fixtures;
 mod fuzz;
 mod peers;
 #[cfg(unix)]
+#[cfg(unix)]
 mod pictures;
 mod process;
 mod quickstart;
@@ -72,6 +73,7 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<ExitCode> {
         "peers" => peers::run(rest),
         "synth-model" => synth::run(rest),
         "figures" => figures::run(rest),
+        #[cfg(unix)]
         #[cfg(unix)]
         "pictures" => pictures::run(rest),
         "fuzz" => fuzz::run(rest),

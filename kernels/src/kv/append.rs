@@ -60,13 +60,15 @@ impl KvLayer {
         assert_eq!(v.len(), n_tokens * v_row, "the values' length");
         let (first, end) = (self.len, self.len + n_tokens);
         let first_page = first / PAGE_POSITIONS;
-        if n_tokens > 0 {
-            self.own_pages(end);
-        }
-        self.len = end;
-        let pages = self.pages_from(first_page).iter_mut().enumerate();
-        let pages = pages.take(if n_tokens == 0 { 0 } else { usize::MAX });
-        pages.flat_map(move |(idx, page)| {
+        let pages = match n_tokens {
+            0 => &mut [],
+            _ => {
+                self.own_pages(end);
+                self.len = end;
+                self.pages_from(first_page)
+            }
+        };
+        pages.iter_mut().enumerate().flat_map(move |(idx, page)| {
             let page_start = (first_page + idx) * PAGE_POSITIONS;
             let tiles = layout.tiles(super::own(page).as_mut_slice()).enumerate();
             tiles.filter_map(move |(idx, tile)| {
@@ -94,12 +96,10 @@ impl Compute {
         let writes = appends
             .into_iter()
             .flat_map(|append| append.kv.grow(append.n_tokens, append.k, append.v));
-        let writes: Vec<Mutex<Write<'_>>> = writes.map(Mutex::new).collect();
-        let n_values = |write: &Mutex<Write<'_>>| {
-            let write = write.lock().unwrap_or_else(PoisonError::into_inner);
-            write.k.len() + write.v.len()
-        };
+        let writes: Vec<Write<'_>> = writes.collect();
+        let n_values = |write: &Write<'_>| write.k.len() + write.v.len();
         let largest = writes.iter().map(n_values).max().unwrap_or(1);
+        let writes: Vec<_> = writes.into_iter().map(Mutex::new).collect();
         self.parallel_for(writes.len(), GRAIN_VALUES.div_ceil(largest), &|items| {
             for write in &writes[items] {
                 write.lock().unwrap_or_else(PoisonError::into_inner).run();

@@ -2,7 +2,7 @@
 
 use super::{bits, each_tier, random_values};
 use crate::{
-    AttentionArgs, AttentionRun, AttentionScratch, Compute, Isa, KvLayer, KvPool, KvType,
+    AttentionArgs, AttentionRun, AttentionScratch, Compute, Isa, KvAppend, KvLayer, KvPool, KvType,
     format::{QuantType, dequantize, quantize},
     oracle,
 };
@@ -413,6 +413,50 @@ fn rows_do_not_depend_on_their_company() {
                     first += n;
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn what_all_threads_append_is_what_one_does() {
+    let mut rng = fastrand::Rng::with_seed(11);
+    let compute = Compute::new(4, None).unwrap();
+    for kv_type in KvType::ALL {
+        let case = Case { kv_type, ..CASE };
+        let row = case.n_kv_heads * case.head_dim;
+        let pool = KvPool::default();
+        let values = random_values(&mut rng, 300 * row);
+        // what is there before, and what comes: within a tile, over tiles, over pages, and nothing
+        let lens = [(0, 1), (5, 3), (17, 130), (127, 2), (128, 256), (90, 0)];
+        let mut alone: Vec<KvLayer> = Vec::new();
+        for (before, _) in lens {
+            let mut kv = case.empty(&pool);
+            kv.append(before, &values[..before * row], &values[..before * row]);
+            alone.push(kv);
+        }
+        // clones share the pages that they begin in
+        let mut together = alone.clone();
+        let part = |n: usize| &values[..n * row];
+        for (kv, (_, n)) in alone.iter_mut().zip(lens) {
+            kv.append(n, part(n), part(n));
+        }
+        let appends = together.iter_mut().zip(lens).map(|(kv, (_, n))| KvAppend {
+            kv,
+            n_tokens: n,
+            k: part(n),
+            v: part(n),
+        });
+        compute.append(appends.collect());
+        for ((a, b), (before, n)) in alone.iter().zip(&together).zip(lens) {
+            assert_eq!((a.len(), b.len()), (before + n, before + n));
+            let case = Case {
+                n_positions: before + n,
+                n_tokens: 1,
+                ..case
+            };
+            let q = random_values(&mut rng, case.n_kv_heads * case.group * case.head_dim);
+            let [a, b] = [a, b].map(|kv| bits(&case.run(&compute, kv, &q)));
+            assert_eq!(a, b, "{kv_type:?}: {n} behind {before}");
         }
     }
 }
