@@ -384,6 +384,25 @@ fn comes_to_rest(engine: &Engine) {
     }
 }
 
+/// Whoever has the end of an answer finds its place free at once.
+#[test]
+fn an_answer_that_is_there_takes_up_no_place() {
+    let options = LoadOptions {
+        n_parallel: 1,
+        max_queue: 1,
+        ..LoadOptions::default()
+    };
+    let engine = Engine::load(&golden("llama.gguf"), &options).unwrap();
+    let ask = || engine.generate(request(vec![20, 31, 42], 0, 2));
+    let mut running = ask().unwrap();
+    for _ in 0..300 {
+        let next = ask().unwrap();
+        collect(std::mem::replace(&mut running, next));
+    }
+    collect(running);
+    comes_to_rest(&engine);
+}
+
 /// One client with many requests, one with one: that one need not wait for the many.
 #[test]
 fn clients_take_turns() {

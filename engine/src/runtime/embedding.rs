@@ -30,7 +30,7 @@ pub(super) struct Embedding {
     n_longest: usize,
     started_at: Instant,
     stats: EmbedStats,
-    _place: Place,
+    place: Place,
 }
 
 impl Embedding {
@@ -62,12 +62,13 @@ impl Embedding {
                     vectors: Vec::new(),
                     begun: None,
                     started_at,
-                    _place: place,
+                    place,
                 });
             }
             None => Ok(Embeddings::default()),
             Some(problem) => Err(EmbedError::Failed(problem)),
         };
+        drop(place);
         let _receiver_may_be_gone = reply.send(result);
         None
     }
@@ -103,6 +104,8 @@ impl Embedding {
             return Some(self);
         }
         self.stats.computing = self.started_at.elapsed();
+        // whoever has an answer takes up no place
+        drop(self.place);
         let _receiver_may_be_gone = self.reply.send(Ok(Embeddings {
             vectors: self.vectors,
             stats: self.stats,
@@ -119,6 +122,7 @@ impl Embedding {
     }
 
     pub(super) fn fail(self, error: EmbedError) {
+        drop(self.place);
         let _receiver_may_be_gone = self.reply.send(Err(error));
     }
 

@@ -71,7 +71,8 @@ pub(super) struct Sequence {
     started_at: Instant,
     first_token_at: Option<Instant>,
     stats: Stats,
-    _place: Place,
+    /// Until its end is told: whoever has an answer takes up no place.
+    place: Option<Place>,
 }
 
 impl Sequence {
@@ -122,7 +123,7 @@ impl Sequence {
             cache,
             started_at,
             first_token_at: None,
-            _place: place,
+            place: Some(place),
         }
     }
 
@@ -459,6 +460,9 @@ impl Sequence {
 
     fn flush(&mut self) -> Flushed {
         while let Some(result) = self.unsent.pop_front() {
+            if self.has_ended && self.unsent.is_empty() {
+                self.place = None;
+            }
             match self.results.try_send(result) {
                 Ok(()) => {}
                 Err(TrySendError::Full(result)) => {
