@@ -131,16 +131,24 @@ fn main() {
         return;
     }
     let types = KvType::ALL.into_iter().skip(1);
-    let lengths = [128, 512, 1024, 4096];
+    let lengths = [128, 1024, 8192];
     for (kv_type, n_positions) in types.flat_map(|kv_type| lengths.map(|n| (kv_type, n))) {
         let (n_heads, n_kv_heads, head_dim) = (16, 8, 128);
         let mut kv = KvLayer::new(&KvPool::default(), kv_type, n_kv_heads, head_dim, head_dim);
         let keys = noise(n_positions * n_kv_heads * head_dim);
         let append = best(1, || kv.append(n_positions, &keys, &keys));
+        // one layer that caches hold, and for the longest as many as they do not
+        let n_layers = (n_positions / 256).max(1);
+        let mut layers = vec![kv.clone()];
+        while layers.len() < n_layers {
+            let mut kv = KvLayer::new(&KvPool::default(), kv_type, n_kv_heads, head_dim, head_dim);
+            kv.append(n_positions, &keys, &keys);
+            layers.push(kv);
+        }
         let q = noise(512 * n_heads * head_dim);
         let mut out = vec![0.0; q.len()];
         let mut scratch = AttentionScratch::default();
-        let mut time = |n_tokens: usize| {
+        let mut time = |layers: &[KvLayer], n_tokens: usize| {
             let args = AttentionArgs {
                 n_heads,
                 scale: 0.125,
@@ -149,18 +157,23 @@ fn main() {
                 softcap: None,
             };
             let len = n_tokens * n_heads * head_dim;
-            best(10, || {
-                let runs = [AttentionRun { kv: &kv, n_tokens }];
-                compute.attention(&mut scratch, &args, &runs, &q[..len], &mut out[..len])
-            })
+            let seconds = best(5, || {
+                for kv in layers {
+                    let runs = [AttentionRun { kv, n_tokens }];
+                    compute.attention(&mut scratch, &args, &runs, &q[..len], &mut out[..len]);
+                }
+            });
+            seconds / layers.len() as f64
         };
+        let one = time(&layers, 1);
+        let n_many = n_positions.min(512);
         println!(
-            "attention over {n_positions:4} of {}: append {:5.2} us each, one token {:6.1} us, {} tokens {:8.1} us",
+            "attention over {n_positions:4} of {}: append {:5.2} us each, one token {:6.1} us = {:4.1} GB/s, {n_many} tokens {:8.1} us",
             kv_type.name(),
             append * 1e6 / n_positions as f64,
-            time(1) * 1e6,
-            n_positions.min(512),
-            time(n_positions.min(512)) * 1e6,
+            one * 1e6,
+            kv.held_bytes() as f64 / one * 1e-9,
+            time(&layers[..1], n_many) * 1e6,
         );
     }
     let x = noise(512 * 1536);

@@ -5,9 +5,9 @@
 //! has its own softmax, and blocks are merged in order. What a row gets therefore depends on its own positions alone,
 //! not on how many rows, sequences or threads there are, and one row's blocks can be spread over threads.
 //!
-//! With a half-float cache queries are rounded to half floats too, as ggml does (`ggml_vec_dot_f16`), so that greedy
-//! text stays as close to the reference as its own variants are to each other. Codes are turned into floats as they are
-//! read (`coded`), and their scales come in once for each block of dimensions.
+//! Queries are rounded as keys are, as ggml does: with a half-float cache to half floats (`ggml_vec_dot_f16`), so that
+//! greedy text stays as close to the reference as its own variants are to each other, and to codes where keys are such
+//! (`coded`).
 
 mod coded;
 mod plain;
@@ -33,6 +33,9 @@ const MAX_ROW_VALUES: usize = 3072;
 
 /// Runs of tokens that go over a block of positions together.
 const BATCH: usize = 8;
+/// With so few rows keys and values are read from memory for each: what comes next is asked for meanwhile. (That it may
+/// not be there does not matter.)
+const FEW_ROWS: usize = 3;
 
 /// What one call of [`Compute::attention`](crate::Compute::attention) computes.
 #[derive(Clone, Copy, Debug)]
@@ -244,18 +247,23 @@ pub(crate) unsafe fn attention(
         let partials = Shared(partials.at_least(partials_bytes).as_mut_ptr().cast::<f32>());
         let plans = &plans[..];
         pool.parallel_for(n_pieces, 1, &|pieces| {
+            let mut queries = MaybeUninit::<[f32; MAX_ROW_VALUES]>::uninit();
+            let queries = queries.as_mut_ptr().cast::<f32>();
+            let mut packed = None;
             for piece in pieces {
                 let (sequence, index) = of_unit(plans, piece);
                 let (plan, kv) = (&plans[sequence], runs[sequence].kv);
-                let task = plan.task(args, kv, q, index / plan.n_blocks);
-                let block = index % plan.n_blocks;
+                let (number, block) = (index / plan.n_blocks, index % plan.n_blocks);
+                let task = plan.task(args, kv, q, number);
                 if task.blocks().contains(&block) {
-                    let mut queries = MaybeUninit::<[f32; MAX_ROW_VALUES]>::uninit();
-                    let queries = queries.as_mut_ptr().cast::<f32>();
-                    // SAFETY: the caller's promise; every piece has its own partial.
+                    // SAFETY: the caller's promise; every piece has its own partial; queries are packed before they are
+                    // read.
                     unsafe {
                         let partial = partials.get().add(piece * partial_len);
-                        (kernels.pack)(&task, queries);
+                        if packed != Some((sequence, number)) {
+                            (kernels.pack)(&task, queries);
+                            packed = Some((sequence, number));
+                        }
                         (kernels.block)(&task, queries, block, partial);
                     }
                 }
@@ -416,18 +424,24 @@ impl Task<'_> {
 
 /// How the cache stores keys and values, see [`KvType`].
 trait Stored {
-    /// A query's value in the precision that keys have: the reference multiplies both in the cache's type.
-    fn round(value: f32) -> f32;
+    /// Lays `N` queries out as [`Stored::score_tiles`] wants them.
+    ///
+    /// # Safety
+    /// The CPU has the tier; no query is longer than `k_stride`, and `packed` has room for `N * k_stride` floats.
+    unsafe fn pack<'q, T: Tier, const N: usize>(
+        k_stride: usize,
+        queries: impl Iterator<Item = &'q [f32]>,
+        packed: *mut f32,
+    );
 
-    /// `q · k` of the packed queries `[k_stride][N]` and the positions of `P` tiles of a head's keys.
+    /// `q · k` of the packed queries and the positions of `P` tiles of a head's keys.
     ///
     /// # Safety
     /// As for [`score_rows`].
     unsafe fn score_tiles<T: Tier, const N: usize, const P: usize>(
         queries: *const f32,
         k_stride: usize,
-        keys: *const u8,
-        tile_stride: usize,
+        keys: Keys,
         scores: *mut f32,
     );
 
@@ -444,14 +458,28 @@ trait Stored {
     );
 }
 
-/// A head's values in the tiles of a page, from the first that is wanted.
+/// A head's keys in a page, from a tile on.
+#[derive(Clone, Copy)]
+struct Keys {
+    start: *const u8,
+    /// Bytes from tile to tile.
+    tile_stride: usize,
+    /// What is read next.
+    next: *const u8,
+}
+
+/// A head's values in a page, from the first tile that is wanted.
 #[derive(Clone, Copy)]
 struct Values {
     start: *const u8,
     /// Bytes from tile to tile.
     tile_stride: usize,
+    /// Bytes from unit to unit of dimensions, see [`Layout`](crate::kv::Layout).
+    unit_stride: usize,
     /// Floats from row to row of what is added up.
     v_stride: usize,
+    /// What is read next.
+    next: *const u8,
 }
 
 /// Calls `$body` with `$width` bound to a constant and `$first` to a row, over all rows.
@@ -497,7 +525,7 @@ pub(crate) unsafe fn block<T: Tier>(
     }
 }
 
-/// Lays the queries of `task` out as `[rows computed together][k_stride][row]`.
+/// Lays the queries of `task` out: those of the rows computed together, one such group after another.
 ///
 /// # Safety
 /// The CPU has the tier; `packed` has room for [`MAX_ROW_VALUES`] floats.
@@ -521,11 +549,18 @@ pub(crate) unsafe fn pack<T: Tier>(task: &Task<'_>, packed: *mut f32) {
                     pack_rows::<T, Plain<f32>>(task, first, packed)
                 );
             }
-            KvType::Q8_0 | KvType::Q4_0 => {
+            KvType::Q8_0 => {
                 for_rows!(
                     n_rows,
                     first,
                     pack_rows::<T, Coded<Q8>>(task, first, packed)
+                );
+            }
+            KvType::Q4_0 => {
+                for_rows!(
+                    n_rows,
+                    first,
+                    pack_rows::<T, Coded<Q4>>(task, first, packed)
                 );
             }
         }
@@ -558,18 +593,36 @@ unsafe fn block_of<T: Tier, S: Stored>(
     let page = task.kv.page(block, positions.end - start).as_slice();
     assert!(page.len() == layout.page_bytes() && task.kv_head < layout.n_kv_heads);
     let (keys, values) = page.split_at(layout.page_keys_bytes());
-    let keys_stride = layout.n_kv_heads * layout.head_keys();
-    let values_stride = layout.n_kv_heads * layout.head_values();
+    let next_block = match block + 1 {
+        next if n_rows <= FEW_ROWS && next < task.blocks().end => {
+            task.kv.page(next, 1).as_slice().as_ptr()
+        }
+        _ => page.as_ptr(),
+    };
     // SAFETY: a page has the tiles of all its positions, for all heads; `scores` has all rows and `partial` room, and
     // both are written before they are read.
     unsafe {
-        let keys = keys
-            .as_ptr()
-            .add(first_tile * keys_stride + task.kv_head * layout.head_keys());
+        let head_keys = task.kv_head * layout.head_keys();
+        let values = Values {
+            start: values
+                .as_ptr()
+                .add(task.kv_head * layout.head_values() + first_tile * layout.values_tile()),
+            tile_stride: layout.values_tile(),
+            unit_stride: layout.values_unit(),
+            v_stride: layout.v_stride,
+            next: next_block.add(head_keys),
+        };
+        let keys = Keys {
+            start: keys
+                .as_ptr()
+                .add(head_keys + first_tile * layout.keys_tile()),
+            tile_stride: layout.keys_tile(),
+            next: values.start,
+        };
         for_rows!(
             n_rows,
             first,
-            score_rows::<T, S>(task, first, queries, keys, keys_stride, n_tiles, scores)
+            score_rows::<T, S>(task, first, queries, keys, n_tiles, scores)
         );
         for row in 0..n_rows {
             let scores = scores.add(row * BLOCK);
@@ -584,13 +637,6 @@ unsafe fn block_of<T: Tier, S: Stored>(
             partial.add(row).write(max);
             partial.add(MAX_ROWS + row).write(sum);
         }
-        let values = Values {
-            start: values
-                .as_ptr()
-                .add(first_tile * values_stride + task.kv_head * layout.head_values()),
-            tile_stride: values_stride,
-            v_stride: layout.v_stride,
-        };
         let out = partial.add(PARTIAL_HEAD);
         let first_lane = positions.start % TILE_POSITIONS;
         let lanes = first_lane..first_lane + positions.len();
@@ -618,16 +664,12 @@ unsafe fn pack_rows<T: Tier, S: Stored, const N: usize, const P: usize>(
     packed: *mut f32,
 ) {
     let (head_dim, k_stride) = (task.kv.layout.head_dim, task.kv.layout.k_stride);
-    for n in 0..N {
-        let (token, head) = task.place(first + n);
-        let query = &task.q[(token * task.args.n_heads + head) * head_dim..][..head_dim];
-        let rounded = query.iter().map(|value| S::round(*value));
-        let padding = std::iter::repeat_n(0.0, k_stride - head_dim);
-        for (dim, value) in rounded.chain(padding).enumerate() {
-            // SAFETY: a task's rows times its dimensions fit `packed`.
-            unsafe { packed.add(first * k_stride + dim * N + n).write(value) };
-        }
-    }
+    let queries = (first..first + N).map(|row| {
+        let (token, head) = task.place(row);
+        &task.q[(token * task.args.n_heads + head) * head_dim..][..head_dim]
+    });
+    // SAFETY: the caller's promise; a task's rows times its dimensions fit `packed`.
+    unsafe { S::pack::<T, N>(k_stride, queries, packed.add(first * k_stride)) };
 }
 
 /// `q · k` of `N` rows from `first` on, over `n_tiles` tiles, `P` of them at a time.
@@ -639,8 +681,7 @@ unsafe fn score_rows<T: Tier, S: Stored, const N: usize, const P: usize>(
     task: &Task<'_>,
     first: usize,
     queries: *const f32,
-    keys: *const u8,
-    tile_stride: usize,
+    keys: Keys,
     n_tiles: usize,
     scores: *mut f32,
 ) {
@@ -649,25 +690,23 @@ unsafe fn score_rows<T: Tier, S: Stored, const N: usize, const P: usize>(
     unsafe {
         let packed = queries.add(first * k_stride);
         let scores = scores.add(first * BLOCK);
+        let from = |tile: usize, n: usize| Keys {
+            start: keys.start.add(tile * keys.tile_stride),
+            next: match tile + n {
+                next if next < n_tiles => keys.start.add(next * keys.tile_stride),
+                _ => keys.next,
+            },
+            ..keys
+        };
         let mut tile = 0;
         while tile + P <= n_tiles {
-            S::score_tiles::<T, N, P>(
-                packed,
-                k_stride,
-                keys.add(tile * tile_stride),
-                tile_stride,
-                scores.add(tile * TILE_POSITIONS),
-            );
+            let scores = scores.add(tile * TILE_POSITIONS);
+            S::score_tiles::<T, N, P>(packed, k_stride, from(tile, P), scores);
             tile += P;
         }
         while tile < n_tiles {
-            S::score_tiles::<T, N, 1>(
-                packed,
-                k_stride,
-                keys.add(tile * tile_stride),
-                tile_stride,
-                scores.add(tile * TILE_POSITIONS),
-            );
+            let scores = scores.add(tile * TILE_POSITIONS);
+            S::score_tiles::<T, N, 1>(packed, k_stride, from(tile, 1), scores);
             tile += 1;
         }
     }
@@ -767,6 +806,25 @@ unsafe fn add_values<T: Tier, S: Stored, const N: usize, const P: usize>(
         while dim < v_stride {
             S::add_dims::<T, N, 1>(values, dim, lanes.clone(), probabilities, out.add(dim));
             dim += 16;
+        }
+    }
+}
+
+impl Values {
+    /// The unit of `dims` dimensions that `dim` lies in, and what is read after the `n` dimensions from there on.
+    ///
+    /// # Safety
+    /// The head has the dimension.
+    #[inline(always)]
+    unsafe fn unit(&self, dims: usize, dim: usize, n: usize) -> (*const u8, *const u8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let unit = self.start.add(dim / dims * self.unit_stride);
+            let next = match dim + n {
+                next if next < self.v_stride => self.start.add(next / dims * self.unit_stride),
+                _ => self.next,
+            };
+            (unit, next)
         }
     }
 }

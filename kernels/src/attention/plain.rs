@@ -3,14 +3,11 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::{BLOCK, Stored, Values};
+use super::{BLOCK, FEW_ROWS, Keys, Stored, Values};
 use crate::half_float::round_to_f16;
 use crate::kv::{TILE_POSITIONS, VECTOR_DIMS};
+use crate::memory::LINE;
 use crate::tier::Tier;
-
-/// With so few rows a tile is read from memory for each, and its head's next one lies too far away for the CPU to guess:
-/// it is asked for meanwhile. (That it may not be there does not matter.)
-const FEW_ROWS: usize = 3;
 
 /// Floats of this kind.
 pub(super) struct Plain<E>(PhantomData<E>);
@@ -20,7 +17,7 @@ pub(super) trait Element: Copy {
     /// # Safety
     /// The CPU has the tier, and `source` points to 16 elements.
     unsafe fn load<T: Tier>(source: *const Self) -> T::F;
-    /// See [`Stored::round`].
+    /// A query's value in the precision that keys have: the reference multiplies both in the cache's type.
     fn round(value: f32) -> f32;
 }
 
@@ -50,16 +47,26 @@ impl Element for f32 {
 
 impl<E: Element> Stored for Plain<E> {
     #[inline(always)]
-    fn round(value: f32) -> f32 {
-        E::round(value)
+    unsafe fn pack<'q, T: Tier, const N: usize>(
+        k_stride: usize,
+        queries: impl Iterator<Item = &'q [f32]>,
+        packed: *mut f32,
+    ) {
+        for (n, query) in queries.take(N).enumerate() {
+            let rounded = query.iter().map(|value| E::round(*value));
+            let padding = std::iter::repeat_n(0.0, k_stride - query.len());
+            for (dim, value) in rounded.chain(padding).enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { packed.add(dim * N + n).write(value) };
+            }
+        }
     }
 
     #[inline(always)]
     unsafe fn score_tiles<T: Tier, const N: usize, const P: usize>(
         queries: *const f32,
         k_stride: usize,
-        keys: *const u8,
-        tile_stride: usize,
+        keys: Keys,
         scores: *mut f32,
     ) {
         // SAFETY: the caller's promise.
@@ -67,12 +74,11 @@ impl<E: Element> Stored for Plain<E> {
             let mut acc = [[T::splat(0.0); N]; P];
             for dim in 0..k_stride {
                 for (p, acc) in acc.iter_mut().enumerate() {
-                    let keys = keys.add(p * tile_stride).cast::<E>();
-                    let keys = keys.add(dim * TILE_POSITIONS);
-                    if N <= FEW_ROWS {
-                        T::prefetch(keys.cast::<u8>().wrapping_add(P * tile_stride));
+                    let at = p * keys.tile_stride + dim * TILE_POSITIONS * size_of::<E>();
+                    if N <= FEW_ROWS && at.is_multiple_of(LINE) {
+                        T::prefetch(keys.next.wrapping_add(at));
                     }
-                    let keys = E::load::<T>(keys);
+                    let keys = E::load::<T>(keys.start.add(at).cast());
                     for (n, acc) in acc.iter_mut().enumerate() {
                         *acc = T::mul_add(keys, T::splat(queries.add(dim * N + n).read()), *acc);
                     }
@@ -96,32 +102,22 @@ impl<E: Element> Stored for Plain<E> {
     ) {
         // SAFETY: the caller's promise.
         unsafe {
+            let (unit, next) = values.unit(VECTOR_DIMS, dim, P * VECTOR_DIMS);
             let mut acc = [[T::splat(0.0); P]; N];
-            let mut lane = lanes.start;
-            while lane < lanes.end {
-                let tile = values
-                    .start
-                    .add(lane / TILE_POSITIONS * values.tile_stride)
-                    .cast::<E>()
-                    .add(dim * TILE_POSITIONS);
-                let end = lanes.end.min((lane / TILE_POSITIONS + 1) * TILE_POSITIONS);
-                while lane < end {
-                    let mut v = [T::splat(0.0); P];
-                    for (p, v) in v.iter_mut().enumerate() {
-                        let at = (p * TILE_POSITIONS + lane % TILE_POSITIONS) * VECTOR_DIMS;
-                        if N <= FEW_ROWS {
-                            let next = tile.add(at).cast::<u8>();
-                            T::prefetch(next.wrapping_add(values.tile_stride));
-                        }
-                        *v = E::load::<T>(tile.add(at));
+            for lane in lanes {
+                let mut v = [T::splat(0.0); P];
+                for (p, v) in v.iter_mut().enumerate() {
+                    let at = p * values.unit_stride + lane * VECTOR_DIMS * size_of::<E>();
+                    if N <= FEW_ROWS && at.is_multiple_of(LINE) {
+                        T::prefetch(next.wrapping_add(at));
                     }
-                    for (n, acc) in acc.iter_mut().enumerate() {
-                        let probability = T::splat(probabilities.add(n * BLOCK + lane).read());
-                        for (acc, v) in acc.iter_mut().zip(v) {
-                            *acc = T::mul_add(probability, v, *acc);
-                        }
+                    *v = E::load::<T>(unit.add(at).cast());
+                }
+                for (n, acc) in acc.iter_mut().enumerate() {
+                    let probability = T::splat(probabilities.add(n * BLOCK + lane).read());
+                    for (acc, v) in acc.iter_mut().zip(v) {
+                        *acc = T::mul_add(probability, v, *acc);
                     }
-                    lane += 1;
                 }
             }
             for (n, acc) in acc.into_iter().enumerate() {

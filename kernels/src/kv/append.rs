@@ -1,9 +1,9 @@
-//! New positions, tile by tile, so that all threads write some.
+//! New positions, head by head, so that all threads write some.
 
 use std::sync::{Mutex, PoisonError};
 
-use super::layout::{Layout, TileMut};
-use super::{KvLayer, PAGE_POSITIONS, TILE_POSITIONS};
+use super::layout::{HeadMut, Layout};
+use super::{KvLayer, PAGE_POSITIONS};
 use crate::Compute;
 
 /// Values that are written together at least: fewer are done before another thread has begun.
@@ -22,19 +22,30 @@ pub struct KvAppend<'a> {
     pub v: &'a [f32],
 }
 
-/// Positions of one tile that are to be written.
+/// Positions of one head in one page that are to be written.
 struct Write<'a> {
     layout: Layout,
-    tile: TileMut<'a>,
-    /// The place of the first of them in the tile.
-    lane: usize,
+    head: HeadMut<'a>,
+    /// The number of the head.
+    index: usize,
+    /// The place of the first of them in the page.
+    first: usize,
+    /// Of all heads.
     k: &'a [f32],
     v: &'a [f32],
 }
 
 impl Write<'_> {
     fn run(&mut self) {
-        self.layout.write(&mut self.tile, self.lane, self.k, self.v);
+        let layout = &self.layout;
+        let k = self.k.chunks_exact(layout.head_dim);
+        let v = self.v.chunks_exact(layout.v_head_dim);
+        let rows = k.zip(v).skip(self.index).step_by(layout.n_kv_heads);
+        self.layout.write(&mut self.head, self.first, rows);
+    }
+
+    fn n_values(&self) -> usize {
+        (self.k.len() + self.v.len()) / self.layout.n_kv_heads
     }
 }
 
@@ -70,18 +81,16 @@ impl KvLayer {
         };
         pages.iter_mut().enumerate().flat_map(move |(idx, page)| {
             let page_start = (first_page + idx) * PAGE_POSITIONS;
-            let tiles = layout.tiles(super::own(page).as_mut_slice()).enumerate();
-            tiles.filter_map(move |(idx, tile)| {
-                let tile_start = page_start + idx * TILE_POSITIONS;
-                let from = first.max(tile_start);
-                let to = end.min(tile_start + TILE_POSITIONS);
-                (from < to).then(|| Write {
-                    layout,
-                    tile,
-                    lane: from - tile_start,
-                    k: &k[(from - first) * k_row..(to - first) * k_row],
-                    v: &v[(from - first) * v_row..(to - first) * v_row],
-                })
+            let from = first.max(page_start);
+            let to = end.min(page_start + PAGE_POSITIONS);
+            let heads = layout.heads(super::own(page).as_mut_slice()).enumerate();
+            heads.map(move |(index, head)| Write {
+                layout,
+                head,
+                index,
+                first: from - page_start,
+                k: &k[(from - first) * k_row..(to - first) * k_row],
+                v: &v[(from - first) * v_row..(to - first) * v_row],
             })
         })
     }
@@ -97,8 +106,7 @@ impl Compute {
             .into_iter()
             .flat_map(|append| append.kv.grow(append.n_tokens, append.k, append.v));
         let writes: Vec<Write<'_>> = writes.collect();
-        let n_values = |write: &Write<'_>| write.k.len() + write.v.len();
-        let largest = writes.iter().map(n_values).max().unwrap_or(1);
+        let largest = writes.iter().map(Write::n_values).max().unwrap_or(1);
         let writes: Vec<_> = writes.into_iter().map(Mutex::new).collect();
         self.parallel_for(writes.len(), GRAIN_VALUES.div_ceil(largest), &|items| {
             for write in &writes[items] {

@@ -2,9 +2,10 @@
 //!
 //! Scales and codes are those of the weight formats of the same names. Where a head is no multiple of 32 long its last
 //! block has zeroes behind it. A block of the sixteen positions of a tile lies together: their scales, half floats, then
-//! the codes, of keys `[dimension][16 positions]`, of values `[half of the dimensions][16 positions][16 dimensions]`. With
-//! codes of 4 bits, a byte has those of dimensions `i` and `i + 16`, the latter above: `[16 dimensions][16 positions]` of
-//! keys, `[16 positions][16 dimensions]` of values. So a byte is one position's alone.
+//! the codes. Of keys these are vectors of `[16 positions][4 dimensions]`, as [`Tier::dot16`](crate::tier::Tier::dot16)
+//! wants them, of values `[half of the dimensions][16 positions][16 dimensions]`. With codes of 4 bits, a byte has those of
+//! dimensions `i` and `i + 16`, the latter above: four vectors of keys, `[16 positions][16 dimensions]` of values. So a
+//! byte is one position's alone.
 
 use super::{TILE_POSITIONS, VECTOR_DIMS};
 use crate::format::{Block, BlockQ4_0, BlockQ8_0, F16};
@@ -24,7 +25,7 @@ pub(crate) trait Blocks {
     fn write_value(block: &mut [u8], lane: usize, values: &[f32]);
 }
 
-/// Codes of 8 bits, signed.
+/// Codes of 8 bits: of values signed, of keys stored with 128 added.
 #[derive(Clone, Copy)]
 pub(crate) struct Q8;
 
@@ -38,9 +39,7 @@ impl Blocks for Q8 {
     fn write_key(block: &mut [u8], lane: usize, values: &[f32]) {
         let BlockQ8_0 { d, qs } = rounded(values);
         let codes = write_scale(block, lane, values, d);
-        for (lanes, code) in codes.chunks_exact_mut(TILE_POSITIONS).zip(qs) {
-            lanes[lane] = code.cast_unsigned();
-        }
+        write_lane(codes, lane, &qs.map(|code| code.cast_unsigned() ^ 128));
     }
 
     fn write_value(block: &mut [u8], lane: usize, values: &[f32]) {
@@ -59,15 +58,21 @@ impl Blocks for Q4 {
     fn write_key(block: &mut [u8], lane: usize, values: &[f32]) {
         let BlockQ4_0 { d, qs } = rounded(values);
         let codes = write_scale(block, lane, values, d);
-        for (lanes, pair) in codes.chunks_exact_mut(TILE_POSITIONS).zip(qs) {
-            lanes[lane] = pair;
-        }
+        write_lane(codes, lane, &qs);
     }
 
     fn write_value(block: &mut [u8], lane: usize, values: &[f32]) {
         let BlockQ4_0 { d, qs } = rounded(values);
         let codes = write_scale(block, lane, values, d);
         codes[lane * VECTOR_DIMS..][..VECTOR_DIMS].copy_from_slice(&qs);
+    }
+}
+
+/// Writes what is position `lane`'s of vectors of `[16 positions][4 bytes]`.
+fn write_lane(codes: &mut [u8], lane: usize, bytes: &[u8]) {
+    let vectors = codes.chunks_exact_mut(TILE_POSITIONS * 4);
+    for (vector, bytes) in vectors.zip(bytes.chunks_exact(4)) {
+        vector[lane * 4..][..4].copy_from_slice(bytes);
     }
 }
 

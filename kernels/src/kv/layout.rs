@@ -1,12 +1,13 @@
 //! Where keys and values lie in a page, and how they get there.
 
 use super::{
-    BLOCK_DIMS, Blocks, KvLayer, KvType, PAGE_POSITIONS, Q4, Q8, TILE_POSITIONS, VECTOR_DIMS,
+    BLOCK_DIMS, Blocks, KvLayer, KvType, PAGE_POSITIONS, PAGE_TILES, Q4, Q8, TILE_POSITIONS,
+    VECTOR_DIMS,
 };
 use crate::half_float::f16_bits;
 
-/// The keys and the values of all heads in one tile.
-pub(super) struct TileMut<'a> {
+/// The keys and the values of one head in a page.
+pub(super) struct HeadMut<'a> {
     keys: &'a mut [u8],
     values: &'a mut [u8],
 }
@@ -55,24 +56,46 @@ impl Layout {
         }
     }
 
+    /// Dimensions of a value that lie together over all positions of a page.
+    fn unit_dims(&self) -> usize {
+        match self.kv_type {
+            KvType::F16 | KvType::F32 => VECTOR_DIMS,
+            KvType::Q8_0 | KvType::Q4_0 => BLOCK_DIMS,
+        }
+    }
+
     /// Bytes of one head's keys in a tile.
-    pub(crate) fn head_keys(&self) -> usize {
+    pub(crate) fn keys_tile(&self) -> usize {
         self.tile_bytes(self.k_stride)
     }
 
-    /// Bytes of one head's values in a tile.
+    /// Bytes of a unit of one head's values in a tile.
+    pub(crate) fn values_tile(&self) -> usize {
+        self.tile_bytes(self.unit_dims())
+    }
+
+    /// Bytes of a unit of one head's values in a page.
+    pub(crate) fn values_unit(&self) -> usize {
+        PAGE_TILES * self.values_tile()
+    }
+
+    /// Bytes of one head's keys in a page.
+    pub(crate) fn head_keys(&self) -> usize {
+        PAGE_TILES * self.keys_tile()
+    }
+
+    /// Bytes of one head's values in a page.
     pub(crate) fn head_values(&self) -> usize {
-        self.tile_bytes(self.v_stride)
+        PAGE_TILES * self.tile_bytes(self.v_stride)
     }
 
     /// Bytes of all keys of a page: where its values begin.
     pub(crate) fn page_keys_bytes(&self) -> usize {
-        PAGE_POSITIONS / TILE_POSITIONS * self.n_kv_heads * self.head_keys()
+        self.n_kv_heads * self.head_keys()
     }
 
     pub(crate) fn page_bytes(&self) -> usize {
-        let values = PAGE_POSITIONS / TILE_POSITIONS * self.n_kv_heads * self.head_values();
-        self.page_keys_bytes() + values
+        self.page_keys_bytes() + self.n_kv_heads * self.head_values()
     }
 
     /// Floats of one position's keys.
@@ -88,98 +111,97 @@ impl Layout {
     /// Copies the first `n_positions` of a page, and what else is in their tiles.
     pub(super) fn copy_positions(&self, from: &[u8], to: &mut [u8], n_positions: usize) {
         let n_tiles = n_positions.div_ceil(TILE_POSITIONS);
-        let tile_keys = self.n_kv_heads * self.head_keys();
-        let tile_values = self.n_kv_heads * self.head_values();
-        for (start, len) in [
-            (0, n_tiles * tile_keys),
-            (self.page_keys_bytes(), n_tiles * tile_values),
+        let (from_keys, from_values) = from.split_at(self.page_keys_bytes());
+        let (to_keys, to_values) = to.split_at_mut(self.page_keys_bytes());
+        for (from, to, unit, tile) in [
+            (from_keys, to_keys, self.head_keys(), self.keys_tile()),
+            (
+                from_values,
+                to_values,
+                self.values_unit(),
+                self.values_tile(),
+            ),
         ] {
-            to[start..][..len].copy_from_slice(&from[start..][..len]);
+            for (from, to) in from.chunks_exact(unit).zip(to.chunks_exact_mut(unit)) {
+                to[..n_tiles * tile].copy_from_slice(&from[..n_tiles * tile]);
+            }
         }
     }
 
-    /// The tiles of a page.
-    pub(super) fn tiles<'a>(
+    /// The heads of a page.
+    pub(super) fn heads<'a>(
         &self,
         page: &'a mut [u8],
-    ) -> impl Iterator<Item = TileMut<'a>> + use<'a> {
+    ) -> impl Iterator<Item = HeadMut<'a>> + use<'a> {
         let (keys, values) = page.split_at_mut(self.page_keys_bytes());
-        let keys = keys.chunks_exact_mut(self.n_kv_heads * self.head_keys());
-        let values = values.chunks_exact_mut(self.n_kv_heads * self.head_values());
+        let keys = keys.chunks_exact_mut(self.head_keys());
+        let values = values.chunks_exact_mut(self.head_values());
         keys.zip(values)
-            .map(|(keys, values)| TileMut { keys, values })
+            .map(|(keys, values)| HeadMut { keys, values })
     }
 
-    /// Writes whole positions of a tile, from its place `lane` on.
-    pub(super) fn write(&self, tile: &mut TileMut<'_>, lane: usize, k: &[f32], v: &[f32]) {
-        match self.kv_type {
-            KvType::F16 => self.write_plain(tile, lane, k, v, f16_bits),
-            KvType::F32 => self.write_plain(tile, lane, k, v, |value| value),
-            KvType::Q8_0 => self.write_blocks::<Q8>(tile, lane, k, v),
-            KvType::Q4_0 => self.write_blocks::<Q4>(tile, lane, k, v),
-        }
-    }
-
-    /// Calls `write` with the bytes of keys and values of a head, the position in the tile, the key and the value, for all
-    /// heads of whole positions from place `lane` on.
-    fn for_heads(
+    /// Writes the keys and values that `rows` gives, of one head, to the places of a page from `first` on.
+    pub(super) fn write<'r>(
         &self,
-        tile: &mut TileMut<'_>,
-        lane: usize,
-        k: &[f32],
-        v: &[f32],
-        mut write: impl FnMut(&mut [u8], &mut [u8], usize, &[f32], &[f32]),
+        head: &mut HeadMut<'_>,
+        first: usize,
+        rows: impl Iterator<Item = (&'r [f32], &'r [f32])>,
     ) {
-        let heads = k
-            .chunks_exact(self.head_dim)
-            .zip(v.chunks_exact(self.v_head_dim));
-        for (row, (k, v)) in heads.enumerate() {
-            let (lane, head) = (lane + row / self.n_kv_heads, row % self.n_kv_heads);
-            let keys = &mut tile.keys[head * self.head_keys()..][..self.head_keys()];
-            let values = &mut tile.values[head * self.head_values()..][..self.head_values()];
-            write(keys, values, lane, k, v);
+        match self.kv_type {
+            KvType::F16 => self.write_plain(head, first, rows, f16_bits),
+            KvType::F32 => self.write_plain(head, first, rows, |value| value),
+            KvType::Q8_0 => self.write_blocks::<Q8>(head, first, rows),
+            KvType::Q4_0 => self.write_blocks::<Q4>(head, first, rows),
         }
     }
 
-    fn write_plain<E: bytemuck::Pod>(
+    fn write_plain<'r, E: bytemuck::Pod>(
         &self,
-        tile: &mut TileMut<'_>,
-        lane: usize,
-        k: &[f32],
-        v: &[f32],
+        head: &mut HeadMut<'_>,
+        first: usize,
+        rows: impl Iterator<Item = (&'r [f32], &'r [f32])>,
         convert: impl Fn(f32) -> E,
     ) {
+        let keys: &mut [E] = bytemuck::cast_slice_mut(head.keys);
+        let values: &mut [E] = bytemuck::cast_slice_mut(head.values);
         let mut converted = [<E as bytemuck::Zeroable>::zeroed(); KvLayer::MAX_HEAD_DIM];
         let converted = &mut converted[..self.head_dim];
-        self.for_heads(tile, lane, k, v, |keys, values, lane, k, v| {
-            let keys: &mut [E] = bytemuck::cast_slice_mut(keys);
-            let values: &mut [E] = bytemuck::cast_slice_mut(values);
+        for (at, (k, v)) in (first..).zip(rows) {
             for (to, from) in converted.iter_mut().zip(k) {
                 *to = convert(*from);
             }
-            let lanes = keys.chunks_exact_mut(TILE_POSITIONS);
+            let (tile, lane) = (at / TILE_POSITIONS, at % TILE_POSITIONS);
+            let tile = &mut keys[tile * self.k_stride * TILE_POSITIONS..];
+            let lanes = tile.chunks_exact_mut(TILE_POSITIONS);
             for (lanes, value) in lanes.zip(converted.iter()) {
                 lanes[lane] = *value;
             }
-            let vectors = values.chunks_exact_mut(TILE_POSITIONS * VECTOR_DIMS);
-            for (vectors, v) in vectors.zip(v.chunks(VECTOR_DIMS)) {
-                for (to, from) in vectors[lane * VECTOR_DIMS..].iter_mut().zip(v) {
+            let units = values.chunks_exact_mut(PAGE_POSITIONS * VECTOR_DIMS);
+            for (vectors, v) in units.zip(v.chunks(VECTOR_DIMS)) {
+                for (to, from) in vectors[at * VECTOR_DIMS..].iter_mut().zip(v) {
                     *to = convert(*from);
                 }
             }
-        });
+        }
     }
 
-    fn write_blocks<B: Blocks>(&self, tile: &mut TileMut<'_>, lane: usize, k: &[f32], v: &[f32]) {
-        self.for_heads(tile, lane, k, v, |keys, values, lane, k, v| {
-            let blocks = keys.chunks_exact_mut(B::TILE_BYTES);
+    fn write_blocks<'r, B: Blocks>(
+        &self,
+        head: &mut HeadMut<'_>,
+        first: usize,
+        rows: impl Iterator<Item = (&'r [f32], &'r [f32])>,
+    ) {
+        for (at, (k, v)) in (first..).zip(rows) {
+            let (tile, lane) = (at / TILE_POSITIONS, at % TILE_POSITIONS);
+            let blocks = head.keys[tile * self.keys_tile()..].chunks_exact_mut(B::TILE_BYTES);
             for (block, k) in blocks.zip(k.chunks(BLOCK_DIMS)) {
                 B::write_key(block, lane, k);
             }
-            let blocks = values.chunks_exact_mut(B::TILE_BYTES);
-            for (block, v) in blocks.zip(v.chunks(BLOCK_DIMS)) {
+            let units = head.values.chunks_exact_mut(self.values_unit());
+            for (unit, v) in units.zip(v.chunks(BLOCK_DIMS)) {
+                let block = &mut unit[tile * B::TILE_BYTES..][..B::TILE_BYTES];
                 B::write_value(block, lane, v);
             }
-        });
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! Keys and values of one layer of one sequence, in pages that sequences share, laid out for
 //! [`attention`](crate::attention).
 //!
-//! A page holds [`PAGE_POSITIONS`] positions. Sixteen of them form a tile. Keys are `[tile][kv head][head_dim][16
-//! positions]`: the scores of sixteen positions are the lanes of a vector. Values are `[tile][kv head][v_head_dim / 16,
-//! rounded up][16 positions][16 dimensions]`: sixteen output dimensions are the lanes of a vector. Both are read from
-//! end to end. Codes with scales lie as [`blocks`] says, in the same order of tiles and heads.
+//! A page holds [`PAGE_POSITIONS`] positions. Sixteen of them form a tile. Keys are `[kv head][tile][head_dim][16
+//! positions]`: the scores of sixteen positions are the lanes of a vector. Values are `[kv head][v_head_dim / 16,
+//! rounded up][position][16 dimensions]`: sixteen output dimensions are the lanes of a vector. Who computes with one head
+//! reads both from end to end. Codes with scales lie as [`blocks`] says: `[kv head][tile][block of dimensions]` of keys,
+//! `[kv head][block of dimensions][tile]` of values.
 //!
 //! A clone shares all pages. Whoever writes to a page that others have too gets a copy first. Pages that nobody has any
 //! more go back to their [`KvPool`], so that a running system allocates nothing.
@@ -29,11 +30,13 @@ use crate::memory::{AlignedBytes, GiveBack};
 pub(crate) const TILE_POSITIONS: usize = 16;
 /// Positions of a page: what attention takes at once, what sequences share and what is let go at once.
 pub const PAGE_POSITIONS: usize = 128;
+/// Tiles of a page.
+pub(crate) const PAGE_TILES: usize = PAGE_POSITIONS / TILE_POSITIONS;
 /// Dimensions of a vector of values.
 pub(crate) const VECTOR_DIMS: usize = 16;
 
 /// Counts changes of how keys and values lie in a page.
-const LAYOUT_VERSION: u32 = 1;
+const LAYOUT_VERSION: u32 = 2;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -106,7 +106,7 @@ impl Case {
         };
         let blocks = |quant_type| {
             (
-                data.q.clone(),
+                queries_of_codes(&data.q, self.head_dim),
                 coded(&data.k, self.head_dim, quant_type),
                 coded(&data.v, self.v_head_dim, quant_type),
             )
@@ -162,6 +162,17 @@ fn coded(head: &[f32], quant_type: QuantType) -> Vec<f32> {
     dequantize(quant_type, &bytes, &mut values);
     values.truncate(head.len());
     values
+}
+
+/// What queries become where keys are codes: codes of 8 bits, with a scale for each 32 dimensions of a head.
+fn queries_of_codes(q: &[f32], head_dim: usize) -> Vec<f32> {
+    let blocks = q.chunks_exact(head_dim).flat_map(|head| head.chunks(32));
+    let rounded = blocks.flat_map(|values| {
+        let largest = values.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+        let code = move |x: &f32| (x * (127.0 / largest)).round_ties_even();
+        values.iter().map(move |x| code(x) * (largest / 127.0))
+    });
+    rounded.collect()
 }
 
 const CODED: [KvType; 2] = [KvType::Q8_0, KvType::Q4_0];
