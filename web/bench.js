@@ -41,6 +41,7 @@ export function start(conversations) {
   });
   byId("bench-clear").addEventListener("click", () => {
     store.set("bench", []);
+    problem("");
     draw();
     input.focus();
   });

@@ -432,6 +432,7 @@ async function benchmarks() {
   await page.getByText("bad.json holds no results").waitFor();
   await page.getByRole("button", { name: "Clear", exact: true }).click();
   await until("only the newest", async () => (await lines.count()) === underLoad.length);
+  assert.equal(await page.locator("#bench-problem").isVisible(), false);
 
   // a run that appears while the page is looked at is drawn, as long as nobody has chosen
   const newer = { id: "new", kind: "model", started_at: new Date().toISOString(), results: rows.slice(0, 1) };
