@@ -99,6 +99,8 @@ export const tags = async () => (await json("GET", "/api/tags")).models;
 export const running = async () => (await json("GET", "/api/ps")).models;
 /** What the daemon does and has done. */
 export const status = () => json("GET", "/api/status");
+/** Runs of benchmarks that are kept on the daemon's machine, the newest first. */
+export const benchmarks = async () => (await json("GET", "/api/bench")).runs;
 /** The daemon's version and what it computes on. */
 export const version = () => json("GET", "/api/version");
 /** All about a model. */

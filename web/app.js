@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import * as bench from "./bench.js";
 import * as chat from "./chat.js";
-import { byId, setText } from "./dom.js";
+import { byId, endToast, setText } from "./dom.js";
 import * as machine from "./machine.js";
 import * as models from "./models.js";
 import { Store } from "./store.js";
@@ -22,7 +22,10 @@ function route() {
   if (name === "main") return;
   const wanted = Object.hasOwn(PAGES, name) ? name : "chat";
   const isOther = shown !== wanted;
-  if (isOther && shown) PAGES[shown].hide?.();
+  if (isOther && shown) {
+    PAGES[shown].hide?.();
+    endToast();
+  }
   for (const page of Object.keys(PAGES)) byId(`view-${page}`).hidden = page !== wanted;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.hash === `#${wanted}`) link.setAttribute("aria-current", "page");

@@ -84,6 +84,11 @@ export function toast(text) {
   toastTimer = setTimeout(() => (place.hidden = true), 6000);
 }
 
+/** Takes away what was shown for a while: it was about something else. */
+export function endToast() {
+  byId("toast").hidden = true;
+}
+
 /** Opens a dialog and resolves to what closed it; "" is Escape. */
 function closed(dialog) {
   return new Promise((resolve) => {

@@ -81,6 +81,12 @@ impl ClientError {
             Self::Status { status: 503, .. } => {
                 Some("the daemon is busy: try again in a moment".into())
             }
+            // Ollama's words, which do not say what a name is
+            Self::Status { message, .. } | Self::Failed { message }
+                if message == "invalid model name" =>
+            {
+                Some("write it as MODEL, MODEL:TAG or HOST/NAMESPACE/MODEL:TAG, with letters, digits, `-`, `_` and `.`".into())
+            }
             Self::Broken { .. } | Self::EndedEarly { .. } => {
                 Some("look at the daemon's log: it may have been stopped".into())
             }

@@ -144,6 +144,10 @@ async fn a_refusal_carries_status_and_words() {
     let client = answering(503, r#"{"error":"server busy"}"#).await;
     let error = client.tags().await.expect_err("refused");
     assert!(error.hint().is_some_and(|hint| hint.contains("try again")));
+
+    let client = answering(400, r#"{"error":"invalid model name"}"#).await;
+    let error = client.tags().await.expect_err("refused");
+    assert!(error.hint().is_some_and(|hint| hint.contains("MODEL:TAG")));
 }
 
 #[tokio::test]

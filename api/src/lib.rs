@@ -2,11 +2,12 @@
 //!
 //! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`openai`] and
 //! [`responses`] those of OpenAI's dialect, [`anthropic`] of Anthropic's, [`rerank`] what several other servers have,
-//! [`care`], [`status`], [`store`] and [`tokens`] those that only slm has, [`ndjson`] the framing of streams, [`host`] where
+//! [`bench`], [`care`], [`status`], [`store`] and [`tokens`] those that only slm has, [`ndjson`] the framing of streams, [`host`] where
 //! the daemon is to be found, [`client`] the calls, [`web`] a request to others, [`size`], [`rate`] and [`age`] the spelling of bytes, of bytes per second and of time.
 
 pub mod age;
 pub mod anthropic;
+pub mod bench;
 pub mod care;
 pub mod client;
 mod client_error;

@@ -105,7 +105,7 @@ pub(crate) enum Command {
     /// Print the manual page, or write all of them into a folder
     Man(completions::ManArgs),
     /// Run the daemon in the foreground
-    #[command(visible_alias = "start")]
+    #[command(visible_alias = "start", disable_help_flag = true)]
     Serve(serve::Args),
 }
 

@@ -72,6 +72,22 @@ pub(crate) async fn not_found(client: &Client, model: &str) -> Advice {
     Advice::new(format!("model '{model}' not found"), hint)
 }
 
+/// As [`explain`], where the model was not wanted: nobody is told to fetch it.
+pub(crate) async fn explain_unwanted(
+    client: &Client,
+    model: &str,
+    error: ClientError,
+) -> anyhow::Error {
+    if !error.is_not_found() {
+        return error.into();
+    }
+    let hint = match nearest_local(client, model).await {
+        Some(name) => did_you_mean(&name),
+        None => "run `slm list` to see what is here".to_owned(),
+    };
+    Advice::new(format!("model '{model}' not found"), hint).into()
+}
+
 /// Gives "not found" answers their hint and leaves other errors as they are.
 pub(crate) async fn explain(client: &Client, model: &str, error: ClientError) -> anyhow::Error {
     if error.is_not_found() {

@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub cache_dir: Option<PathBuf>,
     /// Bytes that the daemon and its models may take, where the person set a bound.
     pub memory: Option<u64>,
+    /// Runs of benchmarks that are kept.
+    pub benchmarks: usize,
     /// Where models of others are looked for.
     pub hub: Hub,
 }
@@ -65,6 +67,9 @@ impl Settings {
             data_dir,
             cache_dir,
             memory: memory.filter(|bytes| *bytes > 0),
+            benchmarks: variable("SLM_BENCHMARKS")
+                .and_then(|text| text.trim().parse().ok())
+                .unwrap_or(slm_benchmarks::DEFAULT_KEPT),
             hub: Hub {
                 endpoint: endpoint.trim().trim_end_matches('/').to_owned(),
                 offline: is_set("HF_HUB_OFFLINE"),
@@ -112,14 +117,17 @@ mod tests {
         assert_eq!(settings.host, Host::default());
         assert_eq!(settings.hub.endpoint, "https://huggingface.co");
         assert!(!settings.hub.offline && settings.memory.is_none());
+        assert_eq!(settings.benchmarks, slm_benchmarks::DEFAULT_KEPT);
         let settings = Settings::from_env(|name| match name {
             "HF_ENDPOINT" => Some("http://mirror:80/ ".into()),
             "HF_HUB_OFFLINE" => Some("1".into()),
             "SLM_MEMORY" => Some("2GiB".into()),
+            "SLM_BENCHMARKS" => Some("0".into()),
             _ => None,
         });
         assert_eq!(settings.hub.endpoint, "http://mirror:80");
         assert!(settings.hub.offline);
         assert_eq!(settings.memory, Some(2 << 30));
+        assert_eq!(settings.benchmarks, 0);
     }
 }

@@ -6,6 +6,7 @@
 use crate::models::KeepFor;
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use slm_api::host::Host;
+use slm_benchmarks::Benchmarks;
 use slm_kernels::{Isa, KvType};
 use slm_registry::{
     ForeignSource, Locations, Program,
@@ -94,6 +95,8 @@ pub(crate) const SETTINGS: &[Setting] = settings! {
         "How keys and values are stored where the model does not say: f32, f16, q8_0 or q4_0";
     "prefix-cache" ["SLM_PREFIX_CACHE_BYTES"], "BYTES" = "":
         "Bytes on disk for the states of conversations, such as 4G, so that they go on quickly after a restart; 0 keeps none [default: 2G, or a twentieth of what is free if that is less]";
+    "benchmarks" ["SLM_BENCHMARKS"], "N" = "50":
+        "Runs of `slm bench` whose results are kept in the user's data directory, for the web page; 0 keeps and shows none";
     "cpu" ["SLM_CPU"], "TIER" = "":
         "CPU tier to force, such as portable or avx2 [default: the best that this machine has]";
     "origins" ["SLM_ORIGINS", "OLLAMA_ORIGINS"], "LIST" = "":
@@ -243,6 +246,8 @@ pub(crate) struct Config {
     pub(crate) kv_type: KvType,
     /// Bytes on disk for states of conversations; `None` chooses by what is free.
     pub(crate) prefix_cache: Option<u64>,
+    /// Where results of benchmarks are kept, if at all.
+    pub(crate) benchmarks: Option<Benchmarks>,
     pub(crate) origins: Vec<String>,
     /// Where models are shared with others, if at all.
     pub(crate) share: Option<SocketAddr>,
@@ -337,6 +342,11 @@ impl Config {
                     bytes => slm_api::size::parse(bytes).map(Some),
                 },
             )?,
+            benchmarks: benchmarks(values.parse_with(
+                "benchmarks",
+                &most_benchmarks(),
+                |text| text.parse().ok().filter(|n| *n <= slm_benchmarks::MAX_KEPT),
+            )?),
             origins: origins
                 .filter(|o| !o.is_empty())
                 .map(str::to_owned)
@@ -351,6 +361,17 @@ impl Config {
             set: values.set(),
         })
     }
+}
+
+/// Where so many runs of benchmarks are kept; `None` for none, and where there is no home to keep them in.
+fn benchmarks(most: usize) -> Option<Benchmarks> {
+    let data_dir = slm_registry::paths::default_data_dir()?;
+    (most > 0).then(|| Benchmarks::new(&data_dir, most))
+}
+
+/// What a number of runs may be.
+fn most_benchmarks() -> String {
+    format!("a whole number up to {}", slm_benchmarks::MAX_KEPT)
 }
 
 /// Where other programs keep models, as far as there is something.
@@ -570,6 +591,20 @@ mod tests {
             "`q5_1` is no value for kv-cache-type (from SLM_KV_CACHE_TYPE): expected f32, f16, q8_0 or q4_0"
         );
         assert!(with("SLM_PREFIX_CACHE_BYTES", "much").is_err());
+    }
+
+    #[test]
+    fn results_of_benchmarks_are_kept_unless_somebody_wants_none() {
+        let with = |value| resolve(&[], &[("SLM_MODELS", "/m"), ("SLM_BENCHMARKS", value)]);
+        let default = with("").unwrap().benchmarks;
+        let data_dir = slm_registry::paths::default_data_dir();
+        let wanted = data_dir.map(|dir| Benchmarks::new(&dir, slm_benchmarks::DEFAULT_KEPT));
+        assert_eq!(default, wanted);
+        assert_eq!(with("0").unwrap().benchmarks, None);
+        for bad in ["1001", "-1", "all"] {
+            let error = with(bad).unwrap_err().to_string();
+            assert!(error.ends_with("a whole number up to 1000"), "{error}");
+        }
     }
 
     #[test]

@@ -101,6 +101,7 @@ impl TestDaemon {
         .expect("defaults resolve");
         config.n_threads = Some(1);
         config.prefix_cache = Some(0);
+        config.benchmarks = None;
         change(&mut config);
         let store = Store::open(config.locations.clone()).expect("a fresh store opens");
         let app = App::new(config, store, true);

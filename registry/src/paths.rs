@@ -1,12 +1,17 @@
 //! Where models live, and the secrets to get them.
 use std::path::PathBuf;
 
+/// Where this user's data is: the platform's local data directory for `slm`.
+pub fn default_data_dir() -> Option<PathBuf> {
+    let dirs = directories::ProjectDirs::from("", "", "slm")?;
+    Some(dirs.data_local_dir().to_owned())
+}
+
 /// The models directory when nothing else is said: `models` under the platform's data directory for `slm`.
 /// Creates nothing. `None` when the platform gives no home directory.
 pub fn default_models_dir() -> Option<PathBuf> {
     // The local one: on Windows the other would roam, and models are large.
-    let dirs = directories::ProjectDirs::from("", "", "slm")?;
-    Some(dirs.data_local_dir().join("models"))
+    Some(default_data_dir()?.join("models"))
 }
 
 /// Where what can be made again is kept: the platform's cache directory for `slm`.

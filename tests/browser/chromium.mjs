@@ -19,6 +19,12 @@ export async function launch(folder) {
   const entry = path.join(folder, "node_modules/@sparticuz/chromium/build/esm/index.js");
   const packed = await import(pathToFileURL(entry));
   const executablePath = await packed.default.executablePath();
+  // its own list of folders has the place where it unpacks the fonts by default, and not this one
+  const fonts = path.join(unpacked, "fonts.conf");
+  const escaped = unpacked.replace(/&/g, "&amp;").replace(/</g, "&lt;");
+  const folders = `<dir>${escaped}/fonts</dir><cachedir>${escaped}/fonts-cache</cachedir>`;
+  fs.writeFileSync(fonts, `<?xml version="1.0"?>\n<fontconfig>${folders}</fontconfig>\n`);
+  process.env.FONTCONFIG_FILE = fonts;
   return chromium.launch({ executablePath, args: ["--no-sandbox"], env: process.env });
 }
 

@@ -261,6 +261,12 @@ test("results of benchmarks, ours and those of llama-bench", () => {
       ["tg128 @ d64", 40, 39, 41, null],
     ],
   );
+  const load = { model_id: "m", max_concurrency: 8, output_throughput: 50.5, median_ttft_ms: 12, completed: 16, failed: 0 };
+  const [server] = read(JSON.stringify(load), "c");
+  assert.deepEqual(
+    [server.isServer, server.test, server.speed, server.ttft, server.ttft99, server.done],
+    [true, "8 at once", 50.5, 12, null, 16],
+  );
   for (const bad of ["", "[]", "{}", "[1]", "[null]", "x", '[{"avg_ts":"1"}]', '[{"avg_ts":-1}]']) {
     assert.throws(() => read(bad, "f.json"), /f\.json holds no results/, bad);
   }

@@ -3,8 +3,8 @@
 //   node page.mjs DAEMON MODEL REFERENCE RESULTS
 //
 // DAEMON is its address, MODEL one that can chat, REFERENCE what is pulled over plain HTTP, RESULTS a file that
-// `slmd bench -o json` wrote. SLM_BROWSER names the folder with Playwright, axe-core and Chromium; pictures go to
-// SLM_SCREENSHOTS where that is set.
+// `slmd bench -o json` wrote; that run is kept on the daemon's machine, and one of `slm bench serve` after it.
+// SLM_BROWSER names the folder with Playwright, axe-core and Chromium; pictures go to SLM_SCREENSHOTS where that is set.
 
 import assert from "node:assert/strict";
 import fs from "node:fs";
@@ -388,13 +388,29 @@ async function theMachine() {
   await look("machine");
 }
 
+// What was measured here is drawn by itself, beside other runs and beside files; what is new appears.
 async function benchmarks() {
+  const { runs } = await api("GET", "/api/bench");
+  assert.deepEqual(
+    runs.map(({ kind }) => kind),
+    ["server", "model"],
+  );
+  const [underLoad, rows] = runs.map(({ results }) => results);
   await page.getByRole("link", { name: "Benchmarks", exact: true }).click();
-  const rows = JSON.parse(fs.readFileSync(results, "utf8"));
-  await page.getByLabel(/^Results/).setInputFiles(results);
+  const boxes = page.locator("#bench-runs").getByRole("checkbox");
   const lines = page.locator("#bench-results tbody tr");
+  const bars = page.locator("#bench-results svg.bar");
+  await until("runs are listed", async () => (await boxes.count()) === 2);
+  // the newest, without a word
+  assert.deepEqual([await boxes.nth(0).isChecked(), await boxes.nth(1).isChecked()], [true, false]);
+  assert.equal(await lines.count(), underLoad.length);
+  assert.match(await page.locator("#bench-results .chart").innerText(), /Under load[^]*2 at once/);
+  await look("bench-server");
+  await boxes.nth(0).uncheck();
+  await page.getByText("Nothing to draw: choose a run above").waitFor();
+  await page.locator("#bench-runs label").nth(1).click();
   await until("all tests are in the table", async () => (await lines.count()) === rows.length);
-  assert.equal(await page.locator("#bench-results svg.bar").count(), rows.length);
+  assert.equal(await bars.count(), rows.length);
   const widths = await page
     .locator("#bench-results svg.bar rect")
     .evaluateAll((all) => all.map((rect) => Number(rect.getAttribute("width"))));
@@ -402,12 +418,35 @@ async function benchmarks() {
     widths.every((width) => width > 0 && width <= 100),
     widths.join(),
   );
+  assert.ok(rows.every((row) => row.model_filename === model));
   await look("bench");
+
+  // a file beside it, which a reload leaves there
+  await page.getByLabel(/^Results/).setInputFiles(results);
+  await until("the file is drawn, too", async () => (await lines.count()) === 2 * rows.length);
+  await look("bench-compare");
   await page.reload();
-  assert.equal(await lines.count(), rows.length);
+  await until("the newest and the file", async () => (await lines.count()) === underLoad.length + rows.length);
   const text = { name: "bad.json", mimeType: "application/json", buffer: Buffer.from("{}") };
   await page.getByLabel(/^Results/).setInputFiles(text);
   await page.getByText("bad.json holds no results").waitFor();
+  await page.getByRole("button", { name: "Clear", exact: true }).click();
+  await until("only the newest", async () => (await lines.count()) === underLoad.length);
+  assert.equal(await page.locator("#bench-problem").isVisible(), false);
+
+  // a run that appears while the page is looked at is drawn, as long as nobody has chosen
+  const newer = { id: "new", kind: "model", started_at: new Date().toISOString(), results: rows.slice(0, 1) };
+  await page.route("**/api/bench", (route) => route.fulfill({ json: { runs: [newer, ...runs] } }));
+  await until("it is drawn", async () => (await bars.count()) === 1 && (await boxes.count()) === 3);
+  // names are text, whatever they are
+  const hostile = [{ model_filename: "<img src=x onerror=alert(1)>", model_type: "<b>x</b>", avg_ts: 1, n_gen: 1 }, "no result", null];
+  await page.route("**/api/bench", (route) => route.fulfill({ json: { runs: [{ ...newer, results: hostile }] } }));
+  await page.locator("#bench-runs", { hasText: "<img src=x" }).waitFor();
+  assert.equal(await page.locator("#view-bench :is(img, b)").count(), 0);
+  await page.route("**/api/bench", (route) => route.fulfill({ json: { runs: [] } }));
+  await page.getByText("None yet: measure something").waitFor();
+  await look("bench-empty");
+  await page.unroute("**/api/bench");
 }
 
 // Without a mouse: the skip link, the pages, a message, and a dialog that gives the focus back.

@@ -51,6 +51,21 @@ fn a_person_chats_pulls_and_looks_around() {
         "json",
     ];
     let results = home.write("results.json", home.slmd(&line).ok().stdout);
+    let line = [
+        "bench",
+        "serve",
+        "-m",
+        "smollm2:135m",
+        "--num-prompts",
+        "2",
+        "--max-concurrency",
+        "1,2",
+        "--random-input-len",
+        "8",
+        "--random-output-len",
+        "4",
+    ];
+    home.slm(&line).ok();
     let mut script = home.command(node);
     script
         .arg(browser_script("page.mjs"))

@@ -144,6 +144,9 @@ fn tables_and_changes() {
     ] {
         assert!(shown.contains(word), "no {word} in {shown}");
     }
+    let shown = home.slm(&["show", "ships", "--format", "json"]).ok().stdout;
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(shown["model_info"]["general.architecture"], "llama");
     let modelfile = home.slm(&["show", "ships", "--modelfile"]).ok().stdout;
     assert!(modelfile.contains("FROM "), "{modelfile}");
     assert_eq!(

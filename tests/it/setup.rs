@@ -340,3 +340,32 @@ fn the_service_is_written_started_and_removed() {
         ]
     );
 }
+
+#[test]
+fn a_reader_that_goes_is_no_failure_and_a_full_disk_is_said() {
+    let home = Home::new();
+    let lines: [&[&str]; 5] = [
+        &["doctor"],
+        &["doctor", "--format", "json"],
+        &["config"],
+        &["config", "--format", "json"],
+        &["gc"],
+    ];
+    for line in lines {
+        let (reader, writer) = std::io::pipe().expect("pipes can be had");
+        drop(reader);
+        let mut gone = home.slmd_command(line);
+        let gone = gone.stdout(writer).output().expect("slmd starts");
+        let said = String::from_utf8_lossy(&gone.stderr);
+        assert!(gone.status.success(), "{line:?}: {said}");
+        assert!(!said.contains("panicked"), "{line:?}: {said}");
+
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let mut command = home.slmd_command(line);
+        let full = command.stdout(full.expect("Linux has it")).output();
+        let full = full.expect("slmd starts");
+        let said = String::from_utf8_lossy(&full.stderr);
+        assert_eq!(full.status.code(), Some(1), "{line:?}: {said}");
+        assert!(said.contains("cannot write to standard output"), "{said}");
+    }
+}

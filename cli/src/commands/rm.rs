@@ -43,6 +43,6 @@ async fn remove(client: &Client, model: &str) -> anyhow::Result<()> {
     };
     match client.delete(&request).await {
         Ok(()) => Ok(()),
-        Err(error) => Err(models::explain(client, model, error).await),
+        Err(error) => Err(models::explain_unwanted(client, model, error).await),
     }
 }

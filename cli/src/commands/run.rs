@@ -166,12 +166,19 @@ pub(crate) async fn run(
             )
             .into());
         }
-        let message = Message {
+        let said = Message {
             images,
             ..repl::message("user", &prompt)
         };
-        let kept = start.keep.then(|| Chats::of(settings)).transpose()?;
-        return repl::answer_once(common, found, style, chat, message, kept, client, ui).await;
+        let once = repl::Once {
+            common,
+            info: found,
+            style,
+            chat,
+            said,
+            chats: start.keep.then(|| Chats::of(settings)).transpose()?,
+        };
+        return repl::answer_once(once, client, ui).await;
     }
     let request = GenerateRequest {
         prompt,

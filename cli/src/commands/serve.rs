@@ -10,7 +10,7 @@ use crate::failure::Exit;
 /// Arguments of `slm serve`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Options for `slmd serve`, passed on as they are
+    /// Options of `slmd serve`; `--help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<String>,
 }

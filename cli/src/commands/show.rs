@@ -8,6 +8,7 @@ use slm_api::care::ShowProvenance;
 use slm_api::ollama::{ShowRequest, ShowResponse};
 
 use crate::failure::Exit;
+use crate::format::Format;
 use crate::models;
 use crate::text::{size, table};
 use crate::ui::Ui;
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// All metadata and tensors too
     #[arg(short, long)]
     pub verbose: bool,
+    /// How to print it; JSON is all that the daemon says of the model
+    #[arg(long, value_enum, default_value_t, conflicts_with_all = ["license", "modelfile", "parameters", "system", "template"])]
+    format: Format,
 }
 
 #[derive(Debug, clap::Args)]
@@ -67,6 +71,10 @@ pub(crate) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
         Ok(info) => info,
         Err(error) => return Err(models::explain(client, &args.model, error).await),
     };
+    if args.format == Format::Json {
+        args.format.print(&info, |_| String::new(), ui)?;
+        return Ok(Exit::Done);
+    }
     let part = &args.part;
     if part.provenance {
         let text = info.provenance.as_ref().map_or_else(

@@ -75,12 +75,99 @@ Available keyboard shortcuts:
 
 ";
 
-/// A page of help.
-pub(crate) fn page(page: Help) -> &'static str {
-    match page {
+/// The fewest columns that a description is squeezed into beside its command.
+const LEAST_BESIDE: usize = 16;
+/// Where it begins on a line of its own.
+const BELOW: usize = 6;
+
+/// A page of help for a terminal of so many columns.
+pub(crate) fn page(page: Help, width: Option<usize>) -> String {
+    let text = match page {
         Help::Commands => COMMANDS,
         Help::Set => SET,
         Help::Show => SHOW,
         Help::Shortcuts => SHORTCUTS,
+    };
+    match width {
+        Some(width) => text.lines().map(|line| fit(line, width)).collect(),
+        None => text.to_owned(),
+    }
+}
+
+/// A line in as many as it takes, broken between words; a description goes on below its beginning.
+fn fit(line: &str, width: usize) -> String {
+    if line.len() <= width {
+        return format!("{line}\n");
+    }
+    let (head, words) = match line.trim_start().split_once("  ") {
+        Some((command, description)) if line.starts_with(' ') => {
+            let indent = line.len() - line.trim_start().len();
+            let gap = description.len() - description.trim_start().len() + 2;
+            let column = indent + command.len() + gap;
+            if column + LEAST_BESIDE <= width {
+                (
+                    format!("{:column$}", &line[..indent + command.len()]),
+                    description,
+                )
+            } else {
+                let command = &line[..indent + command.len()];
+                (format!("{command}\n{:BELOW$}", ""), description)
+            }
+        }
+        _ => (String::new(), line),
+    };
+    let column = head.rsplit('\n').next().unwrap_or_default().len();
+    let mut text = head;
+    let mut at = column;
+    for word in words.split_whitespace() {
+        if at > column && at + 1 + word.len() > width {
+            text.push_str(&format!("\n{:column$}", ""));
+            at = column;
+        }
+        if at > column {
+            text.push(' ');
+            at += 1;
+        }
+        text.push_str(word);
+        at += word.len();
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGES: [Help; 4] = [Help::Commands, Help::Set, Help::Show, Help::Shortcuts];
+
+    #[test]
+    fn pages_fit_narrow_terminals_without_losing_a_word() {
+        for topic in PAGES {
+            let whole = page(topic, None);
+            assert_eq!(page(topic, Some(200)), whole);
+            for width in [40, 60, 80] {
+                let text = page(topic, Some(width));
+                let words = |text: &str| {
+                    let words = text.split_whitespace().map(str::to_owned);
+                    words.collect::<Vec<_>>()
+                };
+                assert_eq!(words(&text), words(&whole));
+                assert!(text.lines().all(|line| line.len() <= width), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_description_goes_on_where_it_began() {
+        let line = "  /edit    Edit the last message and have it answered";
+        assert_eq!(
+            fit(line, 30),
+            "  /edit    Edit the last\n           message and have it\n           answered\n"
+        );
+        assert_eq!(
+            fit(line, 24),
+            "  /edit\n      Edit the last\n      message and have\n      it answered\n"
+        );
     }
 }

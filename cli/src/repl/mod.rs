@@ -24,7 +24,7 @@ use self::completion::Names;
 use self::editor::{Line, LineEditor};
 use self::input::{Assembler, Input};
 use self::kept::Kept;
-pub(crate) use self::once::answer_once;
+pub(crate) use self::once::{Once, answer_once};
 use self::session::Session;
 pub(crate) use self::session::{message, takes_images};
 use crate::answer::{self, Ended, Printer, Style};
@@ -164,7 +164,7 @@ impl Repl<'_> {
                     list::render(&tags.models, Some(self.ui.width()), jiff::Timestamp::now());
                 self.ui.data(&table)?;
             }
-            Command::Help(page) => self.ui.data(help::page(page))?,
+            Command::Help(page) => self.ui.data(&help::page(page, self.ui.data_width()))?,
             Command::Load(model) => self.change_model(model, false).await?,
             Command::Model(Some(model)) => self.change_model(model, true).await?,
             Command::Model(None) => {

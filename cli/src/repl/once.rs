@@ -11,24 +11,35 @@ use crate::commands::run::Common;
 use crate::failure::Exit;
 use crate::ui::Ui;
 
-/// Says `said` in `chat`, shows the answer, and keeps both where there is a place for chats.
+/// A chat, and what is said in it next.
+pub(crate) struct Once {
+    /// The model, and how it is asked.
+    pub common: Common,
+    /// What the daemon says of the model.
+    pub info: ShowResponse,
+    /// How the answer is shown.
+    pub style: Style,
+    /// What was said until now.
+    pub chat: Chat,
+    /// What is said now.
+    pub said: Message,
+    /// Where both are kept, if they are.
+    pub chats: Option<Chats>,
+}
+
+/// Says it, shows the answer, and keeps both where there is a place for chats.
 ///
 /// # Errors
 /// As the daemon says; then nothing is kept.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "what a chat is made of, and what a command gets"
-)]
-pub(crate) async fn answer_once(
-    common: Common,
-    info: ShowResponse,
-    style: Style,
-    chat: Chat,
-    said: Message,
-    chats: Option<Chats>,
-    client: &Client,
-    ui: Ui,
-) -> anyhow::Result<Exit> {
+pub(crate) async fn answer_once(once: Once, client: &Client, ui: Ui) -> anyhow::Result<Exit> {
+    let Once {
+        common,
+        info,
+        style,
+        chat,
+        said,
+        chats,
+    } = once;
     let system = common.system.clone();
     let style = Style {
         markdown: style.markdown && common.format.is_none(),

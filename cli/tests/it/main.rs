@@ -245,8 +245,8 @@ async fn a_removal_that_fails_does_not_keep_the_others() {
     run(&server, &["rm", "x", "y"], "").await.check(
         1,
         "",
-        "error: model 'x' not found\nhint: run `slm pull x`, or `slm list` to see what is here\n\
-         error: model 'y' not found\nhint: run `slm pull y`, or `slm list` to see what is here\n",
+        "error: model 'x' not found\nhint: run `slm list` to see what is here\n\
+         error: model 'y' not found\nhint: run `slm list` to see what is here\n",
     );
     server.answer("DELETE /api/delete", StatusCode::OK, &[]);
     run(&server, &["rm", "x", "y"], "")

@@ -115,7 +115,6 @@ fn digests(path: &Path) -> anyhow::Result<HashSet<Digest>> {
 ///
 /// # Errors
 /// A bundle that is damaged or not whole, or what the store refuses.
-#[expect(clippy::print_stdout, reason = "what came of it")]
 pub(super) fn import(args: &ImportArgs) -> anyhow::Result<()> {
     super::start_log("warn");
     let as_name = args.as_name.as_deref().map(name).transpose()?;
@@ -131,7 +130,7 @@ pub(super) fn import(args: &ImportArgs) -> anyhow::Result<()> {
         .import(&mut *reader, as_name.as_ref())
         .map_err(super::with_hint)?;
     for name in &imported.models {
-        println!("imported {name}");
+        super::stdout::line(&format!("imported {name}"))?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `slmd verify` and `slmd gc`: through the daemon where one runs, else on the store itself. `slm` shows more of the same.
 
-use super::{occupant::serves, progress::View};
+use super::{occupant::serves, progress::View, stdout};
 use crate::{
     care::{self, Verification},
     config::{Config, PlaceFlags},
@@ -62,7 +62,7 @@ pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<()> {
         insecure: args.insecure.then_some(true),
     };
     let runtime = runtime()?;
-    let summary = runtime.block_on(async {
+    let shown = runtime.block_on(async {
         let mut show = Shown::new();
         if serves(&config.host).await {
             let client = Client::new(&config.host)?;
@@ -84,7 +84,7 @@ pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<()> {
         anyhow::Ok(show.finish())
     });
     runtime.shutdown_background();
-    let summary = summary?;
+    let (summary, was_said) = shown?;
     let n_left = summary.problems - summary.repaired.min(summary.problems);
     if n_left > 0 {
         bail!(
@@ -92,14 +92,13 @@ pub(super) fn verify(args: VerifyArgs) -> anyhow::Result<()> {
             summary.blobs + summary.models
         );
     }
-    Ok(())
+    was_said
 }
 
 /// Collects garbage, or shows it.
 ///
 /// # Errors
 /// When the store cannot be read or written.
-#[expect(clippy::print_stdout, reason = "what a command finds goes to stdout")]
 pub(super) fn gc(args: GcArgs) -> anyhow::Result<()> {
     let config = super::resolve(&args.place.0)?;
     let request = GcRequest {
@@ -120,22 +119,22 @@ pub(super) fn gc(args: GcArgs) -> anyhow::Result<()> {
     let found = found?;
     for (what, files) in [("blob", &found.blobs), ("download", &found.partials)] {
         for file in files {
-            println!("{what} {} {} bytes", file.digest, file.size);
+            stdout::line(&format!("{what} {} {} bytes", file.digest, file.size))?;
         }
     }
     for version in &found.versions {
-        println!("version {} of {}", version.digest, version.name);
+        stdout::line(&format!("version {} of {}", version.digest, version.name))?;
     }
     if let Some(name) = &found.blocked_by {
-        println!(
+        stdout::line(&format!(
             "blobs are kept: the manifest of {name} cannot be read; pull it again or remove it"
-        );
+        ))?;
     }
-    match found.removed {
-        true => println!("removed {} bytes", found.bytes),
-        false => println!("{} bytes would be removed; --yes does it", found.bytes),
-    }
-    Ok(())
+    let n_bytes = found.bytes;
+    stdout::line(&match found.removed {
+        true => format!("removed {n_bytes} bytes"),
+        false => format!("{n_bytes} bytes would be removed; --yes does it"),
+    })
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -160,6 +159,8 @@ fn said(error: ApiError) -> anyhow::Error {
 struct Shown {
     view: View,
     summary: VerifySummary,
+    /// Whether all could be said. Where not, the work goes on: it may be a repair.
+    said: anyhow::Result<()>,
 }
 
 impl Shown {
@@ -167,20 +168,26 @@ impl Shown {
         Self {
             view: View::new(),
             summary: VerifySummary::default(),
+            said: Ok(()),
         }
     }
 
-    #[expect(clippy::print_stdout, reason = "what a command finds goes to stdout")]
+    fn say(&mut self, text: &str) {
+        if self.said.is_ok() {
+            self.said = stdout::line(text);
+        }
+    }
+
     fn line(&mut self, line: &VerifyLine) {
         if let Some(problem) = &line.problem {
-            println!("{}", sentence(&line.status, problem));
+            self.say(&sentence(&line.status, problem));
         }
         if let Some(summary) = &line.summary {
             self.summary = summary.clone();
-            println!(
+            self.say(&format!(
                 "{} bytes in {} models and {} blobs: {} problems, {} repaired",
                 summary.bytes, summary.models, summary.blobs, summary.problems, summary.repaired
-            );
+            ));
         }
         if line.total.is_some() {
             self.view.show(&Progress {
@@ -193,9 +200,9 @@ impl Shown {
         }
     }
 
-    fn finish(self) -> VerifySummary {
+    fn finish(self) -> (VerifySummary, anyhow::Result<()>) {
         self.view.finish();
-        self.summary
+        (self.summary, self.said)
     }
 }
 

@@ -12,10 +12,7 @@ use slm_engine::{
 };
 use slm_gguf::{Gguf, TensorInfo};
 use slm_kernels::format::{QuantType, dequantize};
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// Tokens per forward pass when every position's logits are looked at.
 const CHUNK: usize = 64;
@@ -309,5 +306,5 @@ fn print(report: &Value, is_compact: bool) -> anyhow::Result<()> {
     } else {
         serde_json::to_string_pretty(report)?
     };
-    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+    super::stdout::line(&text)
 }

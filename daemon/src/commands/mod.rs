@@ -18,6 +18,7 @@ mod progress;
 mod pull;
 mod serve;
 mod settings;
+mod stdout;
 
 use crate::config::{Config, Flags};
 use clap::{Parser, Subcommand};
@@ -76,6 +77,7 @@ pub(crate) fn run() -> ExitCode {
         bench::with_long_names(std::env::args_os()),
     )) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<stdout::Closed>() => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
             ExitCode::FAILURE

@@ -16,14 +16,13 @@ pub(super) struct PathArgs {
 ///
 /// # Errors
 /// No such model, or a file of it that is missing.
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(super) fn run(args: &PathArgs) -> anyhow::Result<()> {
     let explain = |error: crate::error::ApiError| anyhow!("{}", error.message());
     let name = model_name(&args.model).map_err(explain)?;
     let store = super::open_store(&args.place)?;
     let found = paths::of_model(&store, &name).map_err(explain)?;
     for file in found.files.iter().filter(|file| file.kind == "model") {
-        println!("{}", file.path);
+        super::stdout::line(&file.path)?;
     }
     Ok(())
 }

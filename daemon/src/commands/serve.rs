@@ -82,6 +82,21 @@ fn log_start(config: &Config, cpu: &CpuChoice) {
     for (setting, value, origin) in &config.set {
         tracing::info!(value, %origin, "set {setting}");
     }
+    for setting in unused(config) {
+        tracing::warn!(
+            "{setting} is set and changes nothing: models are not shared; --share or SLM_SHARE=1 shares them"
+        );
+    }
+}
+
+/// What somebody set about sharing, which is off.
+fn unused(config: &Config) -> Vec<&'static str> {
+    if config.share.is_some() {
+        return Vec::new();
+    }
+    let of_sharing = ["share-listen", "share-mdns"];
+    let set = config.set.iter().map(|(setting, _, _)| *setting);
+    set.filter(|setting| of_sharing.contains(setting)).collect()
 }
 
 async fn bind(host: &Host) -> anyhow::Result<TcpListener> {
@@ -109,6 +124,28 @@ async fn bind(host: &Host) -> anyhow::Result<TcpListener> {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[test]
+    fn an_address_to_share_at_is_no_agreement_and_said_to_be_none() {
+        let unused_of = |env: &[(&str, &str)]| {
+            let look_up = |name: &str| {
+                let found = env.iter().find(|(n, _)| *n == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let config = Config::resolve(&crate::config::Flags::default(), look_up);
+            unused(&config.unwrap())
+        };
+        let models = ("SLM_MODELS", "/m");
+        let listen = ("SLM_SHARE_LISTEN", "127.0.0.1:5");
+        assert!(unused_of(&[models]).is_empty());
+        assert_eq!(unused_of(&[models, listen]), ["share-listen"]);
+        assert!(unused_of(&[models, listen, ("SLM_SHARE", "1")]).is_empty());
+        let mdns = ("SLM_SHARE_MDNS", "1");
+        assert_eq!(
+            unused_of(&[models, mdns, ("SLM_SHARE", "0")]),
+            ["share-mdns"]
+        );
+    }
 
     #[tokio::test]
     async fn a_taken_port_is_explained() {

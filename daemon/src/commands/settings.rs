@@ -2,7 +2,7 @@
 //!
 //! It is what a daemon started here and now would have; one that runs keeps what it was started with.
 
-use super::doctor::Format;
+use super::{doctor::Format, stdout};
 use crate::{
     config::{Config, Flags, SETTINGS, Setting},
     cpu::CpuChoice,
@@ -35,14 +35,12 @@ struct Effective {
 ///
 /// # Errors
 /// The first value that cannot be read.
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let effective = effective(&super::resolve(&args.flags)?);
     match args.format {
-        Format::Text => print!("{}", super::printable(&render(&effective))),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&effective)?),
+        Format::Text => stdout::write(&super::printable(&render(&effective))),
+        Format::Json => stdout::line(&serde_json::to_string_pretty(&effective)?),
     }
-    Ok(())
 }
 
 fn effective(config: &Config) -> Vec<Effective> {

@@ -4,6 +4,9 @@
 //! a blocking thread, and a load goes on when the client that asked for it leaves. A [`Lease`] keeps a model loaded;
 //! when the last one ends the model's keep-alive begins. Adapters are loaded beside their model, and go with it.
 //!
+//! The public face is [`Models`]; `slot` has what is loaded and its leases, `load` how a model comes, `expiry` when it
+//! goes, `room` what is done where memory or places run out.
+//!
 //! Memory is promised by bytes (`budget`): what a model takes is known before it is loaded. A request's context is a
 //! share of the keys and values that its model may hold, so that another context never loads a model anew. Where memory
 //! or places run out, the other models' limits for keys and values shrink first; then the model that was idle for
@@ -13,46 +16,35 @@
 
 mod adapters;
 mod budget;
+mod expiry;
 mod keep_alive;
+mod load;
 mod prefix_store;
+mod room;
+mod slot;
 mod window;
 
 pub(crate) use adapters::Wanted as WantedAdapter;
 pub(crate) use keep_alive::KeepFor;
+pub(crate) use slot::Lease;
 pub(crate) use window::Window;
 
 use crate::{catalog::Record, config::Config, error::ApiError};
-use slm_engine::{
-    Adapters, Business, Engine, Footprint, KvType, LoadError, LoadOptions, LoadProgress, MemoryUse,
-    ModelFiles,
-};
+use slm_engine::{Business, KvType, LoadOptions, LoadProgress, MemoryUse};
 use slm_registry::Digest;
+use slot::Slot;
 use std::{
     collections::HashMap,
     fmt, mem,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
 use tokio::{
-    sync::{OwnedMutexGuard, Semaphore, watch},
+    sync::{Semaphore, watch},
     time::Instant,
 };
 use tracing::Instrument;
-
-/// How long the memory of a model that was evicted may take to come back.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often that is looked at.
-const SETTLE_POLL: Duration = Duration::from_millis(2);
-/// How long a load waits for models in use to become idle.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(300);
-/// When to try again after that.
-const RETRY_AFTER: Duration = Duration::from_secs(30);
-/// How far ahead "forever" is said to be.
-const FOREVER: Duration = Duration::from_secs(300 * 365 * 24 * 3600);
 
 /// What a request needs of its model.
 #[derive(Clone, Debug)]
@@ -71,55 +63,6 @@ pub(crate) struct Demand {
     pub(crate) adapters: Vec<WantedAdapter>,
     /// Idle time afterwards; `None` is the default.
     pub(crate) keep: Option<KeepFor>,
-}
-
-/// A model in use. While it lives the model stays loaded.
-pub(crate) struct Lease {
-    shared: Arc<Shared>,
-    key: Digest,
-    slot_id: u64,
-    engine: Engine,
-    adapters: Adapters,
-    /// Tokens of prompt and answer together, at most.
-    pub(crate) context_length: usize,
-    /// Time that this request waited for loading; zero when it was there.
-    pub(crate) load_time: Duration,
-}
-
-impl Lease {
-    /// The engine.
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
-    }
-    /// The adapters that the request wants, loaded.
-    pub(crate) fn adapters(&self) -> &Adapters {
-        &self.adapters
-    }
-}
-
-impl fmt::Debug for Lease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease")
-            .field("key", &self.key)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let mut slots = self.shared.slots();
-        let slot = slots.get_mut(&self.key);
-        if let Some(slot) = slot.filter(|slot| slot.id == self.slot_id) {
-            slot.n_leases -= 1;
-            if slot.is_idle() {
-                slot.window_in_use = slot.window_at_first;
-            }
-            slot.idle_since = Instant::now();
-            slot.used_at = SystemTime::now();
-        }
-        drop(slots);
-        self.shared.changed.send_modify(|n| *n += 1);
-    }
 }
 
 /// One line of `ps`.
@@ -141,76 +84,6 @@ pub(crate) struct Loading {
     pub(crate) record: Arc<Record>,
     /// Told nothing while the model waits until others have made room.
     pub(crate) progress: Arc<LoadProgress>,
-}
-
-/// Takes what is being loaded off the board when the load has ended, however it has.
-struct OnBoard<'a>(&'a Shared);
-
-impl Drop for OnBoard<'_> {
-    fn drop(&mut self) {
-        *self.0.loading() = None;
-    }
-}
-
-struct Slot {
-    /// Tells apart two loads of one model.
-    id: u64,
-    engine: Engine,
-    adapters: adapters::Kept,
-    record: Arc<Record>,
-    n_threads: Option<usize>,
-    /// The largest context that a request got; of those that it works on, if any; and the one that it was loaded with.
-    window: usize,
-    window_in_use: usize,
-    window_at_first: usize,
-    /// Goes only when somebody says so.
-    is_pinned: bool,
-    n_leases: usize,
-    /// Gives no more leases: a load waits for it to become idle.
-    is_retiring: bool,
-    keep: KeepFor,
-    idle_since: Instant,
-    used_at: SystemTime,
-}
-
-impl Slot {
-    /// When it goes, as long as nobody uses it; `None` is never.
-    fn deadline(&self) -> Option<Instant> {
-        match self.keep {
-            KeepFor::Span(span) if self.is_idle() && !self.is_pinned => {
-                Some(self.idle_since + span)
-            }
-            _ => None,
-        }
-    }
-    fn is_idle(&self) -> bool {
-        self.n_leases == 0
-    }
-    fn expires_at(&self) -> SystemTime {
-        match self.keep {
-            _ if self.is_pinned => SystemTime::now() + FOREVER,
-            KeepFor::Forever => SystemTime::now() + FOREVER,
-            KeepFor::Span(span) if self.n_leases == 0 => self.used_at + span,
-            KeepFor::Span(span) => SystemTime::now() + span,
-        }
-    }
-    /// Whether it can do what is demanded, given memory for the context.
-    fn serves(&self, demand: &Demand) -> bool {
-        self.engine.is_running()
-            && !self.is_retiring
-            && (demand.n_threads.is_none() || demand.n_threads == self.n_threads)
-    }
-    /// The context that a request gets within `kv_bytes`.
-    fn window_in(&self, window: Window, kv_bytes: u64) -> Option<usize> {
-        let footprint = self.engine.footprint();
-        window.largest_that(self.engine.context_length(), |n| {
-            footprint.kv_bytes(n) <= kv_bytes
-        })
-    }
-    /// What keys and values need at least.
-    fn kv_floor(&self) -> u64 {
-        self.engine.footprint().kv_bytes(self.window_in_use)
-    }
 }
 
 /// The loaded models of this process.
@@ -278,7 +151,7 @@ impl Models {
 
     /// Starts the task that unloads models whose time is over. Needs a runtime.
     pub(crate) fn start_expiry(&self) {
-        tokio::spawn(expire(
+        tokio::spawn(expiry::expire(
             Arc::downgrade(&self.shared),
             self.shared.changed.subscribe(),
         ));
@@ -411,457 +284,6 @@ impl Shared {
 
     fn loading(&self) -> MutexGuard<'_, Option<Loading>> {
         self.loading.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A lease of what is loaded, if it will do.
-    fn lease(self: &Arc<Self>, demand: &Demand) -> Option<Lease> {
-        let key = demand.record.weights_key;
-        let mut slots = self.slots();
-        let slot = slots.get_mut(&key).filter(|slot| slot.serves(demand))?;
-        let window = slot.window_in(demand.window, slot.engine.memory().kv_bytes_limit)?;
-        Some(self.take(slot, demand, window))
-    }
-
-    fn take(self: &Arc<Self>, slot: &mut Slot, demand: &Demand, window: usize) -> Lease {
-        slot.n_leases += 1;
-        slot.window = slot.window.max(window);
-        slot.window_in_use = slot.window_in_use.max(window);
-        slot.keep = demand.keep.unwrap_or(self.default_keep);
-        slot.record = Arc::clone(&demand.record);
-        Lease {
-            shared: Arc::clone(self),
-            key: demand.record.weights_key,
-            slot_id: slot.id,
-            engine: slot.engine.clone(),
-            adapters: Adapters::default(),
-            context_length: window,
-            load_time: Duration::ZERO,
-        }
-    }
-
-    async fn load(
-        self: Arc<Self>,
-        demand: Demand,
-        _turn: OwnedMutexGuard<()>,
-    ) -> Result<Lease, ApiError> {
-        let key = demand.record.weights_key;
-        let progress = Arc::<LoadProgress>::default();
-        *self.loading() = Some(Loading {
-            record: Arc::clone(&demand.record),
-            progress: Arc::clone(&progress),
-        });
-        let _on_board = OnBoard(&self);
-        let mut options = LoadOptions {
-            progress: Some(progress),
-            n_threads: demand.n_threads.or(self.options.n_threads),
-            kv_type: demand.kv_type.unwrap_or(self.options.kv_type),
-            draft: demand.draft.clone(),
-            prefix_store: prefix_store::options(self.prefix_cache, &key),
-            ..self.options.clone()
-        };
-        let ready = async {
-            if self.is_wide_enough_soon(&demand) {
-                return self.widen(&demand).await.map(Ready::Widened);
-            }
-            let footprint = footprint(&demand, &options).await?;
-            let was_pinned = self.retire(&key).await;
-            self.make_place().await?;
-            let window = self.make_room(&demand, &footprint).await?;
-            Ok(Ready::Room(footprint, window, was_pinned))
-        };
-        let Ok(ready) = tokio::time::timeout(ROOM_TIMEOUT, ready).await else {
-            if let Some(slot) = self.slots().get_mut(&key) {
-                slot.is_retiring = false;
-            }
-            return Err(ApiError::new(
-                http::StatusCode::SERVICE_UNAVAILABLE,
-                "the models in use leave no room for another one, and none became idle in time; try again later",
-            )
-            .retry_after(RETRY_AFTER));
-        };
-        let (footprint, window, was_pinned) = match ready? {
-            Ready::Widened(lease) => return Ok(lease),
-            Ready::Room(footprint, window, was_pinned) => (footprint, window, was_pinned),
-        };
-        let room = self.room();
-        options.kv_bytes = Some(budget::kv_limit(
-            &footprint,
-            window,
-            options.n_parallel,
-            room,
-        ));
-        let started = Instant::now();
-        let engine = match self.load_engine(&demand, &options).await {
-            Err(LoadFailure::OutOfMemory(error)) if self.evict_all_idle().await => {
-                tracing::info!(%error, "trying once more with other models unloaded");
-                self.load_engine(&demand, &options).await
-            }
-            first => first,
-        };
-        let engine = engine.map_err(ApiError::from)?;
-        tracing::info!(
-            model = %demand.record.name,
-            context_length = window,
-            weights_mib = footprint.weights_bytes >> 20,
-            kv_limit_mib = engine.memory().kv_bytes_limit >> 20,
-            cpu = %engine.cpu(),
-            threads = engine.n_threads(),
-            load_ms = started.elapsed().as_millis() as u64,
-            "loaded"
-        );
-        let mut slot = Slot {
-            id: self.n_loads.fetch_add(1, Ordering::Relaxed),
-            engine,
-            adapters: adapters::Kept::default(),
-            record: Arc::clone(&demand.record),
-            n_threads: demand.n_threads,
-            window,
-            window_in_use: window,
-            window_at_first: window,
-            is_pinned: was_pinned,
-            n_leases: 0,
-            is_retiring: false,
-            keep: self.default_keep,
-            idle_since: Instant::now(),
-            used_at: SystemTime::now(),
-        };
-        let lease = self.take(&mut slot, &demand, window);
-        self.slots().insert(key, slot);
-        Ok(lease)
-    }
-
-    async fn load_engine(
-        &self,
-        demand: &Demand,
-        options: &LoadOptions,
-    ) -> Result<Engine, LoadFailure> {
-        let paths = demand.record.weights_paths.clone();
-        let options = options.clone();
-        let load = move || Engine::load_files(&ModelFiles::open_parts(&paths)?, &options);
-        let loaded = tokio::task::spawn_blocking(load).await;
-        match loaded {
-            Ok(Ok(engine)) => Ok(engine),
-            Ok(Err(error @ LoadError::OutOfMemory { .. })) => Err(LoadFailure::OutOfMemory(error)),
-            Ok(Err(error)) => Err(LoadFailure::Other(ApiError::from(error))),
-            Err(panic) => Err(LoadFailure::Other(ApiError::from(panic))),
-        }
-    }
-
-    /// Waits until nobody uses the model of `key`, and unloads it: it must be loaded anew. Whether it was
-    /// pinned.
-    async fn retire(&self, key: &Digest) -> bool {
-        let mut changes = self.changed.subscribe();
-        loop {
-            let gone = {
-                let mut slots = self.slots();
-                let Some(slot) = slots.get_mut(key) else {
-                    return false;
-                };
-                slot.is_retiring = true;
-                let is_idle = slot.is_idle() || !slot.engine.is_running();
-                is_idle.then(|| slots.remove(key)).flatten()
-            };
-            if let Some(slot) = gone {
-                let was_pinned = slot.is_pinned;
-                self.let_go_and_wait(vec![slot]).await;
-                return was_pinned;
-            }
-            if changes.changed().await.is_err() {
-                return false;
-            }
-        }
-    }
-
-    /// Evicts until one more model may be loaded.
-    ///
-    /// # Errors
-    /// All places belong to pinned models.
-    async fn make_place(&self) -> Result<(), ApiError> {
-        let mut changes = self.changed.subscribe();
-        while self.slots().len() >= self.max_loaded {
-            if self.evict_one(None).await {
-                continue;
-            }
-            if !self.somebody_may_leave(None) {
-                return Err(ApiError::new(
-                    http::StatusCode::SERVICE_UNAVAILABLE,
-                    format!(
-                        "the {} models that may be loaded at once are all pinned; stop one (`slm stop MODEL`), or raise SLM_MAX_LOADED_MODELS",
-                        self.max_loaded
-                    ),
-                ));
-            }
-            if changes.changed().await.is_err() {
-                return Err(ApiError::canceled());
-            }
-        }
-        Ok(())
-    }
-
-    /// What may still be promised.
-    fn room(&self) -> Option<u64> {
-        let available = slm_engine::memory::available_bytes();
-        let slots = self.slots();
-        let models = slots.values().map(|slot| slot.engine.memory());
-        budget::room(self.memory, available, models)
-    }
-
-    /// Makes room until the model fits, and chooses its window.
-    async fn make_room(&self, demand: &Demand, footprint: &Footprint) -> Result<usize, ApiError> {
-        let trained = footprint.context_length;
-        let adapters = demand.adapters.iter().map(|adapter| adapter.size_bytes);
-        let fixed = adapters.fold(footprint.fixed_bytes(), u64::saturating_add);
-        let needed = |window| fixed.saturating_add(footprint.kv_bytes(window));
-        let mut changes = self.changed.subscribe();
-        loop {
-            let Some(room) = self.room() else {
-                return Ok(demand.window.preferred(trained));
-            };
-            let fits = |window: usize| needed(window) <= room;
-            if let Some(window) = demand.window.largest_that(trained, fits) {
-                return Ok(window);
-            }
-            if self.shrink(None).await || self.evict_one(None).await {
-                continue;
-            }
-            if !self.somebody_may_leave(None) {
-                let least = demand.window.least(trained);
-                let n_parameters = demand.record.gguf.n_parameters;
-                let advice = budget::advice(footprint, room, least, n_parameters);
-                return Err(ApiError::too_large(needed(least), room, &advice));
-            }
-            if changes.changed().await.is_err() {
-                return Err(ApiError::canceled());
-            }
-        }
-    }
-
-    /// Whether all that the demand lacks is a higher limit for keys and values.
-    fn is_wide_enough_soon(&self, demand: &Demand) -> bool {
-        let slots = self.slots();
-        let slot = slots.get(&demand.record.weights_key);
-        slot.is_some_and(|slot| slot.serves(demand))
-    }
-
-    /// Raises the limit for keys and values of a loaded model until the demand's window fits.
-    async fn widen(self: &Arc<Self>, demand: &Demand) -> Result<Lease, ApiError> {
-        let key = &demand.record.weights_key;
-        let mut changes = self.changed.subscribe();
-        loop {
-            if let Some(lease) = self.lease(demand) {
-                return Ok(lease);
-            }
-            let room = self.room();
-            {
-                let mut slots = self.slots();
-                let Some(slot) = slots.get_mut(key).filter(|slot| slot.serves(demand)) else {
-                    return Err(ApiError::canceled());
-                };
-                let limit = slot.engine.memory().kv_bytes_limit;
-                let reachable = room.map_or(u64::MAX, |room| limit.saturating_add(room));
-                if let Some(window) = slot.window_in(demand.window, reachable) {
-                    let needed = slot.engine.footprint().kv_bytes(window);
-                    slot.engine.set_kv_limit(needed.max(limit));
-                    tracing::info!(model = %slot.record.name, context_length = window, "raised the limit for keys and values");
-                    return Ok(self.take(slot, demand, window));
-                }
-            }
-            if self.shrink(Some(key)).await || self.evict_one(Some(key)).await {
-                continue;
-            }
-            if !self.somebody_may_leave(Some(key)) {
-                return Err(self.too_wide(demand, room.unwrap_or(0)));
-            }
-            if changes.changed().await.is_err() {
-                return Err(ApiError::canceled());
-            }
-        }
-    }
-
-    /// The error of a context that a loaded model cannot be given.
-    fn too_wide(&self, demand: &Demand, room: u64) -> ApiError {
-        let slots = self.slots();
-        let Some(slot) = slots.get(&demand.record.weights_key) else {
-            return ApiError::canceled();
-        };
-        let footprint = slot.engine.footprint();
-        let least = demand.window.least(slot.engine.context_length());
-        let reachable = slot.engine.memory().kv_bytes_limit.saturating_add(room);
-        ApiError::bad_request(format!(
-            "a context of {least} tokens needs {} MiB for keys and values, and {} MiB can be had beside the weights; at most {} tokens would fit (num_ctx)",
-            footprint.kv_bytes(least) >> 20,
-            reachable >> 20,
-            footprint.longest_in(reachable)
-        ))
-    }
-
-    /// Lowers the limits for keys and values of all models but `except` to what their contexts need, and waits for the
-    /// memory; `false` when they are there already.
-    async fn shrink(&self, except: Option<&Digest>) -> bool {
-        let mut lowered = Vec::new();
-        for (key, slot) in self.slots().iter() {
-            let floor = slot.kv_floor();
-            if Some(key) != except && slot.engine.memory().kv_bytes_limit > floor {
-                slot.engine.set_kv_limit(floor);
-                lowered.push(slot.engine.clone());
-            }
-        }
-        let has_settled = |engine: &Engine| {
-            let memory = engine.memory();
-            memory.kv_bytes_in_use <= memory.kv_bytes_limit
-        };
-        let until = Instant::now() + SETTLE_TIMEOUT;
-        while !lowered.iter().all(has_settled) && Instant::now() < until {
-            tokio::time::sleep(SETTLE_POLL).await;
-        }
-        !lowered.is_empty()
-    }
-
-    /// Gives models whose limits were lowered more again, once others have gone.
-    fn spread(&self) {
-        // a load that goes on needs the memory, and spreads what is left by itself
-        let Ok(_turn) = self.loader.try_lock() else {
-            return;
-        };
-        let keys: Vec<Digest> = self.slots().keys().copied().collect();
-        for key in keys {
-            let Some(room) = self.room() else { return };
-            let slots = self.slots();
-            let Some(slot) = slots.get(&key) else {
-                continue;
-            };
-            let limit = slot.engine.memory().kv_bytes_limit;
-            let footprint = slot.engine.footprint();
-            let whole = footprint
-                .fixed_bytes()
-                .saturating_add(room)
-                .saturating_add(limit);
-            let window = slot.window_at_first;
-            let fair = budget::kv_limit(footprint, window, self.options.n_parallel, Some(whole));
-            if fair > limit {
-                slot.engine.set_kv_limit(fair);
-            }
-        }
-    }
-
-    /// Whether a model other than `except` is in use and may go once it is not.
-    fn somebody_may_leave(&self, except: Option<&Digest>) -> bool {
-        let slots = self.slots();
-        let mut others = slots.iter().filter(|(key, _)| Some(*key) != except);
-        others.any(|(_, slot)| !slot.is_pinned)
-    }
-
-    /// Unloads the model that was idle for longest, neither a pinned one nor `except`; `false` when there is none.
-    async fn evict_one(&self, except: Option<&Digest>) -> bool {
-        let gone = {
-            let mut slots = self.slots();
-            let key = slots
-                .iter()
-                .filter(|(key, slot)| slot.is_idle() && !slot.is_pinned && Some(*key) != except)
-                .min_by_key(|(_, slot)| slot.idle_since)
-                .map(|(key, _)| *key);
-            key.and_then(|key| slots.remove(&key))
-        };
-        let Some(slot) = gone else { return false };
-        tracing::info!(model = %slot.record.name, "evicted to make room");
-        self.let_go_and_wait(vec![slot]).await;
-        true
-    }
-
-    async fn evict_all_idle(&self) -> bool {
-        let mut any = false;
-        while self.evict_one(None).await {
-            any = true;
-        }
-        any
-    }
-
-    /// Frees engines off the runtime: ending their threads takes a moment.
-    fn let_go(self: &Arc<Self>, slots: Vec<Slot>) {
-        if slots.is_empty() {
-            return;
-        }
-        for slot in &slots {
-            tracing::info!(model = %slot.record.name, "unloaded");
-        }
-        self.changed.send_modify(|n| *n += 1);
-        let shared = Arc::clone(self);
-        // where no thread can be had, the closure is dropped here, and the slots with it
-        let _freed_here = std::thread::Builder::new().spawn(move || {
-            drop(slots);
-            shared.spread();
-        });
-    }
-
-    async fn let_go_and_wait(&self, slots: Vec<Slot>) {
-        let freed = tokio::task::spawn_blocking(move || drop(slots));
-        if tokio::time::timeout(SETTLE_TIMEOUT, freed).await.is_err() {
-            tracing::debug!("the memory of an unloaded model is slow to come back");
-        }
-        self.changed.send_modify(|n| *n += 1);
-    }
-}
-
-/// What is done so that a model can be used.
-enum Ready {
-    /// It was there, and has more memory now.
-    Widened(Lease),
-    /// There is room for it, with such a context; and whether it was pinned until now.
-    Room(Footprint, usize, bool),
-}
-
-async fn footprint(demand: &Demand, options: &LoadOptions) -> Result<Footprint, ApiError> {
-    let (paths, options) = (demand.record.weights_paths.clone(), options.clone());
-    let read = move || Footprint::of(&ModelFiles::open_parts(&paths)?, &options);
-    Ok(tokio::task::spawn_blocking(read).await??)
-}
-
-/// Why an engine did not come up.
-enum LoadFailure {
-    /// Worth another try when something else goes.
-    OutOfMemory(LoadError),
-    Other(ApiError),
-}
-
-impl From<LoadFailure> for ApiError {
-    fn from(failure: LoadFailure) -> Self {
-        match failure {
-            LoadFailure::OutOfMemory(error) => Self::from(error),
-            LoadFailure::Other(error) => error,
-        }
-    }
-}
-
-/// Unloads idle models when their time is over, until [`Models`] is gone.
-async fn expire(shared: Weak<Shared>, mut changes: watch::Receiver<u64>) {
-    loop {
-        let next = {
-            let Some(shared) = shared.upgrade() else {
-                return;
-            };
-            let now = Instant::now();
-            let mut slots = shared.slots();
-            let over: Vec<Digest> = slots
-                .iter()
-                .filter(|(_, slot)| slot.deadline().is_some_and(|deadline| deadline <= now))
-                .map(|(key, _)| *key)
-                .collect();
-            let gone: Vec<Slot> = over.iter().filter_map(|key| slots.remove(key)).collect();
-            let next = slots.values().filter_map(Slot::deadline).min();
-            drop(slots);
-            shared.let_go(gone);
-            next
-        };
-        let changed = match next {
-            Some(deadline) => tokio::select! {
-                () = tokio::time::sleep_until(deadline) => Ok(()),
-                changed = changes.changed() => changed,
-            },
-            None => changes.changed().await,
-        };
-        if changed.is_err() {
-            return;
-        }
     }
 }
 

@@ -3,6 +3,8 @@
 use super::*;
 use crate::testing::{TestDaemon, eventually};
 use serde_json::json;
+use slm_engine::Footprint;
+use std::sync::atomic::Ordering;
 
 async fn record(daemon: &TestDaemon, name: &'static str) -> Arc<Record> {
     let find = |app: &crate::state::App| app.catalog.find(&name.parse()?);

@@ -7,6 +7,7 @@ mod adopt;
 mod anthropic;
 mod apply_template;
 mod archive;
+mod bench;
 mod blobs;
 mod bundle;
 mod care;
@@ -81,6 +82,7 @@ fn table() -> Table {
         .route("/ui/{name}", get(page::asset))
         .route("/api/version", get(version::answer))
         .route("/api/status", get(status::answer))
+        .route("/api/bench", get(bench::answer))
         .route("/api/tags", get(tags::answer))
         .route("/api/ps", get(ps::answer))
         .route("/api/show", post(show::answer))

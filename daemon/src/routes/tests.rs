@@ -1221,6 +1221,7 @@ async fn foreign_pages_start_nothing() {
     let routes = [
         ("GET", "/api/outdated"),
         ("GET", "/api/df"),
+        ("GET", "/api/bench"),
         ("POST", "/api/gc"),
         ("POST", "/api/verify"),
         ("POST", "/api/update"),

@@ -81,15 +81,29 @@ impl Locks {
         }
     }
 
+    /// The file of the lock. Its folder may be missing where the store could not be written when it was opened; why it
+    /// still cannot is said then, and not that there is no such file.
+    fn open_file(&self) -> Result<File, Error> {
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).write(true);
+            options.open(&self.lock_file)
+        };
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(folder) = self.lock_file.parent() {
+                    fs::create_dir_all(folder).map_err(Error::write(folder))?;
+                }
+                open().map_err(Error::write(&self.lock_file))
+            }
+            opened => opened.map_err(Error::write(&self.lock_file)),
+        }
+    }
+
     /// Waits for the right to change the store.
     pub(crate) fn lock(&self) -> Result<Guard<'_>, Error> {
         let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&self.lock_file)
-            .map_err(Error::write(&self.lock_file))?;
+        let file = self.open_file()?;
         let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             match file.try_lock() {
@@ -301,5 +315,32 @@ impl Drop for Pin {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_folder_is_made_and_one_that_cannot_be_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("store/.slm");
+        drop(Locks::new(&folder).lock().unwrap());
+        assert!(folder.join("lock").exists());
+        let file = home.path().join("file");
+        fs::write(&file, "no folder").unwrap();
+        let Err(Error::Write { path, source }) = Locks::new(&file.join(".slm")).lock() else {
+            panic!("a folder in a file");
+        };
+        assert_eq!(
+            (path, source.kind()),
+            (file.join(".slm/lock"), io::ErrorKind::NotADirectory)
+        );
+        // where the folder is what fails, its own reason is said
+        let Err(Error::Write { source, .. }) = Locks::new(Path::new("/dev/null/x/y")).lock() else {
+            panic!("a folder in a device");
+        };
+        assert_eq!(source.kind(), io::ErrorKind::NotADirectory);
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 /// Package → packages of this workspace that it may use.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("slm-api", &[]),
+    ("slm-benchmarks", &[]),
     ("slm-catalog", &[]),
     ("slm-chat", &[]),
     ("slm-gguf", &[]),
@@ -20,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "slm-daemon",
         &[
             "slm-api",
+            "slm-benchmarks",
             "slm-catalog",
             "slm-chat",
             "slm-engine",
@@ -31,7 +33,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "slm-cli",
-        &["slm-api", "slm-catalog", "slm-machine", "slm-modelfile"],
+        &[
+            "slm-api",
+            "slm-benchmarks",
+            "slm-catalog",
+            "slm-machine",
+            "slm-modelfile",
+        ],
     ),
     (
         "slm-fuzz",

@@ -1,4 +1,5 @@
-//! `slm bench`: becomes `slmd bench`, which measures a model; `slm bench serve` measures a server under load.
+//! `slm bench`: becomes `slmd bench`, which measures a model; `slm bench serve` measures a server under load. What either
+//! measures is kept on the machine that it runs on, for the web page of the daemon there.
 
 mod load;
 mod report;
@@ -9,6 +10,7 @@ use crate::failure::Exit;
 use crate::settings::Settings;
 use crate::ui::Ui;
 use clap::Parser;
+use slm_benchmarks::Benchmarks;
 
 /// Arguments of `slm bench`.
 #[derive(Debug, clap::Args)]
@@ -35,5 +37,8 @@ pub(crate) async fn run(args: Args, settings: &Settings, ui: Ui) -> anyhow::Resu
         Some(url) => slm_api::Client::new(&slm_api::Host::parse(url))?,
         None => daemon::connect(settings, ui).await?,
     };
-    serve::run(args, &client, ui).await
+    let kept = settings.data_dir.as_ref().map(|data_dir| {
+        Benchmarks::new(data_dir, settings.benchmarks).begin(slm_benchmarks::Kind::Server)
+    });
+    serve::run(args, &client, kept, ui).await
 }

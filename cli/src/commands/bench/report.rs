@@ -3,6 +3,9 @@
 use super::load::Answer;
 use crate::text::table;
 use serde::Serialize;
+use serde_json::Value;
+use slm_benchmarks::Run;
+use std::io;
 use std::time::Duration;
 
 /// One test. Times in milliseconds, throughputs per second.
@@ -21,7 +24,7 @@ pub(super) struct Report {
     output_throughput: f64,
     total_token_throughput: f64,
     #[serde(flatten)]
-    times: serde_json::Map<String, serde_json::Value>,
+    times: serde_json::Map<String, Value>,
     /// What failed requests said.
     pub(super) errors: Vec<String>,
 }
@@ -79,6 +82,18 @@ impl Report {
             times,
             errors: errors.collect(),
         }
+    }
+
+    /// Keeps it, without what failed requests said: that is for who asked.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub(super) fn keep(&self, run: &mut Run) -> io::Result<()> {
+        let Value::Object(mut fields) = serde_json::to_value(self)? else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        fields.retain(|name, _| name != "errors");
+        run.add(fields)
     }
 
     fn time(&self, name: &str) -> String {
@@ -201,6 +216,13 @@ mod tests {
         assert_eq!(json["median_ttft_ms"], 100.0);
         assert_eq!(json["mean_e2el_ms"], 300.0);
         assert_eq!(json["errors"][0], "full");
+        let data = tempfile::tempdir().unwrap();
+        let place = slm_benchmarks::Benchmarks::new(data.path(), 1);
+        let mut run = place.begin(slm_benchmarks::Kind::Server);
+        report.keep(&mut run).unwrap();
+        let kept = &place.list().unwrap()[0].results[0];
+        assert_eq!(kept["failed"], 1);
+        assert!(kept.get("errors").is_none());
         assert!(table(&[report]).contains("50.0"));
     }
 }

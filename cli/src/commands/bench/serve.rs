@@ -4,11 +4,12 @@
 
 use super::load::{self, Load};
 use super::report::Report;
-use crate::failure::Exit;
+use crate::failure::{Advice, Exit};
 use crate::format::Format;
 use crate::ui::Ui;
 use clap::Parser;
-use slm_api::Client;
+use slm_api::{Client, ClientError};
+use slm_benchmarks::Run;
 
 /// The command line behind `slm bench`.
 #[derive(Debug, Parser)]
@@ -73,11 +74,28 @@ fn temperature(text: &str) -> Result<f32, String> {
         .ok_or_else(|| "a number from 0 to 2".to_owned())
 }
 
+/// An address that somebody gave may be any server's: nobody is told to start the daemon.
+fn no_server(base_url: Option<&str>, error: ClientError) -> anyhow::Error {
+    match (base_url, &error) {
+        (Some(url), ClientError::Connect { .. }) => Advice::new(
+            format!("no server answers at {url}"),
+            "give --base-url the address of a server that speaks OpenAI's dialect",
+        )
+        .into(),
+        _ => error.into(),
+    }
+}
+
 /// Measures and prints.
 ///
 /// # Errors
 /// When no request was answered.
-pub(super) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<Exit> {
+pub(super) async fn run(
+    args: Args,
+    client: &Client,
+    mut kept: Option<Run>,
+    ui: Ui,
+) -> anyhow::Result<Exit> {
     let load = Load {
         model: args.model,
         n_requests: args.num_prompts as usize,
@@ -91,13 +109,9 @@ pub(super) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
         now.as_micros() as u64
     });
     // the model is loaded, and both sides are warm
-    load::one(
-        client,
-        &load,
-        load.prompt(seed, usize::MAX),
-        load.n_tokens.min(8),
-    )
-    .await?;
+    let n_tokens = load.n_tokens.min(8);
+    let warm = load::one(client, &load, load.prompt(seed, usize::MAX), n_tokens).await;
+    warm.map_err(|error| no_server(args.base_url.as_deref(), error))?;
     let mut reports = Vec::new();
     for (i, width) in args.max_concurrency.iter().enumerate() {
         // no test asks what an earlier one has asked: that would be found in the cache
@@ -109,6 +123,10 @@ pub(super) async fn run(args: Args, client: &Client, ui: Ui) -> anyhow::Result<E
         }
         if args.format == Format::Json {
             ui.data(&format!("{}\n", serde_json::to_string(&report)?))?;
+        }
+        if let Some(Err(error)) = kept.as_mut().map(|run| report.keep(run)) {
+            ui.warn(&format!("results are not kept for the web page: {error}"));
+            kept = None;
         }
         reports.push(report);
     }

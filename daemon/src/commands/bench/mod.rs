@@ -1,21 +1,24 @@
 //! `slmd bench`: how fast a model runs here, in the tests and words of llama-bench.
 //!
 //! Loads the model in this process, without a daemon. The timing is that of `slm_engine::bench`; here are options,
-//! the order of tests, and what is printed. Ctrl-C ends the program at once, since nothing catches it.
+//! the order of tests, what is printed, and that results are kept for the web page, after each test. Ctrl-C ends the
+//! program at once, since nothing catches it.
 
 mod report;
 mod statistics;
 
-use super::model_file;
-use crate::{cpu, details::GgufFacts};
-use anyhow::{Context, anyhow, ensure};
+use super::{model_file, stdout};
+use crate::{config::Flags, cpu, details::GgufFacts};
+use anyhow::{anyhow, ensure};
 use report::{Format, Outcome, Report, Setup, Subject};
+use serde_json::{Map, Value};
+use slm_benchmarks::Kind;
 use slm_engine::{
     KvType, LoadOptions, Model, ModelFiles,
     bench::{Bench, Test, Work},
     memory,
 };
-use std::{ffi::OsString, path::Path};
+use std::{ffi::OsString, io::IsTerminal, path::Path};
 
 /// Bounds of the buffer that the memory's speed is measured with.
 const MIN_STREAM_BYTES: usize = 256 << 20;
@@ -160,6 +163,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let kv_type = args.cache_type_k;
     let mut report = Report::new(std::io::stdout(), args.output);
     let mut setups = Vec::new();
+    let mut keeper = Keeper::new();
     for &n_threads in &args.threads {
         ensure!(
             n_threads <= MAX_THREADS,
@@ -188,15 +192,66 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
                 times,
                 started,
             };
-            let written = report.row(&subject, &setup, &outcome);
-            written.context("cannot write to standard output")?;
+            stdout::checked(report.row(&subject, &setup, &outcome))?;
+            keeper.keep(report::fields(&subject, &setup, &outcome));
         }
         setups.push(setup);
     }
-    report
-        .ceilings(&setups)
-        .and_then(|()| report.finish())
-        .context("cannot write to standard output")
+    let written = report.ceilings(&setups).and_then(|()| report.finish());
+    stdout::checked(written)?;
+    keeper.tell();
+    Ok(())
+}
+
+/// Keeps results for the web page. Where that fails, the measurement goes on: it is said once.
+struct Keeper {
+    run: Option<slm_benchmarks::Run>,
+    /// The page, for who reads this in a terminal.
+    page: Option<String>,
+}
+
+impl Keeper {
+    fn new() -> Self {
+        match super::resolve(&Flags::default()) {
+            Ok(config) => Self {
+                run: config.benchmarks.map(|place| place.begin(Kind::Model)),
+                page: (config.host.is_local())
+                    .then(|| format!("{}/#bench", config.host.client_url())),
+            },
+            Err(error) => {
+                warn(&format!("results are not kept: {error:#}"));
+                Self {
+                    run: None,
+                    page: None,
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, result: Map<String, Value>) {
+        let Some(run) = &mut self.run else { return };
+        if let Err(error) = run.add(result) {
+            warn(&format!("results are not kept for the web page: {error}"));
+            self.run = None;
+        }
+    }
+
+    /// Where the results can be looked at.
+    #[expect(clippy::print_stderr, reason = "a word beside the results")]
+    fn tell(&self) {
+        let page = self.page.as_ref().filter(|_| self.run.is_some());
+        if let Some(page) = page.filter(|_| std::io::stderr().is_terminal()) {
+            eprintln!("kept; while the daemon runs, {page} draws it");
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "results go to stdout, and nothing else"
+)]
+fn warn(text: &str) {
+    eprintln!("warning: {}", super::printable(text));
 }
 
 fn subject(named: &str, path: &Path, kv_type: &'static str) -> anyhow::Result<Subject> {

@@ -201,7 +201,8 @@ fn size_label(bytes: u64) -> String {
     }
 }
 
-fn fields(subject: &Subject, setup: &Setup, outcome: &Outcome) -> Map<String, Value> {
+/// A result, in the fields of llama-bench and ours.
+pub(super) fn fields(subject: &Subject, setup: &Setup, outcome: &Outcome) -> Map<String, Value> {
     let speeds = outcome.speeds();
     let speed = Statistics::of(&speeds);
     let nanoseconds: Vec<f64> = outcome.times.iter().map(|t| t.as_nanos() as f64).collect();

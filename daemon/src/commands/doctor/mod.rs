@@ -7,6 +7,7 @@ mod machine;
 mod network;
 mod store;
 
+use super::stdout;
 use crate::{config::PlaceFlags, cpu::CpuChoice};
 use serde::Serialize;
 use std::fmt;
@@ -95,7 +96,6 @@ impl Check {
 ///
 /// # Errors
 /// When something fails that a daemon cannot do without, after all has been printed.
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let config = super::resolve(&args.place.0)?;
     let cpu = CpuChoice::of(&config);
@@ -110,8 +110,8 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         |name| std::env::var(name).ok(),
     )));
     match args.format {
-        Format::Text => print!("{}", super::printable(&render(&checks))),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&checks)?),
+        Format::Text => stdout::write(&super::printable(&render(&checks)))?,
+        Format::Json => stdout::line(&serde_json::to_string_pretty(&checks)?)?,
     }
     let n_failed = checks
         .iter()

@@ -6,7 +6,7 @@
 
 mod base;
 
-use super::model_file;
+use super::{model_file, stdout};
 use anyhow::{Context, ensure};
 use base::{BaseReader, BaseWriter};
 use serde_json::json;
@@ -14,7 +14,7 @@ use slm_engine::{
     KvType, LoadOptions, Model, Special, TokenId,
     eval::{Distribution, Eval, Mean, surprise},
 };
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 /// Smallest chunk that predicts anything.
 const MIN_CONTEXT: usize = 4;
@@ -190,25 +190,21 @@ fn tokens_of(model: &Model, path: &PathBuf) -> anyhow::Result<Vec<TokenId>> {
 }
 
 fn progress(chunk: usize, n_chunks: usize, figures: &Figures) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
     let (perplexity, _) = Figures::perplexity(&figures.surprise);
     let divergence = match figures.divergence.count() {
         0 => String::new(),
         _ => format!("  KLD {:.5}", figures.divergence.value()),
     };
-    writeln!(
-        out,
+    stdout::line(&format!(
         "chunk {chunk} of {n_chunks}: PPL {perplexity:.4}{divergence}"
-    )
-    .context("cannot write to standard output")
+    ))
 }
 
 fn report(figures: &Figures, n_chunks: usize, n_ctx: usize, args: &EvalArgs) -> anyhow::Result<()> {
     let (ppl, ppl_error) = Figures::perplexity(&figures.surprise);
     let (base_ppl, base_error) = Figures::perplexity(&figures.base_surprise);
     let has_base = figures.divergence.count() > 0;
-    let mut out = std::io::stdout().lock();
-    let written = if args.json {
+    if args.json {
         let mut object = json!({
             "model": args.model, "chunks": n_chunks, "n_ctx": n_ctx,
             "tokens": figures.surprise.count(), "ppl": ppl, "ppl_uncertainty": ppl_error,
@@ -220,7 +216,7 @@ fn report(figures: &Figures, n_chunks: usize, n_ctx: usize, args: &EvalArgs) -> 
             object["kld_uncertainty"] = json!(figures.divergence.error());
             object["same_top"] = json!(figures.same_top.value());
         }
-        writeln!(out, "{object}")
+        stdout::line(&object.to_string())
     } else {
         let base = if has_base {
             format!(
@@ -233,10 +229,8 @@ fn report(figures: &Figures, n_chunks: usize, n_ctx: usize, args: &EvalArgs) -> 
         } else {
             String::new()
         };
-        writeln!(
-            out,
+        stdout::line(&format!(
             "Final estimate: PPL = {ppl:.4} +/- {ppl_error:.5}{base}"
-        )
-    };
-    written.context("cannot write to standard output")
+        ))
+    }
 }

@@ -3,7 +3,9 @@
 use super::document::{Document, Group, Operations, anthropics, ollamas, openais};
 use http::Method;
 use serde_json::{Value, json};
-use slm_api::{anthropic, care, ollama, openai, rerank, responses, search, status, store, tokens};
+use slm_api::{
+    anthropic, bench, care, ollama, openai, rerank, responses, search, status, store, tokens,
+};
 
 /// What can go wrong where a model is looked up.
 const LOOKUP: &[u16] = &[404, 500];
@@ -432,6 +434,12 @@ fn watch(all: &mut Operations) {
         .answers_as(json!({"type": "object"}));
     all.get("/api/status", "Memory, sums and the last requests")
         .answers::<status::StatusResponse>();
+    all.get(
+        "/api/bench",
+        "What benchmarks have measured on this machine",
+    )
+    .answers::<bench::BenchResponse>()
+    .fails(&[500]);
     all.get("/metrics", "Figures for Prometheus")
         .says(200, "The answer", "application/openmetrics-text", text())
         .fails(&[500]);
