@@ -25,7 +25,10 @@ pub enum KeepAlive {
 
 /// `think`: on, off, or a level.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected true, false, \"low\", \"medium\", \"high\" or \"max\""
+)]
 pub enum Think {
     /// On or off.
     Switch(bool),

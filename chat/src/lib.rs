@@ -16,4 +16,4 @@ pub use answer::{Answer, AnswerParser};
 pub use message::{Message, PromptInput};
 pub use template::{ChatTemplate, TemplateError, go};
 pub use thinking::{Split, ThinkingSplitter, ThinkingTags};
-pub use tools::{CallForm, FormError, ToolCall, ToolCallParser, ToolSyntax};
+pub use tools::{CallForm, FormError, MayCall, ToolCall, ToolCallParser, ToolSyntax, UnmarkedCall};

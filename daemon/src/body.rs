@@ -2,7 +2,8 @@
 //!
 //! The content type does not matter, keys match in any case, `null` is as good as absent, unknown keys are ignored. An
 //! empty body and a value of the wrong type are 400, the latter with the name of the field. A body may be packed, with
-//! gzip or zstd, as some coding agents send it.
+//! gzip or zstd, as some coding agents send it. Half a character, as clients leave it that cut texts by UTF-16 units or write
+//! in a code page, is U+FFFD.
 
 use crate::error::ApiError;
 use axum::{
@@ -14,7 +15,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_ENCODING};
 use ruzstd::decoding::StreamingDecoder;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use std::{io::Read, time::Duration};
+use std::{borrow::Cow, io::Read, time::Duration};
 
 /// The largest JSON body.
 const MAX_BODY_BYTES: usize = 64 << 20;
@@ -116,8 +117,12 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     if bytes.trim_ascii().is_empty() {
         return Err(ApiError::bad_request("missing request body"));
     }
-    let value: Value =
-        serde_json::from_slice(bytes).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let value: Value = serde_json::from_slice(bytes)
+        .or_else(|error| match whole_characters(bytes) {
+            Some(mended) => serde_json::from_str(&mended),
+            None => Err(error),
+        })
+        .map_err(|error| ApiError::bad_request(error.to_string()))?;
     let Value::Object(fields) = value else {
         return Err(ApiError::bad_request(
             "the request body must be a JSON object",
@@ -135,6 +140,53 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
             None => ApiError::bad_request(error.to_string()),
         }
     })
+}
+
+/// JSON with U+FFFD for bytes that are no UTF-8, and for escapes of one half of a pair of UTF-16 without the other; `None`
+/// where there are none.
+fn whole_characters(json: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(json);
+    let mut mended = matches!(text, Cow::Owned(_));
+    let mut whole = String::with_capacity(text.len());
+    let mut rest = &*text;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        whole.push_str(before);
+        let len = match (surrogate(escape), escape.get(6..).and_then(surrogate)) {
+            (Some(Half::First), Some(Half::Second)) => 12,
+            (Some(_), _) => {
+                whole.push_str("\\ufffd");
+                mended = true;
+                rest = &escape[6..];
+                continue;
+            }
+            // what is escaped may be a backslash
+            (None, _) => 1 + escape[1..].chars().next().map_or(0, char::len_utf8),
+        };
+        whole.push_str(&escape[..len]);
+        rest = &escape[len..];
+    }
+    whole.push_str(rest);
+    mended.then_some(whole)
+}
+
+/// Halves of a pair of UTF-16.
+enum Half {
+    First,
+    Second,
+}
+
+/// The half that a text's first six characters are an escape of.
+fn surrogate(text: &str) -> Option<Half> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    match u16::from_str_radix(digits, 16).ok()? {
+        0xd800..=0xdbff => Some(Half::First),
+        0xdc00..=0xdfff => Some(Half::Second),
+        _ => None,
+    }
 }
 
 /// Lower-case keys and no nulls, in the request itself, in its messages and in their tool calls. What belongs to the
@@ -205,6 +257,24 @@ mod tests {
     }
 
     #[test]
+    fn halves_of_characters_are_replaced_and_all_else_stays() {
+        #[track_caller]
+        fn check(prompt: &[u8], expected: &str) {
+            let body = [br#"{"prompt":""#, prompt, br#""}"#].concat();
+            let request: GenerateRequest = decode(&body).unwrap();
+            assert_eq!(request.prompt, expected);
+        }
+        check(br"cut \ud83e", "cut \u{fffd}");
+        check(
+            br"\uDD80 \ud83e\udd80\ud83e\n\ud83e\ud83e\udd80",
+            "\u{fffd} 🦀\u{fffd}\n\u{fffd}🦀",
+        );
+        check(br"\\ud83e \ud83ex \u00e9", "\\ud83e \u{fffd}x é");
+        check(b"gr\xfc\xdfe \xf0\x9f\xa6", "gr\u{fffd}\u{fffd}e \u{fffd}");
+        check("größe 🦀".as_bytes(), "größe 🦀");
+    }
+
+    #[test]
     fn packed_bodies_are_unpacked_within_bounds() {
         let text = [br#"{"model":"m"}"#.as_slice(), &[b' '; 5000]].concat();
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -242,6 +312,12 @@ mod tests {
         check(b"{", "EOF");
         check(b"[]", "must be a JSON object");
         check(br#"{"model":5}"#, "field `model`: invalid type");
+        check(br#"{"prompt":"\ud83e"#, "EOF");
+        check(b"{\"prompt\":\"\\", "EOF");
+        check(
+            br#"{"model":"m","think":1}"#,
+            "field `think`: expected true, false, \"low\"",
+        );
         check(
             br#"{"model":"m","keep_alive":true}"#,
             "field `keep_alive`: expected a number of seconds, or a duration",

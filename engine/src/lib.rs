@@ -21,7 +21,7 @@ pub mod sampler;
 pub mod text_stream;
 pub mod tokenizer;
 
-pub use constraint::{Constraint, ConstraintError, Grammar, Thoughts};
+pub use constraint::{Constraint, ConstraintError, FromStart, Grammar, Thoughts};
 pub use error::LoadError;
 pub use footprint::Footprint;
 pub use kv_cache::KvCache;

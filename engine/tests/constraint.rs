@@ -311,6 +311,7 @@ fn the_form_begins_where_thoughts_end() {
                 opens: None,
                 closes: vec!["e".to_owned(), "t".to_owned()],
                 may_end: false,
+                from_start: None,
             };
             let Answer { text, reason, .. } = ask(thoughts, seed);
             if reason == StopReason::Stop {
@@ -325,6 +326,7 @@ fn the_form_begins_where_thoughts_end() {
                 opens: Some(opens.to_owned()),
                 closes: vec!["e".to_owned()],
                 may_end: false,
+                from_start: None,
             };
             let Answer { text, reason, .. } = ask(thoughts, seed);
             if reason == StopReason::Stop {

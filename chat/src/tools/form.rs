@@ -16,8 +16,12 @@ pub enum CallForm {
     Text(String),
     /// One or two digits.
     Digits,
-    /// JSON that a schema describes.
+    /// JSON that a schema describes, in one line.
     Json(Value),
+    /// The same, over several lines if the model likes.
+    JsonLines(Value),
+    /// White space as it stands between parts of such JSON, or nothing.
+    Space,
     /// Any text up to this one, and this one.
     UpTo(String),
     /// All of these, one after the other.
@@ -64,9 +68,32 @@ impl CallForm {
                     Self::Maybe(Box::new(more)),
                 ]))
             }
-            Self::Digits | Self::Json(_) | Self::UpTo(_) | Self::Maybe(_) => None,
+            Self::Digits
+            | Self::Json(_)
+            | Self::JsonLines(_)
+            | Self::Space
+            | Self::UpTo(_)
+            | Self::Maybe(_) => None,
         }
     }
+}
+
+/// What an answer must keep to that may call but need not.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MayCall {
+    /// The mark that opens a call wherever it stands, and what must follow it.
+    pub behind_mark: Option<(&'static str, CallForm)>,
+    /// What an answer is that calls without a mark.
+    pub from_start: Option<UnmarkedCall>,
+}
+
+/// A call that an answer may be from its first character on, and that shows itself to be one by the name of a tool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnmarkedCall {
+    /// All of the answer.
+    pub form: CallForm,
+    /// Text that has begun so is a call once one of these has come.
+    pub decided_by: Vec<String>,
 }
 
 /// Why there is no form.
@@ -140,6 +167,8 @@ pub(super) enum Values {
     Marked(&'static str),
 }
 
+/// Opens a code fence in which some families' parsers look for calls.
+const FENCE: &str = "```json";
 /// Calls of an answer, at most.
 const MAX_CALLS: usize = 16;
 /// Levels of a schema that are followed where JSON is not the notation, and parts of a form made of it.
@@ -194,16 +223,12 @@ impl ToolSyntax {
         Ok(CallForm::All(parts.collect()))
     }
 
-    /// For answers that may call but need not: the mark that opens a call, and what must follow it. `None` where no tool
-    /// is `strict`, and in families whose calls begin with nothing that stands for a call alone.
+    /// For answers that may call but need not. `None` where no tool is `strict`, and in families whose calls cannot be told
+    /// from other text before they are over.
     ///
     /// # Errors
     /// As [`ToolSyntax::form`].
-    pub fn form_behind_mark(
-        self,
-        tools: &Value,
-        several: bool,
-    ) -> Result<Option<(&'static str, CallForm)>, FormError> {
+    pub fn may_call(self, tools: &Value, several: bool) -> Result<Option<MayCall>, FormError> {
         let mut all = tools.as_array().into_iter().flatten();
         let is_strict = |tool: &Value| tool.get("function").unwrap_or(tool)["strict"] == true;
         if self.is_harmony() || !all.any(is_strict) {
@@ -212,7 +237,51 @@ impl ToolSyntax {
         let form = self.form(tools, None, several)?;
         let marks = self.opens().iter().copied();
         let mut marks = marks.filter(|mark| mark.len() > 1 && mark.starts_with(['<', '[']));
-        Ok(marks.find_map(|mark| Some((mark, form.behind(mark)?))))
+        let may_call = MayCall {
+            behind_mark: marks.find_map(|mark| Some((mark, form.behind(mark)?))),
+            from_start: match self.starts().contains(&"{") {
+                true => Some(self.unmarked(tools, several)?),
+                false => None,
+            },
+        };
+        Ok((may_call != MayCall::default()).then_some(may_call))
+    }
+
+    /// Calls as JSON objects, or in a code fence where the family's parser reads that: what models write that were
+    /// asked for a mark, and forget it.
+    fn unmarked(self, tools: &Value, several: bool) -> Result<UnmarkedCall, FormError> {
+        let (mut calls, mut decided_by) = (Vec::new(), Vec::new());
+        for tool in tools.as_array().into_iter().flatten() {
+            let function = tool.get("function").unwrap_or(tool);
+            let Some(name) = function["name"].as_str() else {
+                continue;
+            };
+            calls.push(object(name, parameters(name, &function["parameters"])?));
+            decided_by.extend(["", " "].map(|space| format!(":{space}{}", json!(name))));
+        }
+        let call = CallForm::OneOf(calls);
+        // the template of Qwen2.5-Coder doubles the braces
+        let doubled = CallForm::All(vec![text("{"), call.clone(), text("}")]);
+        let call = CallForm::OneOf(vec![call, doubled]);
+        let call = match self.starts().contains(&FENCE) {
+            true => {
+                let fence = [text(FENCE), CallForm::Space, call.clone()];
+                let fence = fence.into_iter().chain([CallForm::Space, text("```")]);
+                CallForm::OneOf(vec![call, CallForm::All(fence.collect())])
+            }
+            false => call,
+        };
+        let mut all = vec![CallForm::Space, call.clone()];
+        if several {
+            let separator = CallForm::Maybe(Box::new(text(";")));
+            all.push(CallForm::Maybe(Box::new(CallForm::Several {
+                one: Box::new(CallForm::All(vec![separator, CallForm::Space, call])),
+                between: String::new(),
+                most: Some(MAX_CALLS - 1),
+            })));
+        }
+        let form = CallForm::All(all);
+        Ok(UnmarkedCall { form, decided_by })
     }
 
     /// What may stand ahead of calls and is not told from them by tags.
@@ -285,6 +354,35 @@ fn call(shape: &Shape, name: &str, parameters: &Value) -> CallForm {
         }),
         _ => None,
     })
+}
+
+/// A call of one tool as a JSON object, laid out as the model likes.
+fn object(name: &str, parameters: Value) -> CallForm {
+    let colon_space = || CallForm::Maybe(Box::new(text(" ")));
+    let is_empty = |list: &Value| list.as_array().is_none_or(Vec::is_empty);
+    let may_lack_arguments = is_empty(&parameters["required"]);
+    let keys = ["\"arguments\":", "\"parameters\":"].map(text);
+    let arguments = CallForm::All(vec![
+        CallForm::Space,
+        text(","),
+        CallForm::Space,
+        CallForm::OneOf(keys.to_vec()),
+        colon_space(),
+        CallForm::JsonLines(parameters),
+    ]);
+    CallForm::All(vec![
+        text("{"),
+        CallForm::Space,
+        text("\"name\":"),
+        colon_space(),
+        text(&json!(name).to_string()),
+        match may_lack_arguments {
+            true => CallForm::Maybe(Box::new(arguments)),
+            false => arguments,
+        },
+        CallForm::Space,
+        text("}"),
+    ])
 }
 
 /// A pattern with its places filled: words that begin with `$`.

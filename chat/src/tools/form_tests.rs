@@ -63,6 +63,11 @@ impl Writer {
             CallForm::Text(text) => text.clone(),
             CallForm::Digits => "3".to_owned(),
             CallForm::Json(schema) => self.value(schema, schema).to_string(),
+            CallForm::JsonLines(schema) => {
+                serde_json::to_string_pretty(&self.value(schema, schema)).unwrap()
+            }
+            CallForm::Space if self.is_full => "\n    ".to_owned(),
+            CallForm::Space => String::new(),
             CallForm::UpTo(close) => format!("a \"b\" \u{e9}{close}"),
             CallForm::All(parts) => parts.iter().map(|part| self.text(part)).collect(),
             CallForm::OneOf(forms) => self.text(&forms[0]),
@@ -153,13 +158,10 @@ fn what_must_follow_the_mark_is_a_call_to_the_familys_parser() {
     for template in TEMPLATES {
         let syntax = ToolSyntax::of_template(template);
         tools[1]["function"]["strict"] = json!(false);
-        assert_eq!(
-            syntax.form_behind_mark(&tools, true),
-            Ok(None),
-            "{template}"
-        );
+        assert_eq!(syntax.may_call(&tools, true), Ok(None), "{template}");
         tools[1]["function"]["strict"] = json!(true);
-        let Some((mark, form)) = syntax.form_behind_mark(&tools, true).unwrap() else {
+        let may_call = syntax.may_call(&tools, true).unwrap();
+        let Some((mark, form)) = may_call.and_then(|call| call.behind_mark) else {
             without.push(*template);
             continue;
         };
@@ -184,6 +186,63 @@ fn what_must_follow_the_mark_is_a_call_to_the_familys_parser() {
             "nothing"
         ]
     );
+}
+
+#[test]
+fn what_an_answer_without_a_mark_must_be_is_calls_to_the_familys_parser() {
+    let mut tools = tools();
+    tools[1]["function"]["strict"] = json!(true);
+    let mut with = Vec::new();
+    for template in TEMPLATES {
+        let syntax = ToolSyntax::of_template(template);
+        let may_call = syntax.may_call(&tools, true).unwrap();
+        let Some(unmarked) = may_call.and_then(|call| call.from_start) else {
+            continue;
+        };
+        with.push(*template);
+        let forms = alternatives(&unmarked.form);
+        assert!(forms.len() >= 6, "{template}");
+        for (form, is_full) in forms.iter().flat_map(|form| [(form, true), (form, false)]) {
+            let writer = Writer {
+                is_full,
+                root: tools[1]["function"].clone(),
+            };
+            let text = writer.text(form);
+            let decided = unmarked.decided_by.iter().any(|name| text.contains(name));
+            assert!(decided, "{template}: {text}");
+            let mut parser = ToolCallParser::new(syntax, &tools);
+            let mut split = parser.push(&text);
+            let rest = parser.finish();
+            split.calls.extend(rest.calls);
+            assert_eq!(split.content + &rest.content, "", "{template}: {text}");
+            let n_calls = if is_full { 3 } else { 1 };
+            assert_eq!(split.calls.len(), n_calls, "{template}: {text}");
+        }
+    }
+    assert_eq!(with, ["<tool_call>", "python_tag", "nothing"]);
+}
+
+/// A form with each of its alternatives as the only one.
+fn alternatives(form: &CallForm) -> Vec<CallForm> {
+    match form {
+        CallForm::OneOf(forms) => forms.iter().flat_map(alternatives).collect(),
+        CallForm::All(parts) => {
+            let mut all = vec![Vec::new()];
+            for part in parts {
+                let others = alternatives(part);
+                all = all
+                    .iter()
+                    .flat_map(|begun: &Vec<CallForm>| {
+                        others
+                            .iter()
+                            .map(|other| [&begun[..], &[other.clone()]].concat())
+                    })
+                    .collect();
+            }
+            all.into_iter().map(CallForm::All).collect()
+        }
+        other => vec![other.clone()],
+    }
 }
 
 #[test]

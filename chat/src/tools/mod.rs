@@ -32,7 +32,7 @@ mod tests;
 
 pub use call::ToolCall;
 pub use families::ToolSyntax;
-pub use form::{CallForm, FormError};
+pub use form::{CallForm, FormError, MayCall, UnmarkedCall};
 pub use parser::{ToolCallParser, ToolSplit};
 
 pub(crate) use call::Tools;

@@ -1,6 +1,7 @@
 //! Answers that must be calls: from the form that a family's calls have to a grammar of the model's tokens.
 
 use crate::error::ApiError;
+use serde_json::Value;
 use slm_chat::{CallForm, FormError};
 use slm_engine::{Grammar, TokenId};
 use std::collections::HashMap;
@@ -58,11 +59,11 @@ impl Writer<'_> {
         Ok(match form {
             CallForm::Text(text) => self.text(text),
             CallForm::Digits => "/[0-9]{1,2}/".to_owned(),
-            CallForm::Json(schema) => {
-                let json = Grammar::lark_of_schema(schema).map_err(|error| {
-                    ApiError::bad_request(format!("invalid tools: {error}")).of_field("tools")
-                })?;
-                self.rule("", json)
+            CallForm::Json(schema) => self.json(schema, false)?,
+            CallForm::JsonLines(schema) => self.json(schema, true)?,
+            CallForm::Space => {
+                let space = self.rule("", Grammar::lark_of_space());
+                format!("({space})?")
             }
             CallForm::UpTo(close) => self.up_to(close),
             CallForm::All(parts) => {
@@ -93,6 +94,14 @@ impl Writer<'_> {
                 format!("{one} ({between} {one}){times}")
             }
         })
+    }
+
+    /// A rule for JSON that `schema` describes.
+    fn json(&mut self, schema: &Value, lines: bool) -> Result<String, ApiError> {
+        let json = Grammar::lark_of_schema(schema, lines).map_err(|error| {
+            ApiError::bad_request(format!("invalid tools: {error}")).of_field("tools")
+        })?;
+        Ok(self.rule("", json))
     }
 
     /// A text, with tokens for the marks in it.
@@ -130,7 +139,7 @@ impl Writer<'_> {
 const NOTHING: &str = "\"\"";
 
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    Value::from(text).to_string()
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! The form that an answer must have: from `format` on the wire to a constraint on the model's tokens.
 
-use super::prompt::Prompt;
+use super::{calls, prompt::Prompt};
 use crate::{error::ApiError, models::Lease};
 use serde_json::Value;
-use slm_chat::ThinkingTags;
-use slm_engine::{Constraint, Grammar, Thoughts};
+use slm_chat::{MayCall, ThinkingTags};
+use slm_engine::{Constraint, FromStart, Grammar, Thoughts, TokenId};
 
 /// What `format` asks for; `None` where it asks for nothing.
 ///
@@ -44,6 +44,7 @@ pub(super) fn thoughts(tags: &ThinkingTags, prompt: &str, may: bool) -> Option<T
             opens: None,
             closes: vec!["<|channel|>final".to_owned(), "<|message|>".to_owned()],
             may_end: false,
+            from_start: None,
         });
     }
     let is_open = prompt.trim_end().ends_with(&*tags.open);
@@ -51,20 +52,44 @@ pub(super) fn thoughts(tags: &ThinkingTags, prompt: &str, may: bool) -> Option<T
         opens: (!is_open).then(|| tags.open.clone().into_owned()),
         closes: vec![tags.close.clone().into_owned()],
         may_end: false,
+        from_start: None,
     })
 }
 
-/// What stands ahead of a call that need not come: all up to what calls begin with. Thoughts that the prompt has opened
-/// are closed before that.
-pub(super) fn ahead_of_call(mark: &str, tags: Option<&ThinkingTags>, prompt: &str) -> Thoughts {
+/// What stands ahead of a call that need not come, and the grammar of what follows: all up to the mark that calls begin
+/// with, or nothing where the call shows itself otherwise. Thoughts that the prompt has opened are closed before that.
+pub(super) fn of_call(
+    may_call: &MayCall,
+    marks: &[(String, TokenId)],
+    tags: Option<&ThinkingTags>,
+    prompt: &str,
+) -> Result<Option<(Thoughts, Grammar)>, ApiError> {
     let open = tags.and_then(|tags| thoughts(tags, prompt, false));
+    // what begins behind open thoughts does not begin the answer
+    let from_start = may_call.from_start.as_ref().filter(|_| open.is_none());
+    let from_start = from_start.map(|call| {
+        Ok::<_, ApiError>(FromStart {
+            grammar: calls::grammar(&call.form, marks)?,
+            decided_by: call.decided_by.clone(),
+        })
+    });
+    let from_start = from_start.transpose()?;
     let mut closes = open.map_or_else(Vec::new, |open| open.closes);
-    closes.push(mark.to_owned());
-    Thoughts {
+    let grammar = match (&may_call.behind_mark, &from_start) {
+        (Some((mark, form)), _) => {
+            closes.push((*mark).to_owned());
+            calls::grammar(form, marks)?
+        }
+        (None, Some(form)) => form.grammar.clone(),
+        (None, None) => return Ok(None),
+    };
+    let thoughts = Thoughts {
         opens: None,
         closes,
         may_end: true,
-    }
+        from_start,
+    };
+    Ok(Some((thoughts, grammar)))
 }
 
 /// Compiles the grammar for the model, off the threads that serve.

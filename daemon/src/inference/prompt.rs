@@ -6,7 +6,7 @@ use super::{calls, fill, form};
 use crate::error::ApiError;
 use serde_json::{Value, json};
 use slm_api::ollama::Message as WireMessage;
-use slm_chat::{AnswerParser, CallForm, ChatTemplate, Message, PromptInput, ThinkingTags};
+use slm_chat::{AnswerParser, CallForm, ChatTemplate, MayCall, Message, PromptInput, ThinkingTags};
 use slm_engine::{Engine, Grammar, Special, Thoughts, TokenId, Tokenizer};
 use std::sync::Arc;
 
@@ -38,8 +38,8 @@ pub(crate) struct ChatPrompt {
     pub(crate) has_form: bool,
     /// The calls that the answer must be.
     pub(crate) must_call: Option<CallForm>,
-    /// What calls begin with, where they need not come, and what must follow that.
-    pub(crate) may_call: Option<(&'static str, CallForm)>,
+    /// What calls must keep to that need not come.
+    pub(crate) may_call: Option<MayCall>,
     pub(crate) enable_thinking: Option<bool>,
     /// `low`, `medium`, `high`, …
     pub(crate) think_level: Option<String>,
@@ -108,17 +108,25 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
                 chat.must_call.is_some() && tags.is_some_and(ThinkingTags::is_harmony);
             let tags = tags.filter(|_| !is_call_on_channel);
             let marks = control_tokens(parser.markers(), tokenizer);
-            let thoughts = match &chat.may_call {
-                Some((mark, _)) => Some(form::ahead_of_call(mark, tags, &text)),
-                None => tags.and_then(|tags| form::thoughts(tags, &text, may_think)),
+            let may_call = match &chat.may_call {
+                Some(may_call) => form::of_call(may_call, &marks, tags, &text)?,
+                None => None,
             };
-            let may_call = chat.may_call.as_ref().map(|(_, form)| form);
-            let calls = chat.must_call.as_ref().or(may_call);
+            let must_call = chat.must_call.as_ref();
+            let (thoughts, calls) = match may_call {
+                Some((thoughts, grammar)) => (Some(thoughts), Some(grammar)),
+                None => (
+                    tags.and_then(|tags| form::thoughts(tags, &text, may_think)),
+                    must_call
+                        .map(|form| calls::grammar(form, &marks))
+                        .transpose()?,
+                ),
+            };
             Prompt {
                 thoughts,
                 tokens: encode_after(&chat.context, &text, tokenizer)?,
                 shown: marks.iter().map(|(_, token)| *token).collect(),
-                calls: calls.map(|form| calls::grammar(form, &marks)).transpose()?,
+                calls,
                 parser,
             }
         }

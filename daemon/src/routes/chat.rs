@@ -134,7 +134,7 @@ fn source(
     let may_call = match &tools {
         Some(tools) if must_call.is_none() && !has_form => template
             .tool_syntax()
-            .form_behind_mark(tools, may_repeat)
+            .may_call(tools, may_repeat)
             .map_err(|error| inference::no_form(&error))?,
         _ => None,
     };

@@ -1,9 +1,9 @@
 //! Answers that must have a form: a grammar says which tokens may come next, and the others are never chosen.
 //!
 //! [`Grammar`] is what is asked for, [`Constraint`] that grammar compiled for one model's vocabulary, with how far an
-//! answer has got in it. What may stand ahead of the form ([`Thoughts`]) is `prelude`'s, what every request of a model
-//! shares is `vocabulary`'s, and what is refused because of its size is `bounds`'. Grammars of llama.cpp are read by
-//! `gbnf`. The grammars' own arithmetic is llguidance's.
+//! answer has got in it. What may stand ahead of the form ([`Thoughts`]) is `prelude`'s, a form that shows itself only
+//! after some text ([`FromStart`]) is `undecided`'s, what every request of a model shares is `vocabulary`'s, and what is
+//! refused because of its size is `bounds`'. Grammars of llama.cpp are read by `gbnf`. The grammars' own arithmetic is llguidance's.
 //!
 //! A constraint moves with tokens that were chosen and never with guesses, so an answer is the same with and without
 //! them. Whatever a grammar holds, compiling it and each step are bounded; one that asks for more fails with a sentence.
@@ -11,12 +11,14 @@
 mod bounds;
 mod gbnf;
 mod prelude;
+mod undecided;
 mod vocabulary;
 
 #[cfg(test)]
 mod tests;
 
 pub use prelude::Thoughts;
+pub use undecided::FromStart;
 pub(crate) use vocabulary::Guide;
 
 use crate::{Special, TokenId, Tokenizer};
@@ -24,6 +26,7 @@ use llguidance::{Matcher, api::TopLevelGrammar};
 use prelude::{Place, Prelude};
 use serde_json::{Value, json};
 use std::fmt;
+use undecided::{Turn, Undecided};
 
 /// White space between the parts of JSON, at most so much in one place: a model that has lost the thread must not fill
 /// its answer with line breaks. A space, or one or two new lines, as in llama.cpp, each with an indent of up to sixteen
@@ -98,16 +101,21 @@ impl Grammar {
         )?))
     }
 
-    /// JSON that `schema` describes, as a part of a rule of [`Grammar::Lark`]; in one line, with single spaces at most.
+    /// JSON that `schema` describes, as a part of a rule of [`Grammar::Lark`]; in one line with single spaces at most, or
+    /// over several `lines`.
     ///
     /// # Errors
     /// What is no schema, or too large.
-    pub fn lark_of_schema(schema: &Value) -> Result<String, ConstraintError> {
+    pub fn lark_of_schema(schema: &Value, lines: bool) -> Result<String, ConstraintError> {
         bounds::check_schema(schema)?;
-        Ok(format!(
-            "%json {}",
-            with_settings(schema.clone(), r"[\x20]")?
-        ))
+        let space = if lines { JSON_SPACE } else { r"[\x20]" };
+        Ok(format!("%json {}", with_settings(schema.clone(), space)?))
+    }
+
+    /// The white space that may stand between the parts of JSON over several lines, as a part of a rule of
+    /// [`Grammar::Lark`].
+    pub fn lark_of_space() -> String {
+        format!("/{JSON_SPACE}/")
     }
 }
 
@@ -131,6 +139,8 @@ fn with_settings(schema: Value, space: &str) -> Result<Value, ConstraintError> {
 pub struct Constraint {
     matcher: Box<Matcher>,
     prelude: Prelude,
+    /// Another form, while the answer may still turn out to have it.
+    undecided: Option<Undecided>,
     /// Whether nothing more may follow.
     is_complete: bool,
 }
@@ -150,6 +160,7 @@ impl Clone for Constraint {
         Self {
             matcher: Box::new(self.matcher.deep_clone()),
             prelude: self.prelude.clone(),
+            undecided: self.undecided.clone(),
             is_complete: self.is_complete,
         }
     }
@@ -163,10 +174,17 @@ impl Constraint {
         thoughts: Option<Thoughts>,
         tokenizer: &Tokenizer,
     ) -> Result<Self, ConstraintError> {
+        let mut thoughts = thoughts;
+        let from_start = thoughts.as_mut().and_then(|t| t.from_start.take());
+        let undecided = from_start.map(|form| {
+            let matcher = guide.matcher(form.grammar.compiled_from(tokenizer)?)?;
+            Ok(Undecided::new(matcher, form.decided_by))
+        });
         let matcher = guide.matcher(grammar.compiled_from(tokenizer)?)?;
         Ok(Self {
             matcher: Box::new(matcher),
             prelude: Prelude::new(thoughts, tokenizer),
+            undecided: undecided.transpose()?,
             is_complete: false,
         })
     }
@@ -196,7 +214,12 @@ impl Constraint {
         let (logits, padding) = logits.split_at_mut(n_tokens);
         padding.fill(f32::NEG_INFINITY);
         match self.prelude.place() {
-            Place::Thoughts => self.prelude.mask(tokenizer, logits),
+            Place::Thoughts => {
+                self.prelude.mask(tokenizer, logits);
+                if let Some(undecided) = &mut self.undecided {
+                    undecided.mask(tokenizer, logits)?;
+                }
+            }
             Place::Form => self.mask_form(tokenizer, logits, |_| false)?,
             Place::Either => {
                 let prelude = self.prelude.clone();
@@ -256,7 +279,10 @@ impl Constraint {
     /// As [`Constraint::mask`].
     pub(crate) fn accept(&mut self, tokenizer: &Tokenizer, token: TokenId) -> Result<(), String> {
         match self.prelude.place() {
-            Place::Thoughts => self.prelude.accept(tokenizer, token),
+            Place::Thoughts => {
+                self.prelude.accept(tokenizer, token);
+                self.decide(tokenizer, token)?;
+            }
             Place::Form => self.accept_form(token)?,
             Place::Either => {
                 let opens = self.prelude.may_open(tokenizer, token);
@@ -271,6 +297,23 @@ impl Constraint {
                     self.matcher.reset().map_err(sentence)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Sees whether the answer has turned out to have its other form, or not to have it.
+    fn decide(&mut self, tokenizer: &Tokenizer, token: TokenId) -> Result<(), String> {
+        let Some(undecided) = &mut self.undecided else {
+            return Ok(());
+        };
+        let turn = undecided.accept(tokenizer, token)?;
+        if turn == Turn::Undecided {
+            return Ok(());
+        }
+        if let Some(form) = self.undecided.take().filter(|_| turn == Turn::Form) {
+            self.matcher = form.into_matcher();
+            self.prelude.end();
+            self.is_complete = self.matcher.is_stopped();
         }
         Ok(())
     }

@@ -4,18 +4,21 @@
 //! Within thoughts a generation cannot end, unless the form is one that need not come at all, and the token that closes
 //! them adds nothing to the answer but white space, so that all of the answer is the grammar's.
 
+use super::FromStart;
 use crate::{TokenId, Tokenizer};
 
 /// Where an answer's form begins, in a model that may think first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Thoughts {
     /// What opens them, first thing in the answer; `None` where the prompt has opened them already.
     pub opens: Option<String>,
     /// The texts that close them: all of these, one after the other, with anything between them.
     pub closes: Vec<String>,
     /// Whether the answer may end without a form. What stands ahead of one is then all of the answer that is free: the
-    /// last of `closes` is what a form begins with.
+    /// last of `closes` is what a form begins with; without any, no form follows.
     pub may_end: bool,
+    /// A form that the answer may have instead, from its beginning.
+    pub from_start: Option<FromStart>,
 }
 
 /// Where an answer is.
@@ -54,7 +57,8 @@ impl Prelude {
         let closes = closes.into_iter().map(String::into_bytes);
         let closes: Vec<_> = closes.filter(|text| !text.is_empty()).collect();
         let place = match (closes.is_empty(), opens.is_empty()) {
-            (true, _) => Place::Form,
+            (true, _) if !may_end => Place::Form,
+            (true, _) => Place::Thoughts,
             (false, true) => Place::Thoughts,
             (false, false) => Place::Either,
         };
@@ -160,7 +164,15 @@ impl Prelude {
         self.push(&tokenizer.token_bytes(token));
     }
 
+    /// Takes the thoughts to be at their end: what has come is the form.
+    pub(super) fn end(&mut self) {
+        self.place = Place::Form;
+    }
+
     fn push(&mut self, bytes: &[u8]) {
+        if self.closes.is_empty() {
+            return; // nothing closes them
+        }
         self.tail.extend_from_slice(bytes);
         while let Some(close) = self.closes.first() {
             match end_of(&self.tail, close) {

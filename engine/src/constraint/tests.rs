@@ -137,6 +137,7 @@ fn a_form_that_need_not_come_is_enforced_once_its_mark_has() {
         opens: None,
         closes: vec!["<c>".to_owned()],
         may_end: true,
+        from_start: None,
     };
     let grammar = Grammar::Regex("[0-9]{2}".to_owned());
     let mut constraint = Constraint::new(&guide, &grammar, Some(ahead), &tokenizer).unwrap();
@@ -160,6 +161,68 @@ fn a_form_that_need_not_come_is_enforced_once_its_mark_has() {
 }
 
 #[test]
+fn a_form_from_the_start_is_enforced_once_something_has_decided_for_it() {
+    let tokenizer = tokenizer("llama");
+    let guide = Guide::new(&tokenizer).unwrap();
+    let ahead = |closes: &[&str]| Thoughts {
+        opens: None,
+        closes: closes.iter().map(|&text| text.to_owned()).collect(),
+        may_end: true,
+        from_start: Some(FromStart {
+            grammar: Grammar::Regex("a+:(x|xy)=[0-9]{2}".to_owned()),
+            decided_by: vec![":x=".to_owned(), ":xy=".to_owned()],
+        }),
+    };
+    let grammar = Grammar::Regex("[a-c]{2}".to_owned());
+    let made = |closes: &[&str]| {
+        let constraint = Constraint::new(&guide, &grammar, Some(ahead(closes)), &tokenizer);
+        constraint.unwrap()
+    };
+    let token = |text: &str| tokenizer.encode(text, Special::Ignore);
+    for closes in [&[][..], &["<c>"]] {
+        let mut constraint = made(closes);
+        assert!(constraint.is_optional() && !constraint.begins_at_once());
+        follow(&mut constraint, &tokenizer, &token("aa:x"));
+        // what would leave the form by deciding for it may not come, all else may
+        assert!(may_end(&mut constraint, &tokenizer));
+        let may_come = allowed(&mut constraint, &tokenizer);
+        for token in 0..tokenizer.vocab_size() as TokenId {
+            let bytes = tokenizer.token_bytes(token);
+            let rest = bytes.strip_prefix(b"=").or(bytes.strip_prefix(b"y="));
+            let is_out =
+                rest.is_some_and(|rest| rest.len() > 2 || !rest.iter().all(u8::is_ascii_digit));
+            let text = tokenizer.token_text(token);
+            assert_eq!(may_come.contains(&token), !is_out, "{text}");
+        }
+        follow(&mut constraint, &tokenizer, &token("y="));
+        assert!(!may_end(&mut constraint, &tokenizer));
+        for token in allowed(&mut constraint, &tokenizer) {
+            let text = tokenizer.token_text(token);
+            assert!(text.bytes().all(|b| b.is_ascii_digit()), "{text}");
+        }
+        follow(&mut constraint, &tokenizer, &token("42"));
+        assert!(constraint.is_complete());
+    }
+    // what begins otherwise is free, and the mark counts as ever
+    for text in ["b", "aa:z=", "aa:xz=", "<c"] {
+        let mut constraint = made(&["<c>"]);
+        follow(&mut constraint, &tokenizer, &token(text));
+        let n_allowed = allowed(&mut constraint, &tokenizer).len();
+        assert!(
+            n_allowed > 250 && may_end(&mut constraint, &tokenizer),
+            "{text}"
+        );
+        follow(&mut constraint, &tokenizer, &token(" free a:x=z <c>"));
+        assert!(!may_end(&mut constraint, &tokenizer), "{text}");
+        follow(&mut constraint, &tokenizer, &token("ab"));
+        assert!(constraint.is_complete(), "{text}");
+    }
+    let mut constraint = made(&[]);
+    follow(&mut constraint, &tokenizer, &token("free a:x=z <c> text"));
+    assert!(may_end(&mut constraint, &tokenizer) && !constraint.is_complete());
+}
+
+#[test]
 fn thoughts_cannot_end_the_answer_and_close_with_white_space_at_most() {
     let tokenizer = tokenizer("llama");
     let guide = Guide::new(&tokenizer).unwrap();
@@ -167,6 +230,7 @@ fn thoughts_cannot_end_the_answer_and_close_with_white_space_at_most() {
         opens: Some("<th>".to_owned()),
         closes: vec!["</th>".to_owned()],
         may_end: false,
+        from_start: None,
     };
     let grammar = Grammar::Json;
     let mut constraint = Constraint::new(&guide, &grammar, Some(thoughts), &tokenizer).unwrap();
@@ -202,7 +266,7 @@ fn a_grammar_may_ask_for_control_tokens_and_for_text_up_to_another() {
     let mark = (0..tokenizer.vocab_size() as TokenId)
         .find(is_mark)
         .unwrap();
-    let json = Grammar::lark_of_schema(&json!({"enum": [7]})).unwrap();
+    let json = Grammar::lark_of_schema(&json!({"enum": [7]}), false).unwrap();
     let lark = format!(
         "start: <[{mark}]> \"f\" r0 j <[{mark}]>\nr0[lazy]: /(.|\\n)*/ \"</p>\"\nj: {json}\n"
     );

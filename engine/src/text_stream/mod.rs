@@ -88,17 +88,13 @@ impl TextStream {
     pub fn stopped_by(&self) -> Option<&str> {
         self.stopped_by.as_deref()
     }
-    /// What was held back; call once at the end.
+    /// Text that was held back; call once at the end.
     pub fn finish(&mut self) -> String {
-        let rest = self.characters.finish();
-        match self.push_text(rest) {
-            Delta::Stop(text) => text,
-            Delta::Text(mut text) => {
-                text.push_str(&self.held);
-                self.held.clear();
-                text
-            }
+        self.characters.finish();
+        if self.stopped_by.is_some() {
+            return String::new();
         }
+        std::mem::take(&mut self.held)
     }
 
     fn push_bytes(&mut self, mut bytes: &[u8], space_prefix: bool) -> Delta {

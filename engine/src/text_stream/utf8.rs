@@ -7,7 +7,8 @@ pub(super) struct Utf8Assembler {
 }
 
 impl Utf8Assembler {
-    /// Takes bytes and gives the characters that are complete, exactly as `String::from_utf8_lossy` of the whole would.
+    /// Takes bytes and gives the characters that are complete, exactly as `String::from_utf8_lossy` of the whole would,
+    /// but for an unfinished one at the end.
     pub(super) fn push(&mut self, bytes: &[u8]) -> String {
         self.pending.extend_from_slice(bytes);
         let mut text = String::with_capacity(self.pending.len());
@@ -40,10 +41,8 @@ impl Utf8Assembler {
     pub(super) fn n_pending(&self) -> usize {
         self.pending.len()
     }
-    /// The end: an unfinished character is none.
-    pub(super) fn finish(&mut self) -> &'static str {
-        let unfinished = !self.pending.is_empty();
+    /// The end: an unfinished character is none, as when an answer reached its longest length within one.
+    pub(super) fn finish(&mut self) {
         self.pending.clear();
-        if unfinished { "\u{fffd}" } else { "" }
     }
 }

@@ -157,7 +157,8 @@ fn text(item: &Value, field: &str) -> Result<String, ApiError> {
     })
 }
 
-/// Tools as chat completions have them. Those that are no functions are left out, and named.
+/// Tools as chat completions have them, those of a namespace under its name: `files.read`. Those that are no functions are
+/// left out, and named.
 ///
 /// # Errors
 /// Functions without a name, and tools without a type.
@@ -165,28 +166,59 @@ pub(super) fn tools(
     tools: Option<&[Value]>,
     ignored: &mut Ignored,
 ) -> Result<Option<Vec<Value>>, ApiError> {
-    let is_function = |tool: &&Value| {
-        let kind = tool["type"].as_str().unwrap_or("function");
-        if kind != "function" {
-            ignored.add(&format!("tool {kind}"));
-        }
-        kind == "function"
+    let Some(tools) = tools else {
+        return Ok(None);
     };
-    let nested = |tool: &Value| {
-        if tool["type"] != "function" || !tool["name"].is_string() {
-            let text = "only tools of the type `function`, with a name, are supported";
-            return Err(ApiError::bad_request(text).of_field("tools"));
+    let mut functions = Vec::new();
+    add_tools(tools, "", ignored, &mut functions)?;
+    Ok(Some(functions))
+}
+
+fn add_tools(
+    tools: &[Value],
+    namespace: &str,
+    ignored: &mut Ignored,
+    functions: &mut Vec<Value>,
+) -> Result<(), ApiError> {
+    for tool in tools {
+        match tool["type"].as_str() {
+            Some("namespace") => {
+                let members = tool["tools"].as_array().map_or(&[][..], Vec::as_slice);
+                let name = tool["name"].as_str().unwrap_or_default();
+                add_tools(members, &qualified(namespace, name), ignored, functions)?;
+            }
+            Some("function") if tool["name"].is_string() => {
+                functions.push(function(tool, namespace));
+            }
+            Some("function") | None => {
+                let text = "only tools of the type `function`, with a name, are supported";
+                return Err(ApiError::bad_request(text).of_field("tools"));
+            }
+            Some(kind) => ignored.add(&format!("tool {kind}")),
         }
-        let mut function = tool.clone();
-        if let Some(fields) = function.as_object_mut() {
-            fields.remove("type");
-            fields.retain(|_, value| !value.is_null());
+    }
+    Ok(())
+}
+
+fn function(tool: &Value, namespace: &str) -> Value {
+    let mut function = tool.clone();
+    if let Some(fields) = function.as_object_mut() {
+        fields.remove("type");
+        fields.retain(|_, value| !value.is_null());
+        if let Some(Value::String(name)) = fields.get_mut("name") {
+            *name = qualified(namespace, name);
         }
-        Ok(json!({"type": "function", "function": function}))
-    };
-    tools
-        .map(|tools| tools.iter().filter(is_function).map(nested).collect())
-        .transpose()
+    }
+    json!({"type": "function", "function": function})
+}
+
+/// A name with its namespace in front, unless that is there.
+fn qualified(namespace: &str, name: &str) -> String {
+    let rest = name.strip_prefix(namespace);
+    match namespace.is_empty() || rest.is_some_and(|rest| rest.starts_with('.')) {
+        true => name.to_owned(),
+        false => format!("{namespace}.{name}"),
+    }
 }
 
 /// `text.format` as `response_format` of chat completions.
@@ -266,6 +298,25 @@ mod tests {
     }
 
     #[test]
+    fn tools_of_a_namespace_have_its_name_in_front() {
+        let tool = |name: &str| json!({"type": "function", "name": name, "parameters": {}});
+        let inner = json!({"type": "namespace", "name": "deep", "tools": [tool("f")]});
+        let members =
+            json!([tool("read"), tool("files.write"), inner, {"type": "custom", "name": "c"}]);
+        let namespace = json!({"type": "namespace", "name": "files", "tools": members});
+        let mut ignored = Ignored::default();
+        let all = tools(Some(&[namespace, tool("plain")]), &mut ignored).unwrap();
+        let all = all.unwrap();
+        let names: Vec<_> = all.iter().map(|tool| &tool["function"]["name"]).collect();
+        assert_eq!(
+            names,
+            ["files.read", "files.write", "files.deep.f", "plain"]
+        );
+        assert_eq!(all[0]["function"]["parameters"], json!({}));
+        assert_eq!(ignored.names(), "tool custom");
+    }
+
+    #[test]
     fn tools_and_formats_become_those_of_chats() {
         let tool = json!({"type": "function", "name": "f", "parameters": {}, "strict": true, "description": null});
         let function = json!({"name": "f", "parameters": {}, "strict": true});
@@ -275,7 +326,9 @@ mod tests {
             Some(vec![json!({"type": "function", "function": function})])
         );
         assert_eq!(ignored.names(), "tool web_search");
-        assert!(tools(Some(&[json!({"type": "function"})]), &mut ignored).is_err());
+        for nameless in [json!({"type": "function"}), json!({"name": "f"}), json!(1)] {
+            assert!(tools(Some(&[nameless]), &mut ignored).is_err());
+        }
         let input =
             json!([{"type": "web_search_call", "id": "ws_1"}, {"role": "user", "content": "x"}]);
         assert_eq!(items(Some(input), &mut ignored).unwrap().len(), 1);

@@ -70,6 +70,14 @@ async fn create(
 ) -> Result<Response, Error> {
     let began = Instant::now();
     let LenientJson(request) = request?;
+    if request
+        .rest
+        .get("conversation")
+        .is_some_and(|c| !c.is_null())
+    {
+        let text = "conversations are not kept here; use `previous_response_id`, or send the whole conversation as `input`";
+        return Err(ApiError::bad_request(text).of_field("conversation").into());
+    }
     let mut ignored = Ignored::of(&request.rest, HARMLESS);
     ignored.check(&app)?;
     let is_stored = request.store.unwrap_or(true);

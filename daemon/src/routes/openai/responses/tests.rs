@@ -291,6 +291,12 @@ async fn what_is_wrong_names_the_field() {
         ),
         ("model", json!("absent"), "model", "not found"),
         (
+            "conversation",
+            json!({"id": "conv_1"}),
+            "conversation",
+            "`previous_response_id`",
+        ),
+        (
             "tools",
             json!([{"type": "function"}]),
             "tools",
