@@ -235,7 +235,7 @@ fn alternatives(form: &CallForm) -> Vec<CallForm> {
                     .flat_map(|begun: &Vec<CallForm>| {
                         others
                             .iter()
-                            .map(|other| [&begun[..], &[other.clone()]].concat())
+                            .map(|other| [&begun[..], std::slice::from_ref(other)].concat())
                     })
                     .collect();
             }
