@@ -119,22 +119,21 @@ fn read(mut stream: TextStream, tokenizer: &Tokenizer, tokens: &[TokenId]) -> (S
     (text + &rest, false)
 }
 
-/// The rule itself, on bytes that are there as a whole. A stop string that an unfinished character at the end completes
-/// cuts the text too, but nothing is left to be stopped.
+/// The rule itself, on bytes that are there as a whole: an unfinished character at the end is none.
 fn text_of(bytes: &[u8], drop_space: bool, stops: &[String]) -> (String, bool) {
     let bytes = match bytes.strip_prefix(b" ") {
         Some(rest) if drop_space => rest,
         _ => bytes,
     };
-    let text = String::from_utf8_lossy(bytes).into_owned();
-    let unfinished = match bytes.utf8_chunks().last() {
-        Some(chunk) if is_unfinished(chunk.invalid()) => char::REPLACEMENT_CHARACTER.len_utf8(),
+    let n_unfinished = match bytes.utf8_chunks().last() {
+        Some(chunk) if is_unfinished(chunk.invalid()) => chunk.invalid().len(),
         _ => 0,
     };
+    let text = String::from_utf8_lossy(&bytes[..bytes.len() - n_unfinished]).into_owned();
     let stops = stops.iter().filter(|stop| !stop.is_empty());
     let found = stops.filter_map(|stop| Some((text.find(stop.as_str())?, stop.len())));
     match found.map(|(at, len)| (at + len, at)).min() {
-        Some((end, at)) => (text[..at].to_owned(), end <= text.len() - unfinished),
+        Some((_, at)) => (text[..at].to_owned(), true),
         None => (text, false),
     }
 }
