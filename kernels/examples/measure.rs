@@ -137,7 +137,7 @@ fn main() {
         let mut kv = KvLayer::new(&KvPool::default(), kv_type, n_kv_heads, head_dim, head_dim);
         let keys = noise(n_positions * n_kv_heads * head_dim);
         let append = best(1, || kv.append(n_positions, &keys, &keys));
-        // one layer that caches hold, and for the longest as many as they do not
+        // the longer, the more layers: the longest come from memory
         let n_layers = (n_positions / 256).max(1);
         let mut layers = vec![kv.clone()];
         while layers.len() < n_layers {

@@ -3,7 +3,8 @@
 //! [`Grammar`] is what is asked for, [`Constraint`] that grammar compiled for one model's vocabulary, with how far an
 //! answer has got in it. What may stand ahead of the form ([`Thoughts`]) is `prelude`'s, a form that shows itself only
 //! after some text ([`FromStart`]) is `undecided`'s, what every request of a model shares is `vocabulary`'s, and what is
-//! refused because of its size is `bounds`'. Grammars of llama.cpp are read by `gbnf`. The grammars' own arithmetic is llguidance's.
+//! refused because of its size is `bounds`'. Grammars of llama.cpp are read by `gbnf`. The grammars' own arithmetic is
+//! llguidance's.
 //!
 //! A constraint moves with tokens that were chosen and never with guesses, so an answer is the same with and without
 //! them. Whatever a grammar holds, compiling it and each step are bounded; one that asks for more fails with a sentence.

@@ -459,18 +459,19 @@ impl Sequence {
     }
 
     fn flush(&mut self) -> Flushed {
-        while let Some(result) = self.unsent.pop_front() {
+        while !self.unsent.is_empty() {
+            let room = match self.results.try_reserve() {
+                Ok(room) => room,
+                Err(TrySendError::Full(())) => return Flushed::ChannelFull,
+                Err(TrySendError::Closed(())) => return Flushed::ReceiverGone,
+            };
+            let Some(result) = self.unsent.pop_front() else {
+                break;
+            };
             if self.has_ended && self.unsent.is_empty() {
                 self.place = None;
             }
-            match self.results.try_send(result) {
-                Ok(()) => {}
-                Err(TrySendError::Full(result)) => {
-                    self.unsent.push_front(result);
-                    return Flushed::ChannelFull;
-                }
-                Err(TrySendError::Closed(_)) => return Flushed::ReceiverGone,
-            }
+            room.send(result);
         }
         Flushed::All
     }
