@@ -134,14 +134,16 @@ fn main() {
     let lengths = [128, 1024, 8192];
     for (kv_type, n_positions) in types.flat_map(|kv_type| lengths.map(|n| (kv_type, n))) {
         let (n_heads, n_kv_heads, head_dim) = (16, 8, 128);
-        let mut kv = KvLayer::new(&KvPool::default(), kv_type, n_kv_heads, head_dim, head_dim);
+        let pool = KvPool::default();
+        let empty = || KvLayer::new(&pool, kv_type, n_kv_heads, head_dim, head_dim);
+        let mut kv = empty();
         let keys = noise(n_positions * n_kv_heads * head_dim);
         let append = best(1, || kv.append(n_positions, &keys, &keys));
         // the longer, the more layers: the longest come from memory
         let n_layers = (n_positions / 256).max(1);
         let mut layers = vec![kv.clone()];
         while layers.len() < n_layers {
-            let mut kv = KvLayer::new(&KvPool::default(), kv_type, n_kv_heads, head_dim, head_dim);
+            let mut kv = empty();
             kv.append(n_positions, &keys, &keys);
             layers.push(kv);
         }

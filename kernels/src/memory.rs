@@ -7,8 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The bytes of a cache line and of the widest vector.
 pub(crate) const LINE: usize = 64;
 
-/// From this size on, memory is asked for in huge pages of this size.
-const HUGE_PAGE: usize = 2 << 20;
+/// From this size on, memory is asked for in huge pages of this size, where the system has them.
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
+
+/// Whether this system is asked for them.
+pub(crate) const HAS_HUGE_PAGES: bool = cfg!(all(target_os = "linux", not(miri)));
 
 /// Zeroed bytes that start on a cache line.
 pub(crate) struct AlignedBytes {
@@ -171,6 +174,43 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// A block of `size_bytes`, cut into all parts of `len` that it has room for. `None` when the system has no memory
+    /// to give.
+    pub(crate) fn cut(size_bytes: usize, len: usize) -> Option<impl Iterator<Item = Self>> {
+        let block = Arc::new(AlignedBytes::zeroed(size_bytes)?);
+        let stride = len.next_multiple_of(LINE);
+        let firsts = (0..(size_bytes + stride - len) / stride).map(move |part| part * stride);
+        Some(firsts.map(move |first| Self {
+            block: Arc::clone(&block),
+            first,
+            len,
+        }))
+    }
+
+    /// Which block it is a part of, and how many parts of that there are.
+    pub(crate) fn block(&self) -> (*const u8, usize) {
+        let start = self.block.start.as_ptr().cast_const();
+        (start, Arc::strong_count(&self.block))
+    }
+
+    /// Gives the memory back to the system, which gives some again when it is next touched; what is in it is anything
+    /// then. Returns whether that can be done.
+    pub(crate) fn give_back(&mut self) -> bool {
+        #[cfg(all(target_os = "linux", not(miri)))]
+        if let Origin::Map { .. } = self.block.origin {
+            use rustix::mm::{Advice, madvise};
+            let page = rustix::param::page_size();
+            let skipped = self.start().align_offset(page).min(self.len);
+            let len = (self.len - skipped) / page * page;
+            // SAFETY: whole pages of this part, which is borrowed mutably: nobody reads or writes them meanwhile, and
+            // any bytes are fine ones.
+            let advised =
+                unsafe { madvise(self.start().add(skipped).cast(), len, Advice::LinuxDontNeed) };
+            return advised.is_ok();
+        }
+        false
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }

@@ -172,28 +172,15 @@ pub(crate) trait Tier: Copy + 'static {
     #[inline(always)]
     unsafe fn reduce_add(v: Self::F) -> f32 {
         // SAFETY: the caller's promise.
-        let mut lanes = unsafe { Self::to_array(v) };
-        for half in [8, 4, 2, 1] {
-            for lane in 0..half {
-                lanes[lane] += lanes[lane + half];
-            }
-        }
-        lanes[0]
+        fold_lanes(unsafe { Self::to_array(v) }, |low, high| low + high)
     }
 
     /// The largest of the lanes.
     #[inline(always)]
     unsafe fn reduce_max(v: Self::F) -> f32 {
         // SAFETY: the caller's promise.
-        let mut lanes = unsafe { Self::to_array(v) };
-        for half in [8, 4, 2, 1] {
-            for lane in 0..half {
-                if lanes[lane + half] > lanes[lane] {
-                    lanes[lane] = lanes[lane + half];
-                }
-            }
-        }
-        lanes[0]
+        let lanes = unsafe { Self::to_array(v) };
+        fold_lanes(lanes, |low, high| if high > low { high } else { low })
     }
 
     /// The sum of the integer lanes.
@@ -236,8 +223,17 @@ pub(crate) trait Tier: Copy + 'static {
     }
 }
 
+/// Folds the upper half of the lanes into the lower one until one is left.
+#[inline(always)]
+fn fold_lanes(lanes: [f32; 16], fold: impl Fn(f32, f32) -> f32) -> f32 {
+    let lanes: [f32; 8] = std::array::from_fn(|lane| fold(lanes[lane], lanes[lane + 8]));
+    let lanes: [f32; 4] = std::array::from_fn(|lane| fold(lanes[lane], lanes[lane + 4]));
+    let lanes: [f32; 2] = std::array::from_fn(|lane| fold(lanes[lane], lanes[lane + 2]));
+    fold(lanes[0], lanes[1])
+}
+
 /// 1.5 · 2²³: added to a small number, it leaves the nearest integer in the low bits.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 
 /// [`Tier::dot_scaled`] of a tier whose scales are lanes of 32 bits.
 ///

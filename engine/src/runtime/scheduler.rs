@@ -571,7 +571,8 @@ impl<'a> Scheduler<'a> {
                 let drafts = self.draft.as_ref().map(DraftModel::kv_pool);
                 let pools = || drafts.into_iter().chain([model.decoder().kv_pool()]);
                 let n_free: usize = pools().map(KvPool::bytes_free).sum();
-                if in_use + needed + n_free as u64 > limit {
+                // what is needed is taken from what is free first
+                if in_use + needed.max(n_free as u64) > limit {
                     pools().for_each(KvPool::trim);
                 }
                 return true;

@@ -2,41 +2,54 @@
 //!
 //! Queries are rounded to codes of 8 bits too, with a scale for each 32 dimensions, as ggml does (its `vec_dot` of these
 //! formats takes `q8_0`): scores are sums of whole numbers, which the scales come to once for each block of dimensions. Of
-//! values, the probabilities are multiplied with the scales first: for a block of 32 dimensions once.
+//! values, the probabilities are multiplied with the scales first; what comes of it, the weights of 32 dimensions of the
+//! positions of a page, is rounded to parts of the largest, about a 32,000th, so that these sums are of whole numbers too.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::{BLOCK, FEW_ROWS, Keys, Stored, Values};
-use crate::kv::{BLOCK_DIMS, Blocks, CODES, Q4, Q8, TILE_POSITIONS, VECTOR_DIMS};
+use crate::kv::{BLOCK_DIMS, Blocks, CODES, PAGE_TILES, Q4, Q8, TILE_POSITIONS, VECTOR_DIMS};
 use crate::memory::LINE;
-use crate::tier::Tier;
+use crate::tier::{ROUND, Tier};
 
 /// Codes of this kind.
 pub(super) struct Coded<B>(PhantomData<B>);
 
 /// Vectors of `[16 positions][4 dimensions]` of a block of keys.
 const KEY_VECTORS: usize = BLOCK_DIMS / 4;
-/// The largest code of a query.
-const MAX_QUERY: f32 = 127.0;
-/// Vectors of values computed together at most.
-const MAX_VECTORS: usize = 4;
+/// The largest code of a query, or of a weight.
+const MAX_CODE: f32 = 127.0;
+/// Parts of a step of a weight's first code, that its second one counts.
+const PARTS: i32 = 254;
+/// How far ahead values are asked for: their tiles then follow those of the keys that are scored together.
+const AHEAD_DIMS: usize = 2 * BLOCK_DIMS;
+/// Weights whose sum is less are nothing: the largest probability of a page is one.
+const MIN_WEIGHT: f32 = 1e-30;
 
 /// How codes are read.
-///
-/// # Safety of all methods
-/// The CPU has the tier, and `codes` points to the codes of a tile's block.
 pub(super) trait Codes: Blocks {
-    /// The largest code of a key, as stored.
-    const MAX_KEY: i32;
-    /// What codes of keys are stored with.
-    const KEY_OFFSET: i32;
-    /// What codes of values are stored with.
-    const VALUE_OFFSET: f32;
-    /// Vectors of a block of keys: the first or second half of them.
-    unsafe fn keys<T: Tier, const HALF: usize>(codes: *const u8) -> [T::I; 4];
-    /// The codes of the first or second 16 dimensions of the value of position `lane`, as stored.
-    unsafe fn value<T: Tier, const HALF: usize>(codes: *const u8, lane: usize) -> T::F;
+    /// The largest code, as stored.
+    const MAX: i32;
+    /// What codes are stored with.
+    const OFFSET: i32;
+    /// Whether a scale may be less than zero.
+    const HAS_SIGNED_SCALES: bool;
+    /// The vectors of a tile's block: of keys, those of the first or second 16 dimensions for all positions, of values,
+    /// those of all positions for these dimensions.
+    ///
+    /// # Safety
+    /// The CPU has the tier, and `codes` points to the codes of the block.
+    unsafe fn half<T: Tier, const HALF: usize>(codes: *const u8) -> [T::I; 4];
+    /// What sums of products are more than without the offset, for each unit of the other factor.
+    #[inline(always)]
+    fn offset<T: Tier>() -> i32 {
+        match Self::MAX > 127 && T::SIGNED_BYTES {
+            true => 0,
+            false => Self::OFFSET,
+        }
+    }
 }
 
 /// Four vectors.
@@ -50,49 +63,30 @@ unsafe fn load_vectors<T: Tier>(codes: *const u8) -> [T::I; 4] {
 }
 
 impl Codes for Q8 {
-    const MAX_KEY: i32 = 255;
-    const KEY_OFFSET: i32 = 128;
-    const VALUE_OFFSET: f32 = 0.0;
+    const MAX: i32 = 255;
+    const OFFSET: i32 = 128;
+    const HAS_SIGNED_SCALES: bool = false;
 
     #[inline(always)]
-    unsafe fn keys<T: Tier, const HALF: usize>(codes: *const u8) -> [T::I; 4] {
+    unsafe fn half<T: Tier, const HALF: usize>(codes: *const u8) -> [T::I; 4] {
         // SAFETY: the caller's promise.
         unsafe { load_vectors::<T>(codes.add(HALF * 4 * LINE)) }
-    }
-
-    #[inline(always)]
-    unsafe fn value<T: Tier, const HALF: usize>(codes: *const u8, lane: usize) -> T::F {
-        let at = (HALF * TILE_POSITIONS + lane) * VECTOR_DIMS;
-        // SAFETY: the caller's promise.
-        unsafe { T::to_float(T::widen_i8(codes.add(at).cast())) }
     }
 }
 
 impl Codes for Q4 {
-    const MAX_KEY: i32 = 15;
-    const KEY_OFFSET: i32 = 8;
-    const VALUE_OFFSET: f32 = 8.0;
+    const MAX: i32 = 15;
+    const OFFSET: i32 = 8;
+    const HAS_SIGNED_SCALES: bool = true;
 
     #[inline(always)]
-    unsafe fn keys<T: Tier, const HALF: usize>(codes: *const u8) -> [T::I; 4] {
+    unsafe fn half<T: Tier, const HALF: usize>(codes: *const u8) -> [T::I; 4] {
         // SAFETY: the caller's promise.
         unsafe {
             let low = T::splat_i(0x0f0f_0f0f);
             load_vectors::<T>(codes).map(|pairs| match HALF {
                 0 => T::and(pairs, low),
                 _ => T::and(T::shr::<4>(pairs), low),
-            })
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn value<T: Tier, const HALF: usize>(codes: *const u8, lane: usize) -> T::F {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let pairs = T::widen_u8(codes.add(lane * VECTOR_DIMS));
-            T::to_float(match HALF {
-                0 => T::and(pairs, T::splat_i(15)),
-                _ => T::shr::<4>(pairs),
             })
         }
     }
@@ -129,7 +123,7 @@ impl<B: Codes> Stored for Coded<B> {
             for (block, values) in query.chunks(BLOCK_DIMS).enumerate() {
                 let largest = values.iter().fold(0.0f32, |max, x| max.max(x.abs()));
                 let inverse = if largest > 0.0 {
-                    MAX_QUERY / largest
+                    MAX_CODE / largest
                 } else {
                     0.0
                 };
@@ -140,13 +134,8 @@ impl<B: Codes> Stored for Coded<B> {
                 let sum: i32 = rounded.iter().copied().map(i32::from).sum();
                 // what was computed wrongly does not look right afterwards
                 let scale = match values.iter().all(|value| value.is_finite()) {
-                    true => largest / MAX_QUERY,
+                    true => largest / MAX_CODE,
                     false => f32::NAN,
-                };
-                let offset = if B::MAX_KEY > 127 && T::SIGNED_BYTES {
-                    0
-                } else {
-                    B::KEY_OFFSET
                 };
                 // SAFETY: vectors and blocks of the query.
                 unsafe {
@@ -156,7 +145,7 @@ impl<B: Codes> Stored for Coded<B> {
                             .write([four[0], four[1], four[2], four[3]]);
                     }
                     scales.add(block * N + n).write(scale);
-                    offsets.add(block * N + n).write(-offset * sum);
+                    offsets.add(block * N + n).write(-B::offset::<T>() * sum);
                 }
             }
         }
@@ -180,14 +169,14 @@ impl<B: Codes> Stored for Coded<B> {
                     ask_for::<T, B, N>(keys.next.wrapping_add(at));
                     let keys = keys.start.add(at);
                     let mut acc = [T::splat_i(0); N];
-                    let half = B::keys::<T, 0>(keys.add(CODES));
+                    let half = B::half::<T, 0>(keys.add(CODES));
                     for (n, acc) in acc.iter_mut().enumerate() {
                         let offset = T::splat_i(offsets.add(block * N + n).read());
-                        *acc = T::dot16(B::MAX_KEY, offset, half, codes.add(n), N);
+                        *acc = T::dot16(B::MAX, offset, half, codes.add(n), N);
                     }
-                    let half = B::keys::<T, 1>(keys.add(CODES));
+                    let half = B::half::<T, 1>(keys.add(CODES));
                     for (n, acc) in acc.iter_mut().enumerate() {
-                        *acc = T::dot16(B::MAX_KEY, *acc, half, codes.add(4 * N + n), N);
+                        *acc = T::dot16(B::MAX, *acc, half, codes.add(4 * N + n), N);
                     }
                     let key_scales = T::load_f16(keys.cast());
                     for (n, (sum, acc)) in sums.iter_mut().zip(acc).enumerate() {
@@ -205,28 +194,191 @@ impl<B: Codes> Stored for Coded<B> {
     }
 
     #[inline(always)]
-    unsafe fn add_dims<T: Tier, const N: usize, const P: usize>(
+    unsafe fn add_values<T: Tier, const N: usize, const P: usize>(
         values: Values,
-        dim: usize,
         lanes: Range<usize>,
         probabilities: *const f32,
         out: *mut f32,
     ) {
-        const { assert!(P <= MAX_VECTORS, "room for their probabilities") };
+        let mut weights = MaybeUninit::<Weights<N>>::uninit();
+        let weights = weights.as_mut_ptr();
+        for dim in (0..values.v_stride).step_by(BLOCK_DIMS) {
+            // SAFETY: the caller's promise; weights are written before they are read.
+            unsafe {
+                let (start, next) = values.unit(BLOCK_DIMS, dim, AHEAD_DIMS);
+                let unit = Values {
+                    start,
+                    next,
+                    ..values
+                };
+                weigh::<T, B, N>(unit, lanes.clone(), probabilities, weights);
+                let weights = &*weights;
+                let n_tiles = lanes.end.div_ceil(TILE_POSITIONS);
+                let out = out.add(dim);
+                if P > 1 {
+                    let mut sums = [[[T::splat_i(0); 2]; N]; 2];
+                    for tile in 0..n_tiles {
+                        let codes = unit.start.add(tile * unit.tile_stride + CODES);
+                        add_tile::<T, B, N, 0>(codes, &weights.codes[tile], &mut sums[0]);
+                        add_tile::<T, B, N, 1>(codes, &weights.codes[tile], &mut sums[1]);
+                    }
+                    store_sums::<T, N>(sums[0], weights, values.v_stride, out);
+                    store_sums::<T, N>(sums[1], weights, values.v_stride, out.add(VECTOR_DIMS));
+                } else {
+                    // more than that does not fit the registers
+                    add_half::<T, B, N, 0>(unit, n_tiles, weights, out);
+                    add_half::<T, B, N, 1>(unit, n_tiles, weights, out.add(VECTOR_DIMS));
+                }
+            }
+        }
+    }
+}
+
+/// What the positions of a page weigh in 32 dimensions, for `N` rows.
+#[repr(C, align(64))]
+struct Weights<const N: usize> {
+    /// Probabilities times scales, `[tile][row][position]`.
+    products: [[[f32; TILE_POSITIONS]; N]; PAGE_TILES],
+    /// Those in steps, rounded: whole steps, and parts of one.
+    codes: [[[[i8; TILE_POSITIONS]; 2]; N]; PAGE_TILES],
+    /// What a part of a step weighs.
+    parts: [f32; N],
+    /// What codes' offsets add to the sums, less than zero.
+    offsets: [f32; N],
+}
+
+/// Computes the weights of the positions `lanes`; all others of their tiles weigh nothing.
+///
+/// A step is the 127th part of a row's largest weight, which does not depend on what other rows see. Sums of products
+/// with codes are at most `128 * (127 * 254 + 127) * 255` then, which is less than 2³¹.
+///
+/// # Safety
+/// As for [`Stored::add_values`]; `unit` starts at the dimensions, `weights` can be written to.
+#[inline(always)]
+unsafe fn weigh<T: Tier, B: Codes, const N: usize>(
+    unit: Values,
+    lanes: Range<usize>,
+    probabilities: *const f32,
+    weights: *mut Weights<N>,
+) {
+    let n_tiles = lanes.end.div_ceil(TILE_POSITIONS);
+    // SAFETY: the caller's promise; what is read was written before.
+    unsafe {
+        let zero = T::splat(0.0);
+        let mut sums = [[zero; 2]; N];
+        for tile in 0..n_tiles {
+            let at = tile * unit.tile_stride;
+            ask_for::<T, B, N>(unit.next.wrapping_add(at));
+            let scales = T::load_f16(unit.start.add(at).cast());
+            let first = tile * TILE_POSITIONS;
+            let seen = lanes.start.max(first) - first..TILE_POSITIONS.min(lanes.end - first);
+            for (n, [sum, largest]) in sums.iter_mut().enumerate() {
+                let products = &raw mut (*weights).products[tile][n];
+                let probabilities = T::load(probabilities.add(n * BLOCK + first));
+                let mut product = T::mul(probabilities, scales);
+                if seen.len() < TILE_POSITIONS {
+                    // where nothing was written, scales are anything
+                    T::store(products.cast(), product);
+                    (&mut *products)[..seen.start].fill(0.0);
+                    (&mut *products)[seen.end..].fill(0.0);
+                    product = T::load(products.cast());
+                }
+                T::store(products.cast(), product);
+                *sum = T::add(*sum, product);
+                let magnitude = match B::HAS_SIGNED_SCALES {
+                    true => T::abs(product),
+                    false => product,
+                };
+                *largest = T::max(*largest, magnitude);
+            }
+        }
+        for (n, [sum, largest]) in sums.into_iter().enumerate() {
+            let largest = T::reduce_max(largest);
+            let steps = match largest > MIN_WEIGHT {
+                true => MAX_CODE / largest,
+                false => 0.0,
+            };
+            for tile in 0..n_tiles {
+                let product = T::load((&raw const (*weights).products[tile][n]).cast());
+                // nearest integers, in the low bits
+                let whole = T::mul_add(product, T::splat(steps), T::splat(ROUND));
+                let less = T::sub(whole, T::splat(ROUND));
+                let less = T::mul_add(product, T::splat(-steps), less);
+                let parts = T::mul_add(less, T::splat(-(PARTS as f32)), T::splat(ROUND));
+                let codes = (&raw mut (*weights).codes[tile][n]).cast::<u8>();
+                T::store_low_bytes(codes, T::bits(whole));
+                T::store_low_bytes(codes.add(TILE_POSITIONS), T::bits(parts));
+            }
+            (*weights).parts[n] = largest / (MAX_CODE * PARTS as f32);
+            // what is no number makes what comes of it none either
+            (*weights).offsets[n] = -B::offset::<T>() as f32 * T::reduce_add(sum);
+        }
+    }
+}
+
+/// Adds the products of a tile's positions: for each row, with the whole steps and with the parts.
+///
+/// # Safety
+/// The CPU has the tier, and `codes` points to those of a block.
+#[inline(always)]
+unsafe fn add_tile<T: Tier, B: Codes, const N: usize, const HALF: usize>(
+    codes: *const u8,
+    weights: &[[[i8; TILE_POSITIONS]; 2]; N],
+    sums: &mut [[T::I; 2]; N],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let half = B::half::<T, HALF>(codes);
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = T::dot16(B::MAX, *sum, half, weights.as_ptr().cast(), 1);
+            }
+        }
+    }
+}
+
+/// Adds up the first or second half of the dimensions of a block.
+///
+/// # Safety
+/// As for [`Stored::add_values`]; `unit` starts at the dimensions.
+#[inline(always)]
+unsafe fn add_half<T: Tier, B: Codes, const N: usize, const HALF: usize>(
+    unit: Values,
+    n_tiles: usize,
+    weights: &Weights<N>,
+    out: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    let mut sums = [[unsafe { T::splat_i(0) }; 2]; N];
+    for (tile, weights) in weights.codes.iter().take(n_tiles).enumerate() {
         // SAFETY: the caller's promise.
         unsafe {
-            let (start, next) = values.unit(BLOCK_DIMS, dim, P * VECTOR_DIMS);
-            let values = Values {
-                start,
-                next,
-                ..values
-            };
-            // several vectors begin where a block does
-            if P == 1 && !dim.is_multiple_of(BLOCK_DIMS) {
-                add_from::<T, B, N, P, 1>(values, lanes, probabilities, out);
-            } else {
-                add_from::<T, B, N, P, 0>(values, lanes, probabilities, out);
-            }
+            let codes = unit.start.add(tile * unit.tile_stride + CODES);
+            add_tile::<T, B, N, HALF>(codes, weights, &mut sums);
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { store_sums::<T, N>(sums, weights, unit.v_stride, out) };
+}
+
+/// Writes what sums of products stand for.
+///
+/// # Safety
+/// As for [`Stored::add_values`].
+#[inline(always)]
+unsafe fn store_sums<T: Tier, const N: usize>(
+    sums: [[T::I; 2]; N],
+    weights: &Weights<N>,
+    v_stride: usize,
+    out: *mut f32,
+) {
+    for (n, [whole, parts]) in sums.into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let sum = T::add_i(T::mul_i(whole, T::splat_i(PARTS)), parts);
+            let (part, offset) = (T::splat(weights.parts[n]), T::splat(weights.offsets[n]));
+            let sum = T::mul_add(T::to_float(sum), part, offset);
+            T::store(out.add(n * v_stride), sum);
         }
     }
 }
@@ -241,86 +393,6 @@ unsafe fn ask_for<T: Tier, B: Codes, const N: usize>(block: *const u8) {
         for line in 0..B::TILE_BYTES.div_ceil(LINE) {
             // SAFETY: the caller's promise.
             unsafe { T::prefetch(block.wrapping_add(line * LINE)) };
-        }
-    }
-}
-
-/// [`Stored::add_dims`] from the first half of the dimensions of a block on, or from the second.
-///
-/// # Safety
-/// As there; `values` starts at the block.
-#[inline(always)]
-unsafe fn add_from<T: Tier, B: Codes, const N: usize, const P: usize, const HALF: usize>(
-    values: Values,
-    lanes: Range<usize>,
-    probabilities: *const f32,
-    out: *mut f32,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut acc = [[T::splat(0.0); P]; N];
-        // what the codes' offset adds: the sum of probabilities times scales, by lanes
-        let mut weights = [[T::splat(0.0); N]; MAX_VECTORS / 2];
-        // probabilities times scales
-        let mut scaled = [[[0.0f32; TILE_POSITIONS]; N]; MAX_VECTORS / 2];
-        let mut lane = lanes.start;
-        while lane < lanes.end {
-            let first = lane - lane % TILE_POSITIONS;
-            let at = first / TILE_POSITIONS * values.tile_stride;
-            let blocks = values.start.add(at);
-            for (block, scaled) in scaled.iter_mut().take(P.div_ceil(2)).enumerate() {
-                ask_for::<T, B, N>(values.next.wrapping_add(block * values.unit_stride + at));
-                let scales = T::load_f16(blocks.add(block * values.unit_stride).cast());
-                for (n, scaled) in scaled.iter_mut().enumerate() {
-                    let probabilities = T::load(probabilities.add(n * BLOCK + first));
-                    T::store(scaled.as_mut_ptr(), T::mul(probabilities, scales));
-                }
-            }
-            let end = lanes.end.min(first + TILE_POSITIONS);
-            if B::VALUE_OFFSET != 0.0 {
-                let is_whole = end - lane == TILE_POSITIONS;
-                for (weights, scaled) in weights.iter_mut().zip(&mut scaled).take(P.div_ceil(2)) {
-                    for (weight, scaled) in weights.iter_mut().zip(scaled) {
-                        if !is_whole {
-                            // where nothing was written, scales are anything
-                            scaled[..lane - first].fill(0.0);
-                            scaled[end - first..].fill(0.0);
-                        }
-                        *weight = T::add(*weight, T::load(scaled.as_ptr()));
-                    }
-                }
-            }
-            while lane < end {
-                let at = lane % TILE_POSITIONS;
-                let mut v = [T::splat(0.0); P];
-                for (p, v) in v.iter_mut().enumerate() {
-                    let codes = blocks.add(p / 2 * values.unit_stride + CODES);
-                    *v = match (HALF + p) % 2 {
-                        0 => B::value::<T, 0>(codes, at),
-                        _ => B::value::<T, 1>(codes, at),
-                    };
-                }
-                for (n, acc) in acc.iter_mut().enumerate() {
-                    for (p, (acc, v)) in acc.iter_mut().zip(v).enumerate() {
-                        let probability = *scaled
-                            .get_unchecked(p / 2)
-                            .get_unchecked(n)
-                            .get_unchecked(at);
-                        *acc = T::mul_add(T::splat(probability), v, *acc);
-                    }
-                }
-                lane += 1;
-            }
-        }
-        for (n, acc) in acc.into_iter().enumerate() {
-            for (p, mut acc) in acc.into_iter().enumerate() {
-                if B::VALUE_OFFSET != 0.0 {
-                    let [first, second] = weights;
-                    let weight = T::reduce_add(if p < 2 { first[n] } else { second[n] });
-                    acc = T::mul_add(T::splat(weight), T::splat(-B::VALUE_OFFSET), acc);
-                }
-                T::store(out.add(n * values.v_stride + 16 * p), acc);
-            }
         }
     }
 }

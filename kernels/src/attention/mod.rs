@@ -33,6 +33,8 @@ const MAX_ROW_VALUES: usize = 3072;
 
 /// Runs of tokens that go over a block of positions together.
 const BATCH: usize = 8;
+/// Runs of blocks that a thread takes at least, so that none waits long for another.
+const PIECES_OF_THREAD: usize = 16;
 /// With so few rows keys and values are read from memory for each: what comes next is asked for meanwhile. (That it may
 /// not be there does not matter.)
 const FEW_ROWS: usize = 3;
@@ -246,7 +248,9 @@ pub(crate) unsafe fn attention(
     if are_few && n_pieces > n_tasks && partials_bytes <= MAX_PARTIALS_BYTES {
         let partials = Shared(partials.at_least(partials_bytes).as_mut_ptr().cast::<f32>());
         let plans = &plans[..];
-        pool.parallel_for(n_pieces, 1, &|pieces| {
+        // neighbours share their queries, and each asks for what the next one reads
+        let grain = n_pieces / (PIECES_OF_THREAD * pool.n_threads());
+        pool.parallel_for(n_pieces, grain, &|pieces| {
             let mut queries = MaybeUninit::<[f32; MAX_ROW_VALUES]>::uninit();
             let queries = queries.as_mut_ptr().cast::<f32>();
             let mut packed = None;
@@ -445,13 +449,13 @@ trait Stored {
         scores: *mut f32,
     );
 
-    /// `Σ p · v` of the `16 · P` dimensions from `dim` on, a multiple of that many.
+    /// `Σ p · v` of `N` rows over the positions `lanes`, counted from the first tile; `P` vectors of dimensions at a
+    /// time.
     ///
     /// # Safety
-    /// As for [`add_values`].
-    unsafe fn add_dims<T: Tier, const N: usize, const P: usize>(
+    /// As for [`block`]; `probabilities` and `out` are of the first of the rows.
+    unsafe fn add_values<T: Tier, const N: usize, const P: usize>(
         values: Values,
-        dim: usize,
         lanes: Range<usize>,
         probabilities: *const f32,
         out: *mut f32,
@@ -643,7 +647,7 @@ unsafe fn block_of<T: Tier, S: Stored>(
         for_rows!(
             n_rows,
             first,
-            add_values::<T, S>(
+            add_values_of::<T, S>(
                 values,
                 lanes.clone(),
                 scores.add(first * BLOCK),
@@ -670,6 +674,21 @@ unsafe fn pack_rows<T: Tier, S: Stored, const N: usize, const P: usize>(
     });
     // SAFETY: the caller's promise; a task's rows times its dimensions fit `packed`.
     unsafe { S::pack::<T, N>(k_stride, queries, packed.add(first * k_stride)) };
+}
+
+/// [`Stored::add_values`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn add_values_of<T: Tier, S: Stored, const N: usize, const P: usize>(
+    values: Values,
+    lanes: Range<usize>,
+    probabilities: *const f32,
+    out: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { S::add_values::<T, N, P>(values, lanes, probabilities, out) }
 }
 
 /// `q · k` of `N` rows from `first` on, over `n_tiles` tiles, `P` of them at a time.
@@ -784,34 +803,9 @@ unsafe fn hide<T: Tier>(score: T::F, at: usize) -> T::F {
     }
 }
 
-/// `Σ p · v` of `N` rows over the positions `lanes`, counted from the first tile; `P` vectors of dimensions at a time.
-///
-/// # Safety
-/// As for [`block`]; `probabilities` and `out` are of the first of the rows.
-#[inline(always)]
-unsafe fn add_values<T: Tier, S: Stored, const N: usize, const P: usize>(
-    values: Values,
-    lanes: Range<usize>,
-    probabilities: *const f32,
-    out: *mut f32,
-) {
-    let v_stride = values.v_stride;
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut dim = 0;
-        while dim + 16 * P <= v_stride {
-            S::add_dims::<T, N, P>(values, dim, lanes.clone(), probabilities, out.add(dim));
-            dim += 16 * P;
-        }
-        while dim < v_stride {
-            S::add_dims::<T, N, 1>(values, dim, lanes.clone(), probabilities, out.add(dim));
-            dim += 16;
-        }
-    }
-}
-
 impl Values {
-    /// The unit of `dims` dimensions that `dim` lies in, and what is read after the `n` dimensions from there on.
+    /// The unit of `dims` dimensions that `dim` lies in, and what to ask for meanwhile: what comes `n` dimensions later,
+    /// behind the last one what is read next.
     ///
     /// # Safety
     /// The head has the dimension.
@@ -822,7 +816,10 @@ impl Values {
             let unit = self.start.add(dim / dims * self.unit_stride);
             let next = match dim + n {
                 next if next < self.v_stride => self.start.add(next / dims * self.unit_stride),
-                _ => self.next,
+                next => {
+                    let later = (next - self.v_stride) / dims * self.unit_stride;
+                    self.next.wrapping_add(later)
+                }
             };
             (unit, next)
         }

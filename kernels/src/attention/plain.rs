@@ -93,37 +93,62 @@ impl<E: Element> Stored for Plain<E> {
     }
 
     #[inline(always)]
-    unsafe fn add_dims<T: Tier, const N: usize, const P: usize>(
+    unsafe fn add_values<T: Tier, const N: usize, const P: usize>(
         values: Values,
-        dim: usize,
         lanes: Range<usize>,
         probabilities: *const f32,
         out: *mut f32,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
-            let (unit, next) = values.unit(VECTOR_DIMS, dim, P * VECTOR_DIMS);
-            let mut acc = [[T::splat(0.0); P]; N];
-            for lane in lanes {
-                let mut v = [T::splat(0.0); P];
-                for (p, v) in v.iter_mut().enumerate() {
-                    let at = p * values.unit_stride + lane * VECTOR_DIMS * size_of::<E>();
-                    if N <= FEW_ROWS && at.is_multiple_of(LINE) {
-                        T::prefetch(next.wrapping_add(at));
-                    }
-                    *v = E::load::<T>(unit.add(at).cast());
+            let mut dim = 0;
+            while dim + VECTOR_DIMS * P <= values.v_stride {
+                add_dims::<T, E, N, P>(values, dim, lanes.clone(), probabilities, out.add(dim));
+                dim += VECTOR_DIMS * P;
+            }
+            while dim < values.v_stride {
+                add_dims::<T, E, N, 1>(values, dim, lanes.clone(), probabilities, out.add(dim));
+                dim += VECTOR_DIMS;
+            }
+        }
+    }
+}
+
+/// [`Stored::add_values`] of the `P` vectors of dimensions from `dim` on, a multiple of that many.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn add_dims<T: Tier, E: Element, const N: usize, const P: usize>(
+    values: Values,
+    dim: usize,
+    lanes: Range<usize>,
+    probabilities: *const f32,
+    out: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (unit, next) = values.unit(VECTOR_DIMS, dim, P * VECTOR_DIMS);
+        let mut acc = [[T::splat(0.0); P]; N];
+        for lane in lanes {
+            let mut v = [T::splat(0.0); P];
+            for (p, v) in v.iter_mut().enumerate() {
+                let at = p * values.unit_stride + lane * VECTOR_DIMS * size_of::<E>();
+                if N <= FEW_ROWS && at.is_multiple_of(LINE) {
+                    T::prefetch(next.wrapping_add(at));
                 }
-                for (n, acc) in acc.iter_mut().enumerate() {
-                    let probability = T::splat(probabilities.add(n * BLOCK + lane).read());
-                    for (acc, v) in acc.iter_mut().zip(v) {
-                        *acc = T::mul_add(probability, v, *acc);
-                    }
+                *v = E::load::<T>(unit.add(at).cast());
+            }
+            for (n, acc) in acc.iter_mut().enumerate() {
+                let probability = T::splat(probabilities.add(n * BLOCK + lane).read());
+                for (acc, v) in acc.iter_mut().zip(v) {
+                    *acc = T::mul_add(probability, v, *acc);
                 }
             }
-            for (n, acc) in acc.into_iter().enumerate() {
-                for (p, acc) in acc.into_iter().enumerate() {
-                    T::store(out.add(n * values.v_stride + 16 * p), acc);
-                }
+        }
+        for (n, acc) in acc.into_iter().enumerate() {
+            for (p, acc) in acc.into_iter().enumerate() {
+                T::store(out.add(n * values.v_stride + 16 * p), acc);
             }
         }
     }

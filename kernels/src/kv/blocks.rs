@@ -2,13 +2,14 @@
 //!
 //! Scales and codes are those of the weight formats of the same names. Where a head is no multiple of 32 long its last
 //! block has zeroes behind it. A block of the sixteen positions of a tile lies together: their scales, half floats, then
-//! the codes. Of keys these are vectors of `[16 positions][4 dimensions]`, as [`Tier::dot16`](crate::tier::Tier::dot16)
-//! wants them, of values `[half of the dimensions][16 positions][16 dimensions]`. With codes of 4 bits, a byte has those of
-//! dimensions `i` and `i + 16`, the latter above: four vectors of keys, `[16 positions][16 dimensions]` of values. So a
-//! byte is one position's alone.
+//! the codes, as [`Tier::dot16`](crate::tier::Tier::dot16) wants them. Of keys these are vectors of `[16 positions][4
+//! dimensions]`, of values `[half of the dimensions][4 vectors of 4 positions][16 dimensions][4 positions]`. With codes of
+//! 4 bits, a byte has those of dimensions `i` and `i + 16`, the latter above: four vectors of either. So a byte is one
+//! position's alone.
 
 use super::{TILE_POSITIONS, VECTOR_DIMS};
 use crate::format::{Block, BlockQ4_0, BlockQ8_0, F16};
+use crate::memory::LINE;
 
 /// Dimensions of a block.
 pub(crate) const BLOCK_DIMS: usize = 32;
@@ -25,7 +26,7 @@ pub(crate) trait Blocks {
     fn write_value(block: &mut [u8], lane: usize, values: &[f32]);
 }
 
-/// Codes of 8 bits: of values signed, of keys stored with 128 added.
+/// Codes of 8 bits, stored with 128 added.
 #[derive(Clone, Copy)]
 pub(crate) struct Q8;
 
@@ -39,7 +40,7 @@ impl Blocks for Q8 {
     fn write_key(block: &mut [u8], lane: usize, values: &[f32]) {
         let BlockQ8_0 { d, qs } = rounded(values);
         let codes = write_scale(block, lane, values, d);
-        write_lane(codes, lane, &qs.map(|code| code.cast_unsigned() ^ 128));
+        write_lane(codes, lane, &qs.map(with_offset));
     }
 
     fn write_value(block: &mut [u8], lane: usize, values: &[f32]) {
@@ -47,9 +48,13 @@ impl Blocks for Q8 {
         let codes = write_scale(block, lane, values, d);
         let halves = codes.chunks_exact_mut(TILE_POSITIONS * VECTOR_DIMS);
         for (half, qs) in halves.zip(qs.chunks_exact(VECTOR_DIMS)) {
-            half[lane * VECTOR_DIMS..][..VECTOR_DIMS].copy_from_slice(bytemuck::cast_slice(qs));
+            write_column(half, lane, qs.iter().copied().map(with_offset));
         }
     }
+}
+
+fn with_offset(code: i8) -> u8 {
+    code.cast_unsigned() ^ 128
 }
 
 impl Blocks for Q4 {
@@ -64,7 +69,7 @@ impl Blocks for Q4 {
     fn write_value(block: &mut [u8], lane: usize, values: &[f32]) {
         let BlockQ4_0 { d, qs } = rounded(values);
         let codes = write_scale(block, lane, values, d);
-        codes[lane * VECTOR_DIMS..][..VECTOR_DIMS].copy_from_slice(&qs);
+        write_column(codes, lane, qs.into_iter());
     }
 }
 
@@ -73,6 +78,14 @@ fn write_lane(codes: &mut [u8], lane: usize, bytes: &[u8]) {
     let vectors = codes.chunks_exact_mut(TILE_POSITIONS * 4);
     for (vector, bytes) in vectors.zip(bytes.chunks_exact(4)) {
         vector[lane * 4..][..4].copy_from_slice(bytes);
+    }
+}
+
+/// Writes what is position `lane`'s of vectors of `[16 dimensions][4 positions]`.
+fn write_column(codes: &mut [u8], lane: usize, bytes: impl Iterator<Item = u8>) {
+    let vector = &mut codes[lane / 4 * LINE..][..LINE];
+    for (positions, byte) in vector.chunks_exact_mut(4).zip(bytes) {
+        positions[lane % 4] = byte;
     }
 }
 

@@ -10,21 +10,20 @@
 //! A clone shares all pages. Whoever writes to a page that others have too gets a copy first. Pages that nobody has any
 //! more go back to their [`KvPool`], so that a running system allocates nothing.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 mod append;
 mod blocks;
 mod layout;
+mod pool;
 
 pub use append::KvAppend;
 pub(crate) use blocks::{BLOCK_DIMS, Blocks, CODES, Q4, Q8};
 pub(crate) use layout::Layout;
-
-use crate::memory::{AlignedBytes, GiveBack};
+pub use pool::KvPool;
+use pool::Page;
 
 /// Positions of a tile.
 pub(crate) const TILE_POSITIONS: usize = 16;
@@ -36,7 +35,7 @@ pub(crate) const PAGE_TILES: usize = PAGE_POSITIONS / TILE_POSITIONS;
 pub(crate) const VECTOR_DIMS: usize = 16;
 
 /// Counts changes of how keys and values lie in a page.
-const LAYOUT_VERSION: u32 = 2;
+const LAYOUT_VERSION: u32 = 3;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,85 +85,6 @@ impl FromStr for KvType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("keys and values are stored as one of f32, f16, q8_0, q4_0")]
 pub struct UnknownKvType;
-
-/// Where the pages of a model's caches come from and go back to; clones are the same pool.
-#[derive(Clone, Default)]
-pub struct KvPool(Arc<Pages>);
-
-#[derive(Default)]
-struct Pages {
-    bytes_in_use: AtomicUsize,
-    /// Pages that nobody has, by size.
-    free: Mutex<HashMap<usize, Vec<AlignedBytes>>>,
-    _last: GiveBack,
-}
-
-impl KvPool {
-    /// Bytes of the pages that caches have; what several share counts once.
-    pub fn bytes_in_use(&self) -> usize {
-        self.0.bytes_in_use.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of the pages that are kept for the next use.
-    pub fn bytes_free(&self) -> usize {
-        let free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.iter().map(|(bytes, pages)| bytes * pages.len()).sum()
-    }
-
-    /// Gives the free pages back to the system.
-    pub fn trim(&self) {
-        let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.clear();
-        drop(GiveBack);
-    }
-
-    /// # Panics
-    /// When the system has no memory to give.
-    fn page(&self, layout: &Layout) -> Page {
-        let size = layout.page_bytes();
-        let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = free.get_mut(&size).and_then(Vec::pop);
-        drop(free);
-        let bytes = used.or_else(|| AlignedBytes::zeroed(size));
-        let bytes = bytes.expect("memory for a page of keys and values, which was counted before");
-        self.0.bytes_in_use.fetch_add(size, Ordering::Relaxed);
-        Page {
-            bytes: Some(bytes),
-            pool: self.clone(),
-        }
-    }
-}
-
-/// Keys, then values, of [`PAGE_POSITIONS`] positions. What lies at positions that were never written is anything.
-pub(crate) struct Page {
-    /// `Some` until drop.
-    bytes: Option<AlignedBytes>,
-    pool: KvPool,
-}
-
-impl Page {
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        self.bytes.as_ref().map_or(&[], AlignedBytes::as_slice)
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [u8] {
-        self.bytes
-            .as_mut()
-            .map_or(&mut [], AlignedBytes::as_mut_slice)
-    }
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        let Some(bytes) = self.bytes.take() else {
-            return;
-        };
-        let pages = &self.pool.0;
-        pages.bytes_in_use.fetch_sub(bytes.len(), Ordering::Relaxed);
-        let mut free = pages.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.entry(bytes.len()).or_default().push(bytes);
-    }
-}
 
 /// A page that [`KvLayer::own_pages`] made sure of.
 fn own(page: &mut Arc<Page>) -> &mut Page {
@@ -269,7 +189,7 @@ impl KvLayer {
                 .last_mut()
                 .expect("a page holds the last position");
             if Arc::get_mut(last).is_none() {
-                let mut copy = self.pool.page(&self.layout);
+                let mut copy = self.pool.page(self.layout.page_bytes());
                 self.layout
                     .copy_positions(last.as_slice(), copy.as_mut_slice(), at);
                 *last = Arc::new(copy);
@@ -277,7 +197,8 @@ impl KvLayer {
         }
         let n_pages = end.div_ceil(PAGE_POSITIONS) - self.n_let_go;
         while self.pages.len() < n_pages {
-            self.pages.push(Arc::new(self.pool.page(&self.layout)));
+            self.pages
+                .push(Arc::new(self.pool.page(self.layout.page_bytes())));
         }
     }
 
@@ -321,7 +242,7 @@ impl KvLayer {
             self.len.is_multiple_of(PAGE_POSITIONS),
             "a page begins where one ends"
         );
-        let mut page = self.pool.page(&self.layout);
+        let mut page = self.pool.page(self.layout.page_bytes());
         fill(page.as_mut_slice())?;
         self.pages.push(Arc::new(page));
         self.len += PAGE_POSITIONS;

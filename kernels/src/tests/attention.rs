@@ -117,6 +117,12 @@ impl Case {
             KvType::Q8_0 => blocks(QuantType::Q8_0),
             KvType::Q4_0 => blocks(QuantType::Q4_0),
         };
+        // with codes, the weights of a page's positions are rounded to a 32,258th of the largest: by chance, as many as the
+        // root of their number add up, times values of up to 2 and their offset
+        let tolerance = match self.kv_type {
+            KvType::F16 | KvType::F32 => 3e-6,
+            KvType::Q8_0 | KvType::Q4_0 => 128f64.sqrt() * 4.0 / 32_258.0 / 3.0,
+        };
         let keys: Vec<&[f32]> = k.chunks_exact(self.head_dim).collect();
         let values: Vec<&[f32]> = v.chunks_exact(self.v_head_dim).collect();
         let n_heads = self.n_kv_heads * self.group;
@@ -143,8 +149,9 @@ impl Case {
             let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
             let expected = oracle::attention(q, &keys, &values, self.args().scale, self.softcap);
             for (dim, (value, expected)) in out.iter().zip(expected).enumerate() {
+                let error = (f64::from(*value) - expected).abs();
                 assert!(
-                    (f64::from(*value) - expected).abs() < 3e-6,
+                    error < tolerance,
                     "{} {self:?}: row {row} dim {dim}: {value} instead of {expected}",
                     compute.isa()
                 );
@@ -645,6 +652,58 @@ fn pages_are_used_again() {
         kv.truncate(0);
     }
     assert_eq!((pool.bytes_in_use(), pool.bytes_free()), (0, 2 * page));
+}
+
+/// Who has many pages gets them from slabs, and what is free there can go although others of the slab are used.
+#[test]
+fn memory_of_free_pages_goes_back() {
+    let pool = KvPool::default();
+    let mut rng = fastrand::Rng::with_seed(14);
+    let case = Case {
+        n_kv_heads: 4,
+        head_dim: 256,
+        v_head_dim: 256,
+        ..CASE
+    };
+    let row = case.n_kv_heads * case.head_dim;
+    let k = random_values(&mut rng, 128 * row);
+    let v = random_values(&mut rng, 128 * row);
+    let (mut stays, mut goes) = (case.empty(&pool), case.empty(&pool));
+    let page = stays.page_size();
+    assert_eq!(page, 512 << 10);
+    for _ in 0..10 {
+        stays.append(128, &k, &v);
+        goes.append(128, &k, &v);
+    }
+    assert_eq!(pool.bytes_in_use(), 20 * page);
+    assert!(pool.bytes_free() < 4 * page, "a slab is not left over");
+    let first = stays.page_bytes(0).unwrap().to_vec();
+    drop(goes);
+    assert!(pool.bytes_free() >= 10 * page);
+    pool.trim();
+    assert_eq!((pool.bytes_in_use(), pool.bytes_free()), (10 * page, 0));
+    // their places are used again: the system has cleared them meanwhile
+    let mut new = case.empty(&pool);
+    for _ in 0..20 {
+        let filled = new.push_page(|bytes| {
+            let middle = bytes[page / 2..].iter().take(4096);
+            assert!(middle.copied().all(|byte| byte == 0));
+            bytes.copy_from_slice(&first);
+            Ok::<_, ()>(())
+        });
+        assert!(filled.is_ok());
+    }
+    assert_eq!(pool.bytes_in_use(), 30 * page);
+    for at in 0..20 {
+        assert!(new.page_bytes(at) == Some(&first[..]), "page {at}");
+    }
+    for at in 0..10 {
+        assert!(stays.page_bytes(at) == Some(&first[..]), "page {at}");
+    }
+    drop((stays, new));
+    assert!(pool.bytes_free() >= 30 * page);
+    pool.trim();
+    assert_eq!((pool.bytes_in_use(), pool.bytes_free()), (0, 0));
 }
 
 #[test]
