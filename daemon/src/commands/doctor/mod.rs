@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_is_said_keeps_to_the_terminal() {
-        let path = "`/home/someone/.local/share/models/of/several/kinds`";
+        let path = "`/srv/somewhere/with/a/lot/of/room/of/several/kinds`";
         let found = format!("room in {path}: 1 GB is free");
         let checks = [
             Check::ok("cpu", "avx2"),
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(
             render(&checks, Some(40)),
             "ok    cpu\n      avx2\nwarn  models directory\n      room in\n      \
-             `/home/someone/.local/share/models\n      /of/several/kinds`: 1 GB is free\n      \
+             `/srv/somewhere/with/a/lot/of/room\n      /of/several/kinds`: 1 GB is free\n      \
              -> remove some models that nobody\n      uses any more\n"
         );
         for columns in 0..120 {
