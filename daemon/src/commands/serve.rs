@@ -111,7 +111,7 @@ fn unused(config: &Config) -> Vec<&'static str> {
 async fn bind(host: &Host) -> anyhow::Result<TcpListener> {
     let address = (host.host.as_str(), host.port);
     let began = Instant::now();
-    let mut has_ended = false;
+    let mut was_ending = false;
     loop {
         let error = match TcpListener::bind(address).await {
             Ok(listener) => return Ok(listener),
@@ -127,11 +127,13 @@ async fn bind(host: &Host) -> anyhow::Result<TcpListener> {
         }
         let who = Occupant::of(host).await;
         let is_ending = who == Some(Occupant::Ending);
-        if (is_ending || (who.is_none() && has_ended)) && began.elapsed() < END_TIMEOUT {
-            if is_ending && !has_ended {
+        // at the very end it closes connections without a word
+        let is_silent = matches!(who, None | Some(Occupant::Other));
+        if (is_ending || (is_silent && was_ending)) && began.elapsed() < END_TIMEOUT {
+            if is_ending && !was_ending {
                 tracing::info!("waiting for the end of another slmd that is stopping");
             }
-            has_ended = true;
+            was_ending = true;
             time::sleep(BIND_RETRY).await;
             continue;
         }
