@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::ollama::ENDING;
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -78,6 +80,9 @@ impl ClientError {
             Self::Connect { .. } => {
                 Some("start the daemon with `slmd serve`, or set SLM_HOST to where it runs".into())
             }
+            _ if self.is_ending() => Some(
+                "start the daemon again with `slmd serve` once it has ended, and ask again".into(),
+            ),
             Self::Status { status: 503, .. } => {
                 Some("the daemon is busy: try again in a moment".into())
             }
@@ -88,7 +93,7 @@ impl ClientError {
                 Some("write it as MODEL, MODEL:TAG or HOST/NAMESPACE/MODEL:TAG, with letters, digits, `-`, `_` and `.`".into())
             }
             Self::Broken { .. } | Self::EndedEarly { .. } => {
-                Some("look at the daemon's log: it may have been stopped".into())
+                Some("look at the daemon's log with `slm logs`: it may have been stopped; `slmd serve` starts it again".into())
             }
             Self::Decode { .. } | Self::LineTooLong(_) => {
                 Some("check that SLM_HOST names an slmd and not another server".into())
@@ -103,6 +108,14 @@ impl ClientError {
         match self {
             Self::Status { status, .. } => Some(*status),
             _ => None,
+        }
+    }
+
+    /// Whether the daemon says that it is about to end.
+    pub fn is_ending(&self) -> bool {
+        match self {
+            Self::Status { message, .. } | Self::Failed { message } => message.starts_with(ENDING),
+            _ => false,
         }
     }
 

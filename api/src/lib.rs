@@ -3,10 +3,12 @@
 //! Types and codecs; no behaviour, and no defaults that change meaning. [`ollama`] holds the bodies, [`openai`] and
 //! [`responses`] those of OpenAI's dialect, [`anthropic`] of Anthropic's, [`rerank`] what several other servers have,
 //! [`bench`], [`care`], [`status`], [`store`] and [`tokens`] those that only slm has, [`ndjson`] the framing of streams, [`host`] where
-//! the daemon is to be found, [`client`] the calls, [`web`] a request to others, [`size`], [`rate`] and [`age`] the spelling of bytes, of bytes per second and of time.
+//! the daemon is to be found, [`client`] the calls, [`web`] a request to others, [`size`], [`rate`] and [`age`] the spelling of bytes, of
+//! bytes per second and of time, [`bar`] what a line of progress has room for.
 
 pub mod age;
 pub mod anthropic;
+pub mod bar;
 pub mod bench;
 pub mod care;
 pub mod client;

@@ -10,6 +10,9 @@ pub struct ErrorBody {
     pub error: String,
 }
 
+/// What errors begin with once the daemon has begun to end.
+pub const ENDING: &str = "the server is shutting down";
+
 /// `keep_alive`: seconds as a number, or a duration such as `5m`; negative is forever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(

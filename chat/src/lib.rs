@@ -14,6 +14,6 @@ pub mod tools;
 
 pub use answer::{Answer, AnswerParser};
 pub use message::{Message, PromptInput};
-pub use template::{ChatTemplate, TemplateError, go};
+pub use template::{ChatTemplate, TemplateError, go, is_begun};
 pub use thinking::{Split, ThinkingSplitter, ThinkingTags};
 pub use tools::{CallForm, FormError, MayCall, ToolCall, ToolCallParser, ToolSyntax, UnmarkedCall};

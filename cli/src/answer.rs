@@ -275,7 +275,8 @@ async fn tell_loading(client: &Client, waiting: &ProgressBar) -> Infallible {
         let Ok(status) = client.status().await else {
             return std::future::pending().await;
         };
-        waiting.set_message(status.loading.map_or_else(String::new, |now| loading(&now)));
+        let text = status.loading.map(|now| loading(&now));
+        waiting.set_message(progress::spinner_message(&text.unwrap_or_default()));
     }
 }
 

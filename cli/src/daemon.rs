@@ -18,6 +18,8 @@ use crate::ui::Ui;
 
 /// How long a started daemon may take until it answers.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one that ends may take: running answers have ten seconds of it.
+const END_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often it is asked meanwhile.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A log larger than this is set aside before the next start.
@@ -32,13 +34,46 @@ const SHOWN_LOG_BYTES: u64 = 16 * 1024;
 /// When none answers and none may or can be started.
 pub(crate) async fn connect(settings: &Settings, ui: Ui) -> anyhow::Result<Client> {
     let client = Client::new(&settings.host)?;
-    match client.ping().await {
+    let may_start = settings.autostart && settings.host.is_local();
+    let answered = match asked(&client).await {
+        Err(error) if error.is_ending() && may_start => {
+            ui.note("slmd is stopping; it is started again when it has ended");
+            until_ended(&client).await
+        }
+        answered => answered,
+    };
+    match answered {
         Ok(()) => Ok(client),
-        Err(ClientError::Connect { .. }) if settings.autostart && settings.host.is_local() => {
+        Err(ClientError::Connect { .. }) if may_start => {
             start(&client, settings, ui).await?;
             Ok(client)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a daemon answers; one that does not is asked for its reason, which a ping has no place for.
+async fn asked(client: &Client) -> Result<(), ClientError> {
+    match client.ping().await {
+        Err(ClientError::Status { .. }) => client.version().await.map(drop),
+        answered => answered,
+    }
+}
+
+/// What a daemon that ends answers when it has ended, or another that took its place; or still, when it takes too long.
+async fn until_ended(client: &Client) -> Result<(), ClientError> {
+    let began = Instant::now();
+    loop {
+        tokio::time::sleep(POLL_INTERVAL).await;
+        match asked(client).await {
+            // the connection may break off at the very end
+            Err(error) if error.is_ending() || matches!(error, ClientError::Broken { .. }) => {
+                if began.elapsed() > END_TIMEOUT {
+                    return Err(error);
+                }
+            }
+            answered => return answered,
+        }
     }
 }
 

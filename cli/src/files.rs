@@ -25,23 +25,44 @@ const MAX_TOTAL_BYTES: usize = 8 * 1024 * 1024;
 /// What a path may be followed by in a sentence.
 const PUNCTUATION: [char; 8] = ['.', ',', ';', ':', '!', '?', ')', ']'];
 
-/// What files add to a message.
+/// What files add to a message, each once, however it was named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attached {
-    /// Text files: name and content.
-    texts: Vec<(String, String)>,
-    /// Images: name and content in base64.
-    images: Vec<(String, String)>,
+    /// Text files.
+    texts: Vec<Named>,
+    /// Images, in base64.
+    images: Vec<Named>,
+}
+
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    /// As it was named.
+    name: String,
+    /// Where it really is.
+    place: PathBuf,
+    content: String,
+}
+
+/// Adds a file, in place of what it was when it was added before.
+fn put(files: &mut Vec<Named>, file: Named) {
+    match files.iter_mut().find(|known| known.place == file.place) {
+        Some(known) => *known = file,
+        None => files.push(file),
+    }
 }
 
 impl Attached {
-    /// Adds a file.
+    /// Adds a file; one that is there already is read again, and stays where it is.
     ///
     /// # Errors
     /// When it cannot be read, is too large, or is nothing that the model takes.
     pub(crate) fn add(&mut self, path: &Path, takes_images: bool) -> anyhow::Result<()> {
         let name = clean(&path.display().to_string());
-        if self.texts.len() + self.images.len() >= MAX_FILES {
+        let place = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let mut known = self.texts.iter().chain(&self.images);
+        let is_known = known.any(|file| file.place == place);
+        if !is_known && self.texts.len() + self.images.len() >= MAX_FILES {
             return Err(Advice::new(
                 format!("`{name}` is one file too many: a message has at most {MAX_FILES}"),
                 "name fewer files",
@@ -67,10 +88,20 @@ impl Attached {
                 )
                 .into());
             }
-            self.images.push((name, BASE64_STANDARD.encode(bytes)));
+            let content = BASE64_STANDARD.encode(bytes);
+            self.texts.retain(|file| file.place != place);
+            put(
+                &mut self.images,
+                Named {
+                    name,
+                    place,
+                    content,
+                },
+            );
             return Ok(());
         }
-        let total: usize = self.texts.iter().map(|(_, text)| text.len()).sum();
+        let others = self.texts.iter().filter(|file| file.place != place);
+        let total: usize = others.map(|file| file.content.len()).sum();
         check_size(&name, bytes.len() as u64, MAX_TEXT_BYTES)?;
         if total + bytes.len() > MAX_TOTAL_BYTES {
             return Err(Advice::new(
@@ -82,20 +113,28 @@ impl Attached {
         let text = String::from_utf8(bytes)
             .ok()
             .filter(|text| !text.contains('\0'));
-        let text = text.ok_or_else(|| {
+        let content = text.ok_or_else(|| {
             Advice::new(
                 format!("`{name}` is neither text (UTF-8) nor an image"),
                 "convert it to text first",
             )
         })?;
-        self.texts.push((name, text));
+        self.images.retain(|file| file.place != place);
+        put(
+            &mut self.texts,
+            Named {
+                name,
+                place,
+                content,
+            },
+        );
         Ok(())
     }
 
     /// The names of the files.
     pub(crate) fn names(&self) -> Vec<&str> {
         let files = self.texts.iter().chain(&self.images);
-        files.map(|(name, _)| name.as_str()).collect()
+        files.map(|file| file.name.as_str()).collect()
     }
 
     /// Whether there is nothing.
@@ -106,7 +145,7 @@ impl Attached {
     /// The message with its files before it.
     pub(crate) fn before(&self, message: &str) -> String {
         let mut text = String::new();
-        for (name, content) in &self.texts {
+        for Named { name, content, .. } in &self.texts {
             let fence = "`".repeat(longest_run(content, '`').max(2) + 1);
             let newline = if content.ends_with('\n') || content.is_empty() {
                 ""
@@ -122,7 +161,7 @@ impl Attached {
 
     /// The images, for the field `images` of a message.
     pub(crate) fn images(&self) -> Option<Vec<String>> {
-        let images = self.images.iter().map(|(_, content)| content.clone());
+        let images = self.images.iter().map(|file| file.content.clone());
         (!self.images.is_empty()).then(|| images.collect())
     }
 }
@@ -322,6 +361,34 @@ mod tests {
         );
         assert_eq!(attached.images(), None);
         assert_eq!(attached.names().len(), 2);
+    }
+
+    #[test]
+    fn a_file_goes_along_once_however_it_is_named() {
+        let folder = folder();
+        let [a, b] = ["a.rs", "b c.md"].map(|name| folder.path().join(name));
+        let mut attached = Attached::default();
+        for path in [&a, &b] {
+            attached.add(path, false).expect("a text");
+        }
+        std::fs::write(&a, "fn b() {}").expect("write");
+        let other_name = folder.path().join(".").join("a.rs");
+        attached.add(&other_name, false).expect("the same text");
+        assert_eq!(attached.names().len(), 2);
+        let text = attached.before("Why?");
+        assert!(
+            text.contains("fn b() {}") && !text.contains("fn a() {}"),
+            "{text}"
+        );
+        assert!(text.find("fn b()") < text.find("b c.md"), "{text}");
+        // a file that is known is none too many
+        for i in 2..MAX_FILES {
+            let path = folder.path().join(format!("{i}"));
+            std::fs::write(&path, "x").expect("write");
+            attached.add(&path, false).expect("a text");
+        }
+        attached.add(&b, false).expect("the same text");
+        assert_eq!(attached.names().len(), MAX_FILES);
     }
 
     #[track_caller]

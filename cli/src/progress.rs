@@ -9,17 +9,32 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use slm_api::ClientError;
+use slm_api::bar::{Line, Parts};
 use slm_api::client::Chunks;
 use slm_api::ollama::Progress;
+use unicode_width::UnicodeWidthStr;
 
+use crate::text::cut::{cut, cut_middle};
 use crate::text::size;
 use crate::ui::Ui;
 
 const TICK: Duration = Duration::from_millis(100);
 /// Plain lines tell of every so many percent.
 const PLAIN_STEP: u64 = 25;
-/// Columns of a line about a blob that are not its bar.
-const BESIDES_COLUMNS: usize = 62;
+/// How wide what stands behind a bar is, each with the blank before it.
+const PARTS: Parts = Parts {
+    sizes: 16,
+    rate: 11,
+    left: 6,
+};
+/// Of a line that is done.
+const DONE_PARTS: Parts = Parts {
+    sizes: 8,
+    rate: 0,
+    left: 0,
+};
+/// What a spinner takes, and the last column.
+const SPINNER_COLUMNS: usize = 3;
 /// More blobs than this in one stream get no bar of their own.
 const MAX_BARS: usize = 256;
 
@@ -80,9 +95,9 @@ impl FileBar {
             ui.note(&label);
             return Self(ProgressBar::hidden());
         }
-        let bar = ProgressBar::new(n_bytes)
-            .with_style(bar_style())
-            .with_message(label);
+        let bar = ProgressBar::new(n_bytes);
+        // of a path, both ends say what it is
+        lay_out(&bar, &label, bar_line, cut_middle);
         Self(bar)
     }
 
@@ -109,7 +124,7 @@ pub(crate) fn spinner(label: &str, ui: Ui) -> ProgressBar {
     }
     let spinner = ProgressBar::new_spinner()
         .with_style(spinner_style())
-        .with_message(label.to_owned());
+        .with_message(spinner_message(label));
     spinner.enable_steady_tick(TICK);
     spinner
 }
@@ -168,6 +183,8 @@ impl View {
 struct Bars {
     all: MultiProgress,
     blobs: HashMap<String, ProgressBar>,
+    /// What is said of each, whole.
+    labels: HashMap<String, String>,
     /// The step under way and its spinner.
     step: Option<(String, ProgressBar)>,
 }
@@ -192,9 +209,8 @@ impl Bars {
                 Some(size) => format!("{status} (resumed at {size})"),
                 None => status.to_owned(),
             };
-            let bar = ProgressBar::hidden()
-                .with_style(bar_style())
-                .with_message(message);
+            let bar = ProgressBar::hidden();
+            lay_out(&bar, &message, bar_line, cut);
             bar.set_length(total);
             bar.set_position(completed);
             // The meter of speed takes note of where the bar begins, and only then starts to measure.
@@ -202,11 +218,13 @@ impl Bars {
             bar.reset_eta();
             let bar = self.all.add(bar);
             self.blobs.insert(digest.to_owned(), bar);
+            self.labels.insert(digest.to_owned(), message);
         }
         let bar = &self.blobs[digest];
         bar.set_position(completed.min(total));
         if completed >= total && !bar.is_finished() {
-            bar.set_style(done_style());
+            let label = self.labels[digest].as_str();
+            lay_out(bar, label, done_line, cut);
             bar.finish();
         }
     }
@@ -218,7 +236,7 @@ impl Bars {
         self.end_step();
         let spinner = ProgressBar::new_spinner()
             .with_style(spinner_style())
-            .with_message(status.to_owned());
+            .with_message(spinner_message(status));
         let spinner = self.all.add(spinner);
         if status == "success" {
             spinner.finish();
@@ -285,26 +303,42 @@ fn resumed_at(status: &str, completed: u64, total: u64) -> Option<String> {
     (is_transfer && completed > 0 && completed < total).then(|| size::bytes(completed))
 }
 
-/// Columns of a bar: what the longest line about a blob leaves of the terminal.
-fn bar_columns() -> usize {
-    let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
-    width.saturating_sub(BESIDES_COLUMNS).clamp(4, 24)
+fn columns() -> usize {
+    terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
 }
 
-fn bar_style() -> ProgressStyle {
-    let bar = bar_columns();
-    with_sizes(&format!(
-        "{{msg}}: {{percent:>3}}% ▕{{bar:{bar}}}▏ {{done:>7}}/{{whole:<7}} {{rate:>10}} {{left:>5}}"
-    ))
-    .progress_chars("█▉▊▋▌▍▎▏ ")
+/// A bar's style and label, cut to what the terminal has room for.
+fn lay_out(
+    bar: &ProgressBar,
+    label: &str,
+    line: fn(usize, usize) -> (Line, String),
+    cut: fn(&str, usize) -> String,
+) {
+    let (line, template) = line(columns(), label.width());
+    bar.set_style(with_sizes(&template).progress_chars("█▉▊▋▌▍▎▏ "));
+    bar.set_message(cut(label, line.label));
 }
 
-fn done_style() -> ProgressStyle {
-    let bar = bar_columns();
-    with_sizes(&format!(
-        "{{msg}}: {{percent:>3}}% ▕{{bar:{bar}}}▏ {{whole:>7}}"
-    ))
-    .progress_chars("█▉▊▋▌▍▎▏ ")
+/// What a line has room for while it goes on.
+fn bar_line(columns: usize, label: usize) -> (Line, String) {
+    let line = Line::fitting(columns, label, PARTS);
+    let template = line.template("{done:>7}/{whole:<7}", "{rate:>10}", "{left:>5}");
+    (line, template)
+}
+
+/// The same when it is done.
+fn done_line(columns: usize, label: usize) -> (Line, String) {
+    let line = Line::fitting(columns, label, DONE_PARTS);
+    // the bar stays as long as it was, where there is room
+    let bar = line.bar.zip(bar_line(columns, label).0.bar);
+    let bar = bar.map(|(most, before)| most.min(before));
+    let line = Line { bar, ..line };
+    (line, line.template("{whole:>7}", "", ""))
+}
+
+/// What stands before a spinner, cut to what the terminal has room for.
+pub(crate) fn spinner_message(label: &str) -> String {
+    cut_middle(label, columns().saturating_sub(SPINNER_COLUMNS))
 }
 
 fn spinner_style() -> ProgressStyle {
@@ -344,7 +378,7 @@ fn remaining(seconds: u64) -> String {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
-        .expect("but for a number the templates above are constant, and drawn by a test")
+        .expect("the templates are of few forms, and drawn by a test")
 }
 
 #[cfg(test)]
@@ -369,9 +403,13 @@ mod tests {
 
     #[test]
     fn the_templates_are_sound() {
-        for style in [bar_style(), done_style(), spinner_style()] {
-            ProgressBar::hidden().with_style(style).tick();
+        for columns in 0..200 {
+            for line in [bar_line, done_line] {
+                let style = with_sizes(&line(columns, 20).1);
+                ProgressBar::hidden().with_style(style).tick();
+            }
         }
+        ProgressBar::hidden().with_style(spinner_style()).tick();
     }
 
     #[test]

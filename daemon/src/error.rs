@@ -8,7 +8,7 @@ use axum::{
 };
 use http::StatusCode;
 use serde::Serialize;
-use slm_api::ollama::ErrorBody;
+use slm_api::ollama::{ENDING, ErrorBody};
 use std::error::Error;
 
 /// When to try again where nothing better is known.
@@ -77,12 +77,16 @@ impl ApiError {
         let text = format!("the daemon is {what} already; try again when it is done");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(BUSY_WAIT)
     }
-    /// The daemon is about to end.
+    /// The daemon ends, and cuts off what still runs.
     pub(crate) fn shutting_down() -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the server is shutting down",
-        )
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, ENDING)
+    }
+    /// The daemon is about to end, and takes nothing new.
+    pub(crate) fn ending() -> Self {
+        let text = format!(
+            "{ENDING} and takes no more requests; send it again once it has been started again"
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(BUSY_WAIT)
     }
     /// The request ended before its answer.
     pub(crate) fn canceled() -> Self {

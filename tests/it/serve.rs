@@ -535,6 +535,78 @@ fn shutdown_is_graceful_and_bounded() {
 }
 
 #[test]
+fn who_asks_a_daemon_that_ends_is_told_so() {
+    let (home, mut daemon) = with_starter();
+    let until = |n_predict: u32| {
+        Request::new("POST", "/api/generate").json(&json!({
+            "model": MODEL, "prompt": "Count:", "raw": true,
+            "options": { "num_predict": n_predict, "temperature": 50, "top_k": 0, "top_p": 1, "min_p": 0, "seed": 1 }
+        }))
+    };
+    let mut short = daemon.http().open(&until(150)).unwrap();
+    short.next_json().unwrap();
+    let mut long = daemon.http().open(&endless()).unwrap();
+    long.next_json().unwrap();
+    daemon.signal(Signal::TERM);
+    eventually("it ends", || daemon.log().contains("stopping"));
+
+    let refused = daemon.http().send(&until(1));
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("connection"), "close");
+    let error = refused.json()["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("shutting down"), "{error}");
+    assert_eq!(daemon.http().get("/health").status, 200);
+    Running::start(home.slm_of_the_daemon(&["list"]), b"")
+        .finish()
+        .refused()
+        .complains(&["shutting down", "slmd serve", "once it has ended"]);
+
+    // what runs goes on, and is cut off with words when it takes too long
+    let mut last = Value::Null;
+    while let Ok(Some(line)) = short.next_json() {
+        last = line;
+    }
+    assert_eq!(last["done"], true, "{last}");
+    // another daemon waits for the address meanwhile
+    let log = home.path().join("next.log");
+    let mut next = home.slmd_command(&["serve"]);
+    next.stderr(fs::File::create(&log).unwrap());
+    let mut next = next.spawn().unwrap();
+    let mut last = Value::Null;
+    while let Ok(Some(line)) = long.next_json() {
+        last = line;
+    }
+    assert_eq!(last, json!({"error": "the server is shutting down"}));
+    assert_eq!(daemon.ended(Duration::from_secs(30)).code(), Some(0));
+    eventually("the next one answers", || daemon.http().is_up());
+    let waited = fs::read_to_string(&log).unwrap();
+    let _ = (next.kill(), next.wait());
+    assert!(
+        waited.contains("waiting for the end of another slmd"),
+        "{waited}"
+    );
+}
+
+#[test]
+fn a_command_starts_a_daemon_again_that_was_ending() {
+    let (home, mut daemon) = with_starter();
+    let mut long = daemon.http().open(&endless()).unwrap();
+    long.next_json().unwrap();
+    daemon.signal(Signal::TERM);
+    eventually("it ends", || daemon.log().contains("stopping"));
+    let list = home.slm_command(&["list"]);
+    let list = Running::start(list, b"");
+    eventually("it is waited for", || {
+        daemon.http().get("/health").status == 200
+    });
+    drop(long);
+    let list = list.finish().ok();
+    assert!(list.stdout.contains(MODEL), "{list:?}");
+    assert!(list.stderr.contains("slmd is stopping"), "{list:?}");
+    assert_eq!(daemon.ended(Duration::from_secs(30)).code(), Some(0));
+}
+
+#[test]
 fn a_taken_port_is_explained() {
     let mut home = Home::new();
     let daemon = Daemon::start(&mut home);

@@ -122,16 +122,27 @@ impl Daemon {
     /// When it does not end within `bound`.
     #[track_caller]
     pub fn end(mut self, signal: Signal, bound: Duration) -> ExitStatus {
+        self.signal(signal);
+        self.ended(bound)
+    }
+
+    /// Sends it `signal`.
+    pub fn signal(&self, signal: Signal) {
         let _ = kill_process(Pid::from_child(&self.child), signal);
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end within `bound`.
+    #[track_caller]
+    pub fn ended(&mut self, bound: Duration) -> ExitStatus {
         let deadline = Instant::now() + bound;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
                 return status;
             }
-            assert!(
-                Instant::now() < deadline,
-                "slmd still runs {bound:?} after {signal:?}"
-            );
+            assert!(Instant::now() < deadline, "slmd still runs after {bound:?}");
             thread::sleep(Duration::from_millis(10));
         }
     }

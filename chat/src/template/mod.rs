@@ -10,6 +10,7 @@
 //! compared, hashed, sorted or written out, refuses long ones and charges for the others, and [`rewrite`] puts it where the
 //! template does so. [`go`] has bounds of the same kind.
 
+mod begun;
 mod bounds;
 mod environment;
 pub mod go;
@@ -20,6 +21,8 @@ mod python_tests;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+
+pub use begun::is_begun;
 
 use crate::{Message, PromptInput, ThinkingTags, ToolSyntax};
 use go::GoTemplate;

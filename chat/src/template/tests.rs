@@ -234,7 +234,7 @@ fn a_template_without_a_system_role_gets_it_in_the_user_turn() {
     );
 }
 
-fn data(name: &str) -> String {
+pub(super) fn data(name: &str) -> String {
     let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../tests/data/templates")
         .join(name);

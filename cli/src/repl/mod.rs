@@ -380,6 +380,11 @@ fn mode(name: &str) -> String {
     format!("Set '{name}' mode.")
 }
 
+/// Whether nobody listens any more, or who does only says that it ends. An answer that was cut off is none of these.
 fn is_daemon_gone(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(ClientError::Connect { .. }))
+    match error.downcast_ref() {
+        Some(ClientError::Connect { .. }) => true,
+        Some(refused @ ClientError::Status { .. }) => refused.is_ending(),
+        _ => false,
+    }
 }

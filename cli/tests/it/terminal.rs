@@ -65,6 +65,16 @@ impl Terminal {
         screen.screen().contents().trim_end().to_owned()
     }
 
+    /// The rows of the screen down to the last that shows something; a line that was broken has several.
+    pub(crate) fn rows(&self) -> Vec<String> {
+        let screen = self.screen.lock().expect("no panic");
+        let (_, columns) = screen.screen().size();
+        let rows = screen.screen().rows(0, columns.get());
+        let mut rows: Vec<String> = rows.map(|row| row.trim_end().to_owned()).collect();
+        while rows.pop_if(|row| row.is_empty()).is_some() {}
+        rows
+    }
+
     /// Waits until the screen shows something.
     #[track_caller]
     pub(crate) fn until_shown(&self, text: &str) {

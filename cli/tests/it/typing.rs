@@ -268,3 +268,73 @@ async fn a_kept_chat_goes_on_with_one_prompt() {
         "{finished:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_keeps_to_the_terminal() {
+    let server = Server::start().await;
+    let blob = |digest: &str, completed: u64| json!({"status": format!("pulling {digest}"), "digest": format!("sha256:{digest}"), "total": 2_000_000_000_u64, "completed": completed});
+    let layer = format!(
+        "using existing layer sha256:{}",
+        "0123456789abcdef".repeat(4)
+    );
+    let begun = [
+        json!({"status": "pulling manifest"}),
+        json!({"status": layer}),
+        blob("0123456789ab", 900_000_000),
+        blob("ba9876543210", 0),
+        blob("ba9876543210", 2_000_000_000),
+    ];
+    let rest = [
+        blob("0123456789ab", 2_000_000_000),
+        json!({"status": "success"}),
+    ];
+    let home = tempfile::tempdir().expect("temporary home");
+    for columns in [20, 30, 40, 60, 80] {
+        server.then_hold("POST /api/pull", &begun, &rest);
+        let mut terminal = at_terminal(&server, home.path(), &["pull", "m:tag"], columns);
+        terminal.until_shown("100%");
+        terminal.until_shown("45%");
+        let starts = ["pulling m", "using ex", "pulling 0", "pulling b", "success"];
+        let check = |rows: &[String], n_rows: usize| {
+            assert_eq!(rows.len(), n_rows, "{columns} columns: {rows:#?}");
+            for (row, start) in rows.iter().zip(starts) {
+                assert!(row.starts_with(start), "{columns} columns: {rows:#?}");
+            }
+        };
+        check(&terminal.rows(), 4);
+        server.release();
+        assert_eq!(terminal.code(), 0);
+        terminal.until_shown("success");
+        let rows = terminal.rows();
+        check(&rows, 5);
+        assert!(
+            rows[2].contains("100%") && rows[3].contains("100%"),
+            "{rows:#?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_at_a_narrow_terminal_sees_one_line() {
+    let server = Server::start().await;
+    server.answer("POST /api/show", StatusCode::OK, &[json!({})]);
+    server.then_hold(
+        "POST /api/generate",
+        &[],
+        &[
+            json!({"response": "Yes."}),
+            json!({"response": "", "done": true}),
+        ],
+    );
+    let loading =
+        json!({"loading": {"model": LONG, "phase": "room", "completed": 0, "total": 200}});
+    server.answer("GET /api/status", StatusCode::OK, &[loading]);
+    let home = tempfile::tempdir().expect("temporary home");
+    let mut terminal = at_terminal(&server, home.path(), &["run", "m", "Is it?"], 40);
+    terminal.until_shown("waiting until");
+    assert_eq!(terminal.rows().len(), 1, "{:#?}", terminal.rows());
+    server.release();
+    assert_eq!(terminal.code(), 0);
+    terminal.until_shown("Yes.");
+    assert_eq!(terminal.text(), "Yes.");
+}

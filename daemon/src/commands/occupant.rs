@@ -1,7 +1,7 @@
 //! Who listens at an address: another slmd, Ollama, or something else.
 
 use crate::middleware::request_log::SERVER_PREFIX;
-use slm_api::host::Host;
+use slm_api::{host::Host, ollama::ENDING};
 use std::{fmt, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -19,6 +19,8 @@ const MAX_ANSWER_BYTES: u64 = 16 << 10;
 pub(super) enum Occupant {
     /// One of us, with its version.
     Slmd(String),
+    /// One of us that is about to end.
+    Ending,
     Ollama,
     WebServer,
     /// Something that does not say.
@@ -29,6 +31,7 @@ impl fmt::Display for Occupant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Slmd(version) => write!(f, "another slmd (version {version})"),
+            Self::Ending => f.write_str("another slmd that is stopping"),
             Self::Ollama => f.write_str("Ollama"),
             Self::WebServer => f.write_str("another web server"),
             Self::Other => f.write_str("another program"),
@@ -37,7 +40,7 @@ impl fmt::Display for Occupant {
 }
 
 /// Whether a daemon of ours answers at `host`, or one elsewhere that we cannot stand in for. Another program's store is
-/// none of ours.
+/// none of ours, and one of ours that ends takes no more work.
 pub(super) async fn serves(host: &Host) -> bool {
     match Occupant::of(host).await {
         Some(Occupant::Slmd(_)) => true,
@@ -63,6 +66,9 @@ impl Occupant {
             name.eq_ignore_ascii_case("server").then_some(value.trim())
         });
         if let Some(version) = server.and_then(|server| server.strip_prefix(SERVER_PREFIX)) {
+            if answer.contains(ENDING) {
+                return Self::Ending;
+            }
             return Self::Slmd(version.to_owned());
         }
         if answer.contains("Ollama is running") {
@@ -101,6 +107,8 @@ mod tests {
         check(ollama, Occupant::Ollama);
         let slmd = "HTTP/1.1 200 OK\r\nserver: slmd/1.2.3\r\n\r\nOllama is running";
         check(slmd, Occupant::Slmd("1.2.3".into()));
+        let ending = "HTTP/1.1 503 Service Unavailable\r\nserver: slmd/1.2.3\r\n\r\n{\"error\":\"the server is shutting down and …\"}";
+        check(ending, Occupant::Ending);
         check("HTTP/1.1 404 Not Found\r\n\r\n", Occupant::WebServer);
         check("SSH-2.0-x", Occupant::Other);
     }

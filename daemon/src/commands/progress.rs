@@ -1,8 +1,12 @@
 //! Progress on stderr: a bar per blob on a terminal, plain lines elsewhere.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use slm_api::ollama::Progress;
+use slm_api::{
+    bar::{Line, Parts},
+    ollama::Progress,
+};
 use std::{collections::HashMap, io::IsTerminal, time::Duration};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// How often a spinner turns.
 const TICK: Duration = Duration::from_millis(100);
@@ -10,6 +14,21 @@ const TICK: Duration = Duration::from_millis(100);
 const PLAIN_STEP: u64 = 25;
 /// More blobs than this in one stream are not shown one by one.
 const MAX_BLOBS: usize = 256;
+
+/// How wide what stands behind a bar is, each with the blank before it.
+const PARTS: Parts = Parts {
+    sizes: 22,
+    rate: 13,
+    left: 6,
+};
+/// Of a line that is done.
+const DONE_PARTS: Parts = Parts {
+    sizes: 11,
+    rate: 0,
+    left: 0,
+};
+/// What a spinner takes, and the last column.
+const SPINNER_COLUMNS: usize = 3;
 
 /// Shows lines of progress as they come.
 pub(super) enum View {
@@ -74,10 +93,9 @@ impl Bars {
                 return;
             }
             let bar = self.all.add(ProgressBar::new(total));
-            bar.set_style(style(
-                "{msg}: {percent:>3}% ▕{bar:24}▏ {decimal_bytes:>10}/{decimal_total_bytes:<10} {decimal_bytes_per_sec:>12} {eta:>5}",
-            ));
-            bar.set_message(line.status.clone());
+            let (room, template) = bar_line(columns(), line.status.width());
+            bar.set_style(style(&template));
+            bar.set_message(cut(&line.status, room.label));
             // what an earlier attempt brought is no speed of this one
             bar.set_position(completed);
             bar.reset_eta();
@@ -86,9 +104,9 @@ impl Bars {
         let bar = &self.blobs[digest];
         bar.set_position(completed);
         if completed == total && !bar.is_finished() {
-            bar.set_style(style(
-                "{msg}: {percent:>3}% ▕{bar:24}▏ {decimal_total_bytes:>10}",
-            ));
+            let (room, template) = done_line(columns(), line.status.width());
+            bar.set_style(style(&template));
+            bar.set_message(cut(&line.status, room.label));
             bar.finish();
         }
     }
@@ -100,7 +118,8 @@ impl Bars {
         self.end_step();
         let spinner = self.all.add(ProgressBar::new_spinner());
         spinner.set_style(style("{msg} {spinner}"));
-        spinner.set_message(status.to_owned());
+        let room = columns().saturating_sub(SPINNER_COLUMNS);
+        spinner.set_message(cut(status, room));
         spinner.enable_steady_tick(TICK);
         self.step = Some((status.to_owned(), spinner));
     }
@@ -142,9 +161,44 @@ impl Plain {
     }
 }
 
+fn columns() -> usize {
+    terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
+}
+
+/// What a line has room for while it goes on.
+fn bar_line(columns: usize, label: usize) -> (Line, String) {
+    let line = Line::fitting(columns, label, PARTS);
+    let sizes = "{decimal_bytes:>10}/{decimal_total_bytes:<10}";
+    let template = line.template(sizes, "{decimal_bytes_per_sec:>12}", "{eta:>5}");
+    (line, template)
+}
+
+/// The same when it is done.
+fn done_line(columns: usize, label: usize) -> (Line, String) {
+    let line = Line::fitting(columns, label, DONE_PARTS);
+    // the bar stays as long as it was, where there is room
+    let bar = line.bar.zip(bar_line(columns, label).0.bar);
+    let bar = bar.map(|(most, before)| most.min(before));
+    let line = Line { bar, ..line };
+    (line, line.template("{decimal_total_bytes:>10}", "", ""))
+}
+
+/// The text, or its beginning and `…` where it has more than `columns`.
+fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut taken = 0;
+    let start = text.chars().take_while(|c| {
+        taken += c.width().unwrap_or(0);
+        taken < columns
+    });
+    start.chain(['…']).collect()
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
-        .expect("the templates above are constant and drawn by a test")
+        .expect("the templates are of few forms, and drawn by a test")
         .progress_chars("█▉▊▋▌▍▎▏ ")
 }
 
@@ -192,6 +246,24 @@ mod tests {
                 "pulling 0123456789ab: 100% of 200 bytes",
                 "success"
             ]
+        );
+    }
+
+    #[test]
+    fn lines_fit_the_terminal_and_their_templates_are_sound() {
+        for columns in 0..200 {
+            for line in [bar_line, done_line] {
+                let style = style(&line(columns, 20).1);
+                ProgressBar::hidden().with_style(style).tick();
+            }
+        }
+        assert_eq!(
+            bar_line(40, 20).1,
+            "{msg}: {percent:>3}% ▕{bar:4}▏ {eta:>5}"
+        );
+        assert_eq!(
+            (cut("abcd", 4), cut("abcd", 3), cut("你好", 3)),
+            ("abcd".to_owned(), "ab…".to_owned(), "你…".to_owned())
         );
     }
 

@@ -5,8 +5,16 @@ use crate::{config::Config, cpu::CpuChoice, routes, server, share, shutdown, sta
 use anyhow::{Context, bail};
 use slm_api::host::Host;
 use slm_registry::{Garbage, GcLimits, Store};
-use std::io;
-use tokio::net::TcpListener;
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpListener, time};
+
+/// How long a daemon may take to end that has begun to: its running answers have ten seconds of it.
+const END_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often its address is tried meanwhile.
+const BIND_RETRY: Duration = Duration::from_millis(100);
 
 /// Serves until a signal.
 pub(super) fn run(config: Config) -> anyhow::Result<()> {
@@ -99,24 +107,42 @@ fn unused(config: &Config) -> Vec<&'static str> {
     set.filter(|setting| of_sharing.contains(setting)).collect()
 }
 
+/// Listens at `host`; where another daemon of ours is about to end there, when it has.
 async fn bind(host: &Host) -> anyhow::Result<TcpListener> {
     let address = (host.host.as_str(), host.port);
-    match TcpListener::bind(address).await {
-        Ok(listener) => Ok(listener),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let who = Occupant::of(host).await.unwrap_or(Occupant::Other);
-            bail!(
-                "the address {}:{} is in use by {who}; stop it, or choose another port with --host 127.0.0.1:PORT or SLM_HOST",
-                host.host,
-                host.port
-            )
+    let began = Instant::now();
+    let mut was_ending = false;
+    loop {
+        let error = match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => error,
+        };
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return Err(error).with_context(|| {
+                format!(
+                    "cannot listen on {}:{}; choose another address with --host or SLM_HOST",
+                    host.host, host.port
+                )
+            });
         }
-        Err(error) => Err(error).with_context(|| {
-            format!(
-                "cannot listen on {}:{}; choose another address with --host or SLM_HOST",
-                host.host, host.port
-            )
-        }),
+        let who = Occupant::of(host).await;
+        let is_ending = who == Some(Occupant::Ending);
+        // at the very end it closes connections without a word
+        let is_silent = matches!(who, None | Some(Occupant::Other));
+        if (is_ending || (is_silent && was_ending)) && began.elapsed() < END_TIMEOUT {
+            if is_ending && !was_ending {
+                tracing::info!("waiting for the end of another slmd that is stopping");
+            }
+            was_ending = true;
+            time::sleep(BIND_RETRY).await;
+            continue;
+        }
+        bail!(
+            "the address {}:{} is in use by {}; stop it, or choose another port with --host 127.0.0.1:PORT or SLM_HOST",
+            host.host,
+            host.port,
+            who.unwrap_or(Occupant::Other)
+        )
     }
 }
 

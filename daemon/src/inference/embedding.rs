@@ -56,7 +56,7 @@ async fn vectors(
     texts: Texts,
 ) -> Result<(Vectors, EmbedStats), ApiError> {
     if app.shutdown.begun.is_cancelled() {
-        return Err(ApiError::shutting_down());
+        return Err(ApiError::ending());
     }
     let window = job.window(app);
     let trained = job.record.gguf.context_length;

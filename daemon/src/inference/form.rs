@@ -36,11 +36,15 @@ fn beginning(json: &str) -> &str {
 }
 
 /// What may stand ahead of the answer to a prompt, where the model thinks: thoughts that the prompt has opened, or that
-/// the model opens itself if it `may`.
-pub(super) fn thoughts(tags: &ThinkingTags, prompt: &str, may: bool) -> Option<Thoughts> {
+/// the model opens itself if it `may`. The prompt may have begun the answer.
+pub(super) fn thoughts(
+    tags: &ThinkingTags,
+    (prompt, is_begun): (&str, bool),
+    may: bool,
+) -> Option<Thoughts> {
     if tags.is_harmony() {
         // messages on other channels come first, and the head of the last one may say more than its channel
-        return Some(Thoughts {
+        return (!is_begun).then(|| Thoughts {
             opens: None,
             closes: vec!["<|channel|>final".to_owned(), "<|message|>".to_owned()],
             may_end: false,
@@ -57,16 +61,18 @@ pub(super) fn thoughts(tags: &ThinkingTags, prompt: &str, may: bool) -> Option<T
 }
 
 /// What stands ahead of a call that need not come, and the grammar of what follows: all up to the mark that calls begin
-/// with, or nothing where the call shows itself otherwise. Thoughts that the prompt has opened are closed before that.
+/// with, or nothing where the call shows itself otherwise. Thoughts that the prompt has opened are closed before that. The
+/// prompt may have begun the answer.
 pub(super) fn of_call(
     may_call: &MayCall,
     marks: &[(String, TokenId)],
     tags: Option<&ThinkingTags>,
-    prompt: &str,
+    prompt: (&str, bool),
 ) -> Result<Option<(Thoughts, Grammar)>, ApiError> {
     let open = tags.and_then(|tags| thoughts(tags, prompt, false));
-    // what begins behind open thoughts does not begin the answer
-    let from_start = may_call.from_start.as_ref().filter(|_| open.is_none());
+    // what begins behind open thoughts or begun text does not begin the answer
+    let from_start = may_call.from_start.as_ref();
+    let from_start = from_start.filter(|_| open.is_none() && !prompt.1);
     let from_start = from_start.map(|call| {
         Ok::<_, ApiError>(FromStart {
             grammar: calls::grammar(&call.form, marks)?,
@@ -147,15 +153,21 @@ mod tests {
         let tags = |template| ThinkingTags::of_template(template).unwrap();
         let think = tags("<think></think>");
         let closes = vec!["</think>".to_owned()];
-        let opened = thoughts(&think, "question\n<think>\n", false).unwrap();
+        let opened = thoughts(&think, ("question\n<think>\n", false), false).unwrap();
         assert_eq!((opened.opens, &opened.closes), (None, &closes));
-        let may = thoughts(&think, "question", true).unwrap();
+        let may = thoughts(&think, ("question", false), true).unwrap();
         assert_eq!(
             (may.opens.as_deref(), &may.closes),
             (Some("<think>"), &closes)
         );
-        assert_eq!(thoughts(&think, "<think>\n\n</think>\n\n", false), None);
-        let channels = thoughts(&tags("<|channel|>analysis"), "<|start|>assistant", false);
-        assert_eq!(channels.unwrap().closes.len(), 2);
+        assert_eq!(
+            thoughts(&think, ("<think>\n\n</think>\n\n", false), false),
+            None
+        );
+        let channels = tags("<|channel|>analysis");
+        let asked = thoughts(&channels, ("<|start|>assistant", false), false);
+        assert_eq!(asked.unwrap().closes.len(), 2);
+        let begun = "<|start|>assistant<|channel|>final<|message|>So";
+        assert_eq!(thoughts(&channels, (begun, true), true), None);
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Generation {
     thoughts: Thoughts,
     /// Whether what stands ahead of the prompt's text is the model's.
     is_of_text: bool,
+    /// Whether all of the prompt is the model's.
+    is_blank: bool,
     /// Whether the answer ends behind its first call.
     has_one_call: bool,
     ended: Option<Outcome>,
@@ -84,6 +86,7 @@ impl Generation {
             n_truncated,
             thoughts: Thoughts::default(),
             is_of_text: false,
+            is_blank: prompt.is_blank,
             has_one_call: false,
             ended: None,
             watch,
@@ -131,8 +134,10 @@ impl Generation {
         };
         let all = std::iter::once(&unknown).chain(logprobs);
         let all = self.tokens.iter().zip(all).enumerate();
-        let is_models =
-            |index, token| index == 0 && self.is_of_text && tokenizer.leading_bos() == Some(token);
+        let is_models = |index, token| {
+            index == 0
+                && (self.is_blank || self.is_of_text && tokenizer.leading_bos() == Some(token))
+        };
         let shown = all.filter(|(index, (token, _))| !is_models(*index, **token));
         shown
             .map(|(_, (token, logprobs))| on_wire(*token, logprobs, tokenizer))

@@ -147,7 +147,7 @@ async fn ready(
     source: PromptSource,
 ) -> Result<(Lease, (Prompt, usize), GenerateRequest), ApiError> {
     if app.shutdown.begun.is_cancelled() {
-        return Err(ApiError::shutting_down());
+        return Err(ApiError::ending());
     }
     let window = job.window(app);
     let demand = job.demand(app, window).await?;

@@ -10,6 +10,10 @@ use slm_chat::{AnswerParser, CallForm, ChatTemplate, MayCall, Message, PromptInp
 use slm_engine::{Engine, Grammar, Special, Thoughts, TokenId, Tokenizer};
 use std::sync::Arc;
 
+/// Why a prompt of no tokens is refused.
+const EMPTY: &str =
+    "the prompt is empty, and the model has no token that a text begins with; send a text";
+
 /// What the model is to read.
 #[derive(Clone, Debug)]
 pub(crate) enum PromptSource {
@@ -63,6 +67,8 @@ pub(crate) struct Prompt {
     pub(crate) thoughts: Option<Thoughts>,
     /// The form of the calls that must come.
     pub(crate) calls: Option<Grammar>,
+    /// There is no text, and the one token stands for the beginning of one.
+    pub(crate) is_blank: bool,
 }
 
 impl Prompt {
@@ -74,6 +80,7 @@ impl Prompt {
             shown: Vec::new(),
             thoughts: None,
             calls: None,
+            is_blank: false,
         }
     }
 }
@@ -81,10 +88,10 @@ impl Prompt {
 /// Renders and tokenises.
 ///
 /// # Errors
-/// A template that refuses the messages, an empty prompt, context that is not of this model.
+/// A template that refuses the messages, a prompt of no tokens, context that is not of this model.
 pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, ApiError> {
     let tokenizer = engine.tokenizer();
-    let prompt = match source {
+    let mut prompt = match source {
         PromptSource::Raw(text) => Prompt::of_tokens(tokenizer.encode_prompt(text)),
         PromptSource::Tokens(tokens) => {
             Prompt::of_tokens(super::tokens::known(tokens.clone(), tokenizer, "prompt")?)
@@ -101,7 +108,9 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
             let calls = chat.tools.as_ref().filter(|_| !chat.has_form);
             let calls = calls.map(|tools| (chat.template.tool_syntax(), tools));
             let parser = AnswerParser::new(&text, chat.thinking_tags.clone(), calls);
-            let may_think = chat.enable_thinking == Some(true);
+            let is_begun = slm_chat::is_begun(&chat.messages);
+            // what goes on from a text does not begin with thoughts
+            let may_think = chat.enable_thinking == Some(true) && !is_begun;
             let tags = chat.thinking_tags.as_ref();
             // on channels, thoughts ahead of a call are a part of the call's form
             let is_call_on_channel =
@@ -109,14 +118,14 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
             let tags = tags.filter(|_| !is_call_on_channel);
             let marks = control_tokens(parser.markers(), tokenizer);
             let may_call = match &chat.may_call {
-                Some(may_call) => form::of_call(may_call, &marks, tags, &text)?,
+                Some(may_call) => form::of_call(may_call, &marks, tags, (&text, is_begun))?,
                 None => None,
             };
             let must_call = chat.must_call.as_ref();
             let (thoughts, calls) = match may_call {
                 Some((thoughts, grammar)) => (Some(thoughts), Some(grammar)),
                 None => (
-                    tags.and_then(|tags| form::thoughts(tags, &text, may_think)),
+                    tags.and_then(|tags| form::thoughts(tags, (&text, is_begun), may_think)),
                     must_call
                         .map(|form| calls::grammar(form, &marks))
                         .transpose()?,
@@ -127,14 +136,29 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
                 tokens: encode_after(&chat.context, &text, tokenizer)?,
                 shown: marks.iter().map(|(_, token)| *token).collect(),
                 calls,
+                is_blank: false,
                 parser,
             }
         }
     };
     if prompt.tokens.is_empty() {
-        return Err(ApiError::bad_request("the prompt is empty"));
+        // an answer to nothing begins where texts begin
+        let first = beginning(tokenizer).ok_or_else(|| ApiError::bad_request(EMPTY))?;
+        prompt.tokens.push(first);
+        prompt.is_blank = true;
     }
     Ok(prompt)
+}
+
+/// What stands before a text: the token between two texts, in the words that OpenAI's API promises, or else what the model
+/// has for the beginning or the end of one.
+fn beginning(tokenizer: &Tokenizer) -> Option<TokenId> {
+    let between = tokenizer.encode("<|endoftext|>", Special::Recognise);
+    let between = match between.as_slice() {
+        [token] if tokenizer.is_control(*token) => Some(*token),
+        _ => None,
+    };
+    between.or(tokenizer.bos()).or(tokenizer.eos())
 }
 
 /// The text of a conversation, as the model's template writes it.
@@ -144,7 +168,7 @@ pub(crate) fn prepare(source: &PromptSource, engine: &Engine) -> Result<Prompt, 
 pub(super) fn render(chat: &ChatPrompt, tokenizer: &Tokenizer) -> Result<String, ApiError> {
     let text_of =
         |token: Option<TokenId>| token.map_or_else(String::new, |t| tokenizer.token_text(t));
-    Ok(chat.template.render(&PromptInput {
+    Ok(chat.template.prompt(&PromptInput {
         messages: &chat.messages,
         tools: chat.tools.as_ref(),
         add_generation_prompt: true,

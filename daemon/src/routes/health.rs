@@ -13,7 +13,7 @@ pub(super) async fn health() -> Json<Value> {
 /// Until the end begins.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
     if app.shutdown.begun.is_cancelled() {
-        return Err(ApiError::shutting_down());
+        return Err(ApiError::ending());
     }
     Ok(Json(json!({"status": "ready"})))
 }

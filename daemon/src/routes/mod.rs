@@ -48,12 +48,17 @@ pub(crate) use tags::Rendered;
 
 use crate::{
     error::ApiError,
-    middleware::{cors, host_check, request_log},
+    middleware::{
+        cors,
+        ending::{self, InDialect},
+        host_check, request_log,
+    },
     state::App,
 };
 use axum::{
     Router,
     middleware::{from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
     routing::{delete, get, head, post},
 };
 use http::StatusCode;
@@ -69,10 +74,25 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async {
             (StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed")
         })
+        .layer(from_fn_with_state(
+            (Arc::clone(app), in_dialect as InDialect),
+            ending::refuse,
+        ))
         .layer(from_fn_with_state(Arc::clone(app), cors::check))
         .layer(from_fn_with_state(Arc::clone(app), host_check::check))
         .layer(from_fn(request_log::log))
         .with_state(Arc::clone(app))
+}
+
+/// An error as the clients of `path` read errors.
+fn in_dialect(path: &str, error: ApiError) -> Response {
+    if path.starts_with("/v1/messages") {
+        anthropic::Error::from(error).into_response()
+    } else if path.starts_with("/v1/") {
+        openai::Error::from(error).into_response()
+    } else {
+        error.into_response()
+    }
 }
 
 /// What answers where.

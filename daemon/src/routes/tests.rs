@@ -1013,12 +1013,31 @@ async fn the_end_of_the_daemon_is_an_error_line_in_running_answers() {
         text.lines().last(),
         Some(r#"{"error":"the server is shutting down"}"#)
     );
+}
+
+#[tokio::test]
+async fn who_comes_while_the_daemon_ends_is_told_so_in_its_words() {
+    let daemon = TestDaemon::with_model().await;
     daemon.app.shutdown.begun.cancel();
-    check_error(
-        &daemon.post("/api/generate", &body.to_string()).await,
-        503,
-        "the server is shutting down",
+    let text = "the server is shutting down and takes no more requests; send it again once it has been started again";
+    let body = json!({"model": "tiny", "prompt": "hello"}).to_string();
+    for path in ["/api/generate", "/api/pull", "/api/version", "/", "/absent"] {
+        let refused = daemon.post(path, &body).await;
+        check_error(&refused, 503, text);
+        assert_eq!(refused.headers["connection"], "close");
+        assert_eq!(refused.headers["retry-after"], "5");
+    }
+    let openai = daemon.post("/v1/completions", &body).await;
+    assert_eq!(
+        (openai.status.as_u16(), &openai.json()["error"]["message"]),
+        (503, &json!(text))
     );
+    let anthropic = daemon.post("/v1/messages", &body).await.json();
+    assert_eq!(
+        anthropic["error"],
+        json!({"type": "overloaded_error", "message": text})
+    );
+    assert_eq!(daemon.get("/health").await.status, 200);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Anthropic's dialect: `POST /v1/messages` and `POST /v1/messages/count_tokens`. A disconnect cancels the generation.
 //!
-//! A model thinks only where the request asks it to. `x-api-key` and the version headers are accepted, and mean nothing.
+//! A model thinks only where the request asks it to. An assistant message at the end is what the answer goes on from. `x-api-key` and the version headers are accepted, and mean nothing.
 
 mod blocks;
 mod models;
@@ -29,7 +29,7 @@ use axum::{
 use serde_json::Value;
 use slm_api::{
     anthropic::{ErrorBody, ErrorDetail, ErrorDetails, MessagesRequest, TokenCount, Usage},
-    ollama::{ChatRequest, Think},
+    ollama::{ChatRequest, Message, Think},
 };
 use std::{sync::Arc, time::Instant};
 
@@ -53,7 +53,7 @@ pub(super) fn router() -> Table {
 
 /// An error in Anthropic's shape.
 #[derive(Debug)]
-struct Error(ApiError);
+pub(super) struct Error(ApiError);
 
 impl From<ApiError> for Error {
     fn from(error: ApiError) -> Self {
@@ -162,14 +162,6 @@ async fn translated(
     let name = model_name(&request.model)?;
     let record = app.blocking(move |app| app.catalog.find(&name)).await;
     let record = record.map_err(|error| as_asked(error, &request.model))?;
-    if request
-        .messages
-        .last()
-        .is_some_and(|m| m.role == "assistant")
-    {
-        // answers begin anew and do not go on from what the client has begun
-        ignored.add("an assistant message at the end");
-    }
     let messages = blocks::conversation(request.system, request.messages, &request.model, ignored)?;
     let tools = blocks::tools(request.tools, ignored)?;
     let choice = request.tool_choice.as_ref();
@@ -179,6 +171,12 @@ async fn translated(
     let format = format(request.output_config.as_ref())?;
     let effort = request.output_config.as_ref();
     let think = think(request.thinking.as_ref(), effort, &record, ignored)?;
+    if let Some(begun) = messages.last().filter(|last| begins_answer(last)) {
+        let must_think = request.thinking.as_ref();
+        let must_think = must_think.is_some_and(|thinking| thinking["type"] == "enabled");
+        let must_think = must_think && think != Think::Switch(false);
+        check_begun(begun, must_think, format.is_some())?;
+    }
     let named = [
         ("num_predict", request.max_tokens.map(Value::from)),
         ("temperature", request.temperature.map(Value::from)),
@@ -200,6 +198,33 @@ async fn translated(
         ..ChatRequest::default()
     };
     Ok((record, request))
+}
+
+/// Whether a last message is not a turn that has ended, but what the answer goes on from.
+fn begins_answer(last: &Message) -> bool {
+    last.role == "assistant" && last.tool_calls.is_none() && !last.content.is_empty()
+}
+
+/// Refuses what Anthropic's API refuses in the beginning of an answer, too: what follows could not be as it is asked for.
+fn check_begun(begun: &Message, must_think: bool, has_format: bool) -> Result<(), ApiError> {
+    let refuse = |text| Err(ApiError::bad_request(text));
+    if begun.content.ends_with(char::is_whitespace) {
+        // tokens begin with their space
+        return refuse(
+            "messages: final assistant content cannot end with trailing whitespace; leave it out",
+        );
+    }
+    if must_think && begun.thinking.is_none() {
+        return refuse(
+            "messages: an answer that is begun without thoughts has none; begin the last assistant message with a thinking block, leave that message out, or do not ask for thinking",
+        );
+    }
+    if has_format {
+        return refuse(
+            "messages: output_config.format is for whole answers; leave out the assistant message at the end",
+        );
+    }
+    Ok(())
 }
 
 /// What the answer must look like: a schema, if any.

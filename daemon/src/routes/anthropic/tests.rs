@@ -425,3 +425,82 @@ async fn a_conversation_that_the_service_would_keep_is_refused_in_words_that_cli
     let absent = ask(&daemon, &absent).await.json();
     assert_eq!(absent["error"].get("details"), None, "{absent}");
 }
+
+#[tokio::test]
+async fn an_assistant_message_at_the_end_is_gone_on_from() {
+    let daemon = daemon().await;
+    let begun = |content: Value| {
+        let mut body = hi(6);
+        let messages = body["messages"].as_array_mut().unwrap();
+        messages.push(json!({"role": "assistant", "content": content}));
+        body
+    };
+    let expected = raw(&daemon, "[system]S[user]hi[assistant]Once upon", 6).await;
+    let text = json!([{"type": "text", "text": expected["response"]}]);
+    for content in [
+        json!("Once upon"),
+        json!([{"type": "text", "text": "Once upon"}]),
+    ] {
+        let answer = ask(&daemon, &begun(content.clone())).await;
+        assert!(!answer.headers.contains_key("x-slm-warning"), "{answer:?}");
+        assert_eq!(answer.json()["content"], text);
+        let body = begun(content).to_string();
+        let counted = daemon.post("/v1/messages/count_tokens", &body).await;
+        assert_eq!(
+            counted.json()["input_tokens"],
+            expected["prompt_eval_count"]
+        );
+    }
+    // one that says nothing is none
+    let asked = raw(&daemon, "[system]S[user]hi[assistant]", 6).await;
+    for nothing in [json!(""), json!([])] {
+        let answer = ask(&daemon, &begun(nothing)).await.json();
+        assert_eq!(answer["content"][0]["text"], asked["response"]);
+    }
+    for content in ["Once ", "Once\n", "  "] {
+        let refused = ask(&daemon, &begun(json!(content))).await;
+        let text = "final assistant content cannot end with trailing whitespace";
+        check_error(&refused, 400, "invalid_request_error", text);
+    }
+    let mut formed = begun(json!("{"));
+    formed["output_config"] =
+        json!({"format": {"type": "json_schema", "schema": {"type": "object"}}});
+    let refused = ask(&daemon, &formed).await;
+    check_error(
+        &refused,
+        400,
+        "invalid_request_error",
+        "output_config.format is for whole answers",
+    );
+}
+
+#[tokio::test]
+async fn who_asks_for_thoughts_begins_with_thoughts() {
+    let daemon = TestDaemon::with_model().await;
+    let template = "{{ range .Messages }}[{{ .Role }}]{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ .Content }}{{ end }}[assistant]";
+    let made = json!({"model": "tooled", "from": "tiny", "template": template, "stream": false});
+    let made = daemon.post("/api/create", &made.to_string()).await;
+    assert_eq!(made.status, 200, "{made:?}");
+    let mut body = hi(6);
+    body["thinking"] = json!({"type": "enabled", "budget_tokens": 1024});
+    let messages = body["messages"].as_array_mut().unwrap();
+    messages.push(json!({"role": "assistant", "content": "So"}));
+    let refused = ask(&daemon, &body).await;
+    check_error(
+        &refused,
+        400,
+        "invalid_request_error",
+        "begin the last assistant message with a thinking block",
+    );
+    let thought = json!({"type": "thinking", "thinking": "hm", "signature": ""});
+    body["messages"][1]["content"] = json!([thought, {"type": "text", "text": "So"}]);
+    let answer = ask(&daemon, &body).await.json();
+    let prompt = "[system]S[user]hi[assistant]<think>hm</think>So";
+    let expected = raw(&daemon, prompt, 6).await;
+    assert_eq!(answer["content"][0]["text"], expected["response"]);
+    body["thinking"] = json!({"type": "disabled"});
+    body["messages"][1]["content"] = json!("So");
+    let answer = ask(&daemon, &body).await.json();
+    let expected = raw(&daemon, "[system]S[user]hi[assistant]So", 6).await;
+    assert_eq!(answer["content"][0]["text"], expected["response"]);
+}

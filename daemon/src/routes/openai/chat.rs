@@ -39,6 +39,8 @@ const HARMLESS: &[&str] = &[
     "prompt_cache_retention",
     "prediction",
     "modalities",
+    // done anyway, where there is such a message
+    "continue_final_message",
 ];
 
 /// Answers.

@@ -51,7 +51,7 @@ pub(super) fn router() -> Table {
 
 /// An error in OpenAI's shape.
 #[derive(Debug)]
-struct Error(ApiError);
+pub(super) struct Error(ApiError);
 
 impl From<ApiError> for Error {
     fn from(error: ApiError) -> Self {

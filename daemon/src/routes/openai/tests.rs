@@ -442,6 +442,80 @@ async fn prompts_go_on_as_they_are() {
 }
 
 #[tokio::test]
+async fn an_empty_prompt_is_the_beginning_of_a_text() {
+    let daemon = daemon().await;
+    // gemma puts a token in front of every prompt
+    for (model, first) in [
+        ("qwen3", "<|endoftext|>"),
+        ("granite", "<|endoftext|>"),
+        ("gemma3", "<bos>"),
+    ] {
+        daemon.create(model, &golden_model(model)).await;
+        let body = |prompt: Value| json!({"model": model, "prompt": prompt, "temperature": 0, "max_tokens": 5});
+        let expected = post(&daemon, "/v1/completions", &body(json!(first)))
+            .await
+            .json();
+        let expected = &expected["choices"][0]["text"];
+        for nothing in [json!(""), json!([""])] {
+            let answer = post(&daemon, "/v1/completions", &body(nothing)).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let answer = answer.json();
+            assert_eq!(&answer["choices"][0]["text"], expected, "{model}");
+            assert_eq!(answer["usage"]["prompt_tokens"], 1);
+        }
+    }
+    // this one has a token for the beginning of turns
+    let expected = raw(&daemon, "<|endoftext|>", 5).await;
+    let body = json!({"model": "tiny", "prompt": ["", "hello"], "echo": true, "temperature": 0, "max_tokens": 5});
+    let answer = post(&daemon, "/v1/completions", &body).await.json();
+    assert_eq!(answer["choices"][0]["text"], expected["response"]);
+    // what stands there for the text is none of it
+    let body = json!({"model": "tiny", "prompt": "", "echo": true, "logprobs": 0, "temperature": 0, "max_tokens": 2});
+    let answer = post(&daemon, "/v1/completions", &body).await.json();
+    let logprobs = &answer["choices"][0]["logprobs"];
+    assert_eq!(logprobs["tokens"].as_array().unwrap().len(), 2);
+    assert_eq!(logprobs["text_offset"][0], 0);
+    // Ollama's dialect loads the model
+    let loaded = raw(&daemon, "", 5).await;
+    assert_eq!(
+        (&loaded["done_reason"], &loaded["response"]),
+        (&json!("load"), &json!(""))
+    );
+}
+
+#[tokio::test]
+async fn a_last_message_of_the_assistants_is_gone_on_from() {
+    let daemon = daemon().await;
+    let mut body = chat(5);
+    let begun = json!({"role": "assistant", "content": "Once upon "});
+    body["messages"].as_array_mut().unwrap().push(begun);
+    let expected = raw(&daemon, "[user]hi[assistant]Once upon ", 5).await;
+    let answer = post(&daemon, "/v1/chat/completions", &body).await.json();
+    assert_eq!(
+        answer["choices"][0]["message"]["content"],
+        expected["response"]
+    );
+    assert_eq!(
+        answer["usage"]["prompt_tokens"],
+        expected["prompt_eval_count"]
+    );
+    let ollama = json!({"model": "u/tooled:x", "messages": body["messages"], "stream": false,
+        "options": {"temperature": 0, "num_predict": 5}});
+    let answer = post(&daemon, "/api/chat", &ollama).await.json();
+    assert_eq!(answer["message"]["content"], expected["response"]);
+    // a call that was made has ended its turn
+    body["messages"][1]["tool_calls"] =
+        json!([{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
+    let prompt = "[user]hi[assistant]Once upon <tool_call>f{}[assistant]";
+    let expected = raw(&daemon, prompt, 5).await;
+    let answer = post(&daemon, "/v1/chat/completions", &body).await.json();
+    assert_eq!(
+        answer["choices"][0]["message"]["content"],
+        expected["response"]
+    );
+}
+
+#[tokio::test]
 async fn a_suffix_goes_through_the_models_template() {
     let daemon = daemon().await;
     let mut body = json!({"model": "u/tooled:x", "prompt": "a", "suffix": "b", "temperature": 0, "max_tokens": 5});
