@@ -14,6 +14,7 @@ mod gemma3;
 mod gemma4;
 mod gemma_embedding;
 mod granite;
+mod ignored;
 mod lfm2;
 mod llama;
 mod loaded;
@@ -317,6 +318,12 @@ fn read_spec<'a>(gguf: &'a Gguf<'a>) -> Result<(Hparams<'a>, Spec), LoadError> {
         Reader::Decoder(read) => Spec::Decoder(Box::new(read(&hparams)?)),
         Reader::Encoder(read) => Spec::Encoder(read(&hparams)?),
     };
+    ignored::refuse(&hparams)?;
+    let activations = match &spec {
+        Spec::Decoder(spec) => spec.gate.names(),
+        Spec::Encoder(spec) => spec.ffn.activations(),
+    };
+    ignored::refuse_other_activations(&hparams, activations)?;
     Ok((hparams, spec))
 }
 

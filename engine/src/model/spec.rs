@@ -3,6 +3,7 @@
 use crate::LoadError;
 use slm_gguf::{Gguf, Value};
 use slm_kernels::{DeltaShape, KvLayer, RopeStyle};
+use std::{cell::RefCell, collections::HashSet};
 
 /// Bounds on hyper-parameters from untrusted files; each is far above any released small model.
 pub(super) const MAX_LAYERS: usize = 512;
@@ -285,19 +286,36 @@ pub(super) fn all_but_every(every: usize, n_layers: usize) -> Vec<bool> {
 pub(super) struct Hparams<'a> {
     architecture: &'a str,
     gguf: &'a Gguf<'a>,
+    /// Names of the keys that were asked for.
+    asked: RefCell<HashSet<String>>,
 }
 
 impl<'a> Hparams<'a> {
     pub(super) fn new(architecture: &'a str, gguf: &'a Gguf<'a>) -> Self {
-        Self { architecture, gguf }
+        Self {
+            architecture,
+            gguf,
+            asked: RefCell::default(),
+        }
     }
 
     pub(super) fn has_tensor(&self, name: &str) -> bool {
         self.gguf.tensor(name).is_some()
     }
 
+    /// The whole name of a key, which counts as asked for from now on.
     pub(super) fn key(&self, name: &str) -> String {
+        self.asked.borrow_mut().insert(name.to_owned());
         format!("{}.{name}", self.architecture)
+    }
+
+    /// The value of a key that the file has and nothing asked for.
+    pub(super) fn ignored(&self, name: &str) -> Option<&Value<'a>> {
+        if self.asked.borrow().contains(name) {
+            return None;
+        }
+        let key = format!("{}.{name}", self.architecture);
+        self.gguf.metadata().get(&key)
     }
 
     pub(super) fn refuse<T>(
@@ -416,6 +434,7 @@ impl<'a> Hparams<'a> {
     }
 
     /// The window of the layers that slide, where the file states one: those of the pattern, all where there is none.
+    /// They rotate as the others do, but for a base that is stated for them.
     pub(super) fn window(&self, spec: &DecoderSpec) -> Result<Option<SlidingSpec>, LoadError> {
         let window = "attention.sliding_window";
         if matches!(self.opt_u32(window)?, None | Some(0)) {
@@ -432,7 +451,12 @@ impl<'a> Hparams<'a> {
         Ok(Some(SlidingSpec {
             window: self.count(window, MAX_CONTEXT)?,
             layers,
-            rope: spec.rope.clone(),
+            rope: RopeSpec {
+                theta: self
+                    .opt_positive("rope.freq_base_swa")?
+                    .unwrap_or(spec.rope.theta),
+                ..spec.rope.clone()
+            },
         }))
     }
 
@@ -515,20 +539,22 @@ impl<'a> Hparams<'a> {
         style: RopeStyle,
         scaling_types: &[&str],
     ) -> Result<DecoderSpec, LoadError> {
-        self.mixed_decoder(style, scaling_types, 0, 1)
+        self.mixed_decoder(style, scaling_types, 1)
     }
 
-    /// As [`Hparams::decoder`], for a file that may have `n_extra` layers behind the decoder's, and layers without
-    /// attention, which it gives no key heads, where `fewest_kv_heads` is 0.
+    /// As [`Hparams::decoder`], for a file that may have layers without attention, which it gives no key heads, where
+    /// `fewest_kv_heads` is 0.
+    ///
+    /// Layers that predict further tokens follow the decoder's, are counted with them and are left alone.
     pub(super) fn mixed_decoder(
         &self,
         style: RopeStyle,
         scaling_types: &[&str],
-        n_extra: usize,
         fewest_kv_heads: usize,
     ) -> Result<DecoderSpec, LoadError> {
         let hidden_size = self.count("embedding_length", MAX_WIDTH)?;
         let n_blocks = self.count("block_count", MAX_LAYERS)?;
+        let n_extra = self.opt_u32("nextn_predict_layers")?.unwrap_or(0) as usize;
         let Some(n_layers) = n_blocks.checked_sub(n_extra).filter(|&n| n > 0) else {
             let problem =
                 format!("must be more than the {n_extra} layers that predict further tokens");
@@ -748,12 +774,13 @@ impl<'a> Hparams<'a> {
     }
 
     /// Divisors of the frequencies that come as tensors: `rope_freqs`, or "longrope"'s two sets for short and for long
-    /// sequences.
+    /// sequences, which a file that states "longrope" must have.
     pub(super) fn divide_frequencies(&self, spec: &mut DecoderSpec) -> Result<(), LoadError> {
         const ALWAYS: &str = "rope_freqs.weight";
         const SHORT: &str = "rope_factors_short.weight";
         const LONG: &str = "rope_factors_long.weight";
-        if self.has_tensor(SHORT) || self.has_tensor(LONG) {
+        let is_stated = self.opt_string("rope.scaling.type")? == Some("longrope");
+        if is_stated || self.has_tensor(SHORT) || self.has_tensor(LONG) {
             spec.rope.factors = Some(SHORT);
             spec.rope.long = Some(LongSpec {
                 factors: LONG,
