@@ -592,6 +592,94 @@ fn keys_of_other_families_that_change_nothing_are_taken() {
     assert!(difference(&rows, &reference("llama")).max < 1e-3);
 }
 
+/// What Ollama's converter leaves out or calls otherwise is as the model's configuration has it: the base model's own
+/// values by other names, and by the variant of transformers' with stretched positions.
+#[test]
+fn gemma3_as_ollama_writes_it_is_the_same_model() {
+    const KEYS: [&str; 4] = [
+        "gemma3.attention.layer_norm_rms_epsilon",
+        "gemma3.rope.freq_base",
+        "gemma3.rope.freq_base_swa",
+        "gemma3.context_length",
+    ];
+    let ollama = |context_length: u32, bases: [f32; 2], with_spare_tokens: bool| {
+        let lists = ["tokens", "scores", "token_type"].map(|l| format!("tokenizer.ggml.{l}"));
+        let mut without_keys = KEYS.to_vec();
+        if with_spare_tokens {
+            without_keys.extend(lists.iter().map(String::as_str));
+        }
+        let how = Rewrite {
+            without_keys,
+            ..Rewrite::default()
+        };
+        let file = std::fs::read(golden("gemma3.gguf")).unwrap();
+        let gguf = Gguf::parse(&file).unwrap();
+        let list = |name: &str| match gguf.metadata().get(name) {
+            Some(slm_gguf::Value::Array(values)) => values.iter().collect::<Vec<_>>(),
+            other => panic!("{name}: {other:?}"),
+        };
+        rewritten("gemma3", &how, |w| {
+            w.put("gemma3.context_length", context_length)
+                .put("gemma3.mm.tokens_per_image", 256u32)
+                .put("gemma3.rope.global.freq_base", bases[0])
+                .put("gemma3.rope.local.freq_base", bases[1]);
+            if !with_spare_tokens {
+                return;
+            }
+            let tokens = list(&lists[0]);
+            let mut texts: Vec<&str> = tokens
+                .iter()
+                .map(|value| match value {
+                    slm_gguf::Value::String(text) => std::str::from_utf8(text).unwrap(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            texts.push("<image_soft_token>");
+            let mut scores: Vec<f32> = list(&lists[1])
+                .iter()
+                .map(|value| match value {
+                    slm_gguf::Value::F32(score) => *score,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            scores.push(0.0);
+            let mut types: Vec<i32> = list(&lists[2])
+                .iter()
+                .map(|value| value.as_integer().unwrap() as i32)
+                .collect();
+            types.push(3);
+            w.put_array(&lists[0], &texts)
+                .put_array(&lists[1], &scores)
+                .put_array(&lists[2], &types);
+        })
+    };
+    let expected = reference("gemma3");
+    let prompt = prompt("gemma3");
+    let off_by = |bytes: &[u8], expected: &Value| {
+        let model = load("of-ollama", bytes).unwrap();
+        let rows = all_logits(&model, &prompt, prompt.len());
+        difference(&rows, expected).max
+    };
+    let released = [1_000_000.0, 10_000.0];
+    for with_spare_tokens in [false, true] {
+        let bytes = ollama(32_768, released, with_spare_tokens);
+        assert!(off_by(&bytes, &expected) < 1e-3);
+    }
+    let model = load("spare", &ollama(32_768, released, true)).unwrap();
+    assert_eq!(
+        model.tokenizer().vocab_size(),
+        model.decoder().spec().vocab_size
+    );
+
+    let stretched = variants("variants-transformers.json")
+        .into_iter()
+        .find(|variant| variant["name"] == "gemma3-stretched")
+        .unwrap();
+    let bytes = ollama(131_072, [50_000.0, 700.0], false);
+    assert!(off_by(&bytes, &stretched) < 1e-3);
+    assert!(off_by(&bytes, &expected) > 0.1);
+}
+
 #[test]
 fn a_rotation_by_two_sets_of_divisors_needs_both() {
     let bytes = with("llama", |w| {

@@ -15,7 +15,7 @@ pub(super) fn spec(hparams: &Hparams<'_>) -> Result<DecoderSpec, LoadError> {
         let problem = "models that see later tokens are not supported in this architecture";
         return hparams.refuse("attention.causal", false, problem);
     }
-    let mut spec = hparams.mixed_decoder(RopeStyle::Neox, LINEAR, 0)?;
+    let mut spec = hparams.mixed_decoder(RopeStyle::Neox, LINEAR)?;
     let n_taps = hparams.count("shortconv.l_cache", MAX_TAPS)?;
     let blocks = (0..spec.n_layers).map(|il| {
         let mut block = spec.block(il);

@@ -156,7 +156,11 @@ fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Loaded, LoadError> 
     let gguf = files.gguf()?;
     let (hparams, spec) = read_spec(&gguf)?;
     let pooling = Pooling::read(&hparams)?;
-    let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
+    let n_tokens = match &spec {
+        Spec::Decoder(spec) if spec.spare_tokens => spec.vocab_size,
+        _ => usize::MAX,
+    };
+    let tokenizer = Tokenizer::of_first(gguf.metadata(), n_tokens)?;
     let architecture = gguf.metadata().string("general.architecture")?.to_owned();
     let chat_template = gguf
         .metadata()

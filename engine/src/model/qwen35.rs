@@ -17,7 +17,7 @@ const MAX_HEADS: usize = 1024;
 const MAX_HEAD_DIM: usize = 1024;
 
 pub(super) fn spec(hparams: &Hparams<'_>) -> Result<DecoderSpec, LoadError> {
-    let mut spec = hparams.mixed_decoder(RopeStyle::Neox, LINEAR, 0)?;
+    let mut spec = hparams.mixed_decoder(RopeStyle::Neox, LINEAR)?;
     let delta_net = Mixer::DeltaNet(delta_net(hparams)?);
     let every = hparams.opt_count("full_attention_interval", MAX_HEADS)?;
     let every = every.unwrap_or(ATTENTION_EVERY);

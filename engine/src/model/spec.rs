@@ -31,6 +31,8 @@ pub struct DecoderSpec {
     pub ffn_size: usize,
     /// Rows of the embedding matrix.
     pub vocab_size: usize,
+    /// Whether the file may list tokens that have no row, which are none of the model's then.
+    pub spare_tokens: bool,
     /// Positions the model was trained for.
     pub context_length: usize,
     /// Epsilon of every RMS norm.
@@ -272,6 +274,7 @@ pub struct LongSpec {
     pub beyond: usize,
 }
 
+const EPS: &str = "attention.layer_norm_rms_epsilon";
 /// Ways to stretch positions of the families that came before the others.
 pub(super) const STRETCHED: &[&str] = &["none", "linear", "yarn", "longrope"];
 /// Ways to stretch positions of families whose layers do not all rotate alike.
@@ -297,6 +300,10 @@ impl<'a> Hparams<'a> {
             gguf,
             asked: RefCell::default(),
         }
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.gguf.metadata().get(&self.key(name)).is_some()
     }
 
     pub(super) fn has_tensor(&self, name: &str) -> bool {
@@ -539,18 +546,35 @@ impl<'a> Hparams<'a> {
         style: RopeStyle,
         scaling_types: &[&str],
     ) -> Result<DecoderSpec, LoadError> {
-        self.mixed_decoder(style, scaling_types, 1)
+        self.read_decoder(style, scaling_types, 1, None)
     }
 
-    /// As [`Hparams::decoder`], for a file that may have layers without attention, which it gives no key heads, where
-    /// `fewest_kv_heads` is 0.
-    ///
-    /// Layers that predict further tokens follow the decoder's, are counted with them and are left alone.
+    /// The same, for a family of which there are files that do not state the epsilon of its norms.
+    pub(super) fn decoder_with_eps(
+        &self,
+        style: RopeStyle,
+        scaling_types: &[&str],
+        default_eps: f32,
+    ) -> Result<DecoderSpec, LoadError> {
+        self.read_decoder(style, scaling_types, 1, Some(default_eps))
+    }
+
+    /// As [`Hparams::decoder`], for a file that may have layers without attention, which it gives no key heads.
     pub(super) fn mixed_decoder(
         &self,
         style: RopeStyle,
         scaling_types: &[&str],
+    ) -> Result<DecoderSpec, LoadError> {
+        self.read_decoder(style, scaling_types, 0, None)
+    }
+
+    /// Layers that predict further tokens follow the decoder's, are counted with them and are left alone.
+    fn read_decoder(
+        &self,
+        style: RopeStyle,
+        scaling_types: &[&str],
         fewest_kv_heads: usize,
+        default_eps: Option<f32>,
     ) -> Result<DecoderSpec, LoadError> {
         let hidden_size = self.count("embedding_length", MAX_WIDTH)?;
         let n_blocks = self.count("block_count", MAX_LAYERS)?;
@@ -614,8 +638,12 @@ impl<'a> Hparams<'a> {
             v_head_dim,
             ffn_size: ffn_sizes[0],
             vocab_size: self.vocab_size()?,
+            spare_tokens: false,
             context_length: self.count("context_length", MAX_CONTEXT)?,
-            rms_norm_eps: self.positive("attention.layer_norm_rms_epsilon")?,
+            rms_norm_eps: match default_eps {
+                Some(default) => self.opt_positive(EPS)?.unwrap_or(default),
+                None => self.positive(EPS)?,
+            },
             embedding_scale: 1.0,
             attention_scale: self
                 .opt_scale("attention.scale")?
