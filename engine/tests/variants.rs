@@ -1,9 +1,13 @@
-//! What a file states besides the usual: variants of the tiny models with other keys, held against llama.cpp, and what
-//! follows from a definition where that does not do it.
+//! What a file states besides the usual: variants of the tiny models with other keys, held against llama.cpp and
+//! transformers, and what follows from a definition where that does not do it.
 //!
 //! The variants and their expected values are described in `tests/data/golden/README.md`.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(
+    clippy::print_stdout,
+    reason = "differences, which a failed test shows"
+)]
 
 mod common;
 
@@ -74,13 +78,13 @@ fn prompt(model: &str) -> Vec<TokenId> {
     ids(&reference(model)["prompt_tokens"])
 }
 
-fn variants() -> Vec<Value> {
-    let file = std::fs::read(golden("variants.json")).unwrap();
+fn variants(file: &str) -> Vec<Value> {
+    let file = std::fs::read(golden(file)).unwrap();
     serde_json::from_slice(&file).unwrap()
 }
 
 fn variant(name: &str) -> Value {
-    let mut all = variants().into_iter();
+    let mut all = variants("variants.json").into_iter();
     all.find(|variant| variant["name"] == name).unwrap()
 }
 
@@ -117,6 +121,10 @@ fn file_of(variant: &Value) -> Vec<u8> {
                 Value::Bool(value) => w.put(key, *value),
                 Value::String(value) => w.put(key, value.as_str()),
                 Value::Number(n) if n.is_u64() => w.put(key, n.as_u64().unwrap() as u32),
+                Value::Array(flags) => {
+                    let flags = flags.iter().map(|flag| flag.as_bool().unwrap());
+                    w.put_array(key, &flags.collect::<Vec<_>>())
+                }
                 other => w.put(key, other.as_f64().unwrap() as f32),
             };
         }
@@ -125,14 +133,26 @@ fn file_of(variant: &Value) -> Vec<u8> {
 
 #[test]
 fn stated_keys_do_what_llama_cpp_does() {
-    for variant in variants() {
-        let name = variant["name"].as_str().unwrap();
-        // llama.cpp looks GELU up in a table of half floats.
-        let tolerance = if name.starts_with("gemma") {
+    // llama.cpp looks GELU up in a table of half floats.
+    check_variants("variants.json", |name| {
+        if name.starts_with("gemma") {
             2e-2
         } else {
             1e-3
-        };
+        }
+    });
+}
+
+#[test]
+fn stated_keys_do_what_transformers_does() {
+    check_variants("variants-transformers.json", |_| 1e-3);
+}
+
+#[track_caller]
+fn check_variants(file: &str, tolerance: fn(&str) -> f32) {
+    for variant in variants(file) {
+        let name = variant["name"].as_str().unwrap();
+        let tolerance = tolerance(name);
         let model = load(name, &file_of(&variant)).unwrap();
         let mut text = prompt(variant["base"].as_str().unwrap());
         let rows = all_logits(&model, &text, text.len());
@@ -242,6 +262,8 @@ fn a_window_that_a_file_states_is_kept_to() {
     for (model, window_key, is_there) in [
         ("mistral", "llama.attention.sliding_window", false),
         ("phi3", "phi3.attention.sliding_window", true),
+        ("qwen2", "qwen2.attention.sliding_window", false),
+        ("qwen3", "qwen3.attention.sliding_window", false),
     ] {
         let how = Rewrite {
             without_keys: if is_there { vec![window_key] } else { vec![] },
@@ -427,7 +449,67 @@ fn missing_keys_are_missed_by_name() {
 #[test]
 fn keys_that_mean_another_computation_are_refused_by_name() {
     type Put = fn(&mut Writer<'_>);
-    let cases: [(&str, &str, Put); 7] = [
+    let cases: [(&str, &str, Put); 27] = [
+        ("llama", "llama.attention.clamp_kqv", |w| {
+            w.put("llama.attention.clamp_kqv", 8.0f32);
+        }),
+        ("llama", "llama.attention.max_alibi_bias", |w| {
+            w.put("llama.attention.max_alibi_bias", 8.0f32);
+        }),
+        ("llama", "llama.attention.output_scale", |w| {
+            w.put("llama.attention.output_scale", 0.5f32);
+        }),
+        ("llama", "llama.attention.rope_pattern", |w| {
+            w.put_array("llama.attention.rope_pattern", &[true, false]);
+        }),
+        ("llama", "llama.attention.temperature_scale", |w| {
+            w.put("llama.attention.temperature_scale", 0.1f32);
+        }),
+        ("llama", "llama.attn_logit_softcapping", |w| {
+            w.put("llama.attn_logit_softcapping", 20.0f32);
+        }),
+        ("qwen3", "qwen3.final_logit_softcapping", |w| {
+            w.put("qwen3.final_logit_softcapping", 8.0f32);
+        }),
+        ("llama", "llama.embedding_scale", |w| {
+            w.put("llama.embedding_scale", 12.0f32);
+        }),
+        ("llama", "llama.residual_scale", |w| {
+            w.put("llama.residual_scale", 0.5f32);
+        }),
+        ("qwen2", "qwen2.logit_scale", |w| {
+            w.put("qwen2.logit_scale", f32::NAN);
+        }),
+        ("llama", "llama.hidden_activation", |w| {
+            w.put("llama.hidden_activation", "gelu");
+        }),
+        ("gemma3", "gemma3.hidden_activation", |w| {
+            w.put("gemma3.hidden_activation", "silu");
+        }),
+        ("bert-mean", "bert.hidden_activation", |w| {
+            w.put("bert.hidden_activation", "relu");
+        }),
+        ("nomic-bert", "nomic-bert.attention.scale", |w| {
+            w.put("nomic-bert.attention.scale", 0.7f32);
+        }),
+        ("qwen3moe", "qwen3moe.swiglu_clamp_exp", |w| {
+            w.put_array("qwen3moe.swiglu_clamp_exp", &[0.0f32, 7.0]);
+        }),
+        ("llama", "llama.rope.scaling.alpha", |w| {
+            w.put("llama.rope.scaling.alpha", 1000.0f32);
+        }),
+        ("llama", "llama.rope.scaling.yarn_ext_factor", |w| {
+            w.put("llama.rope.scaling.yarn_ext_factor", 1.0f32);
+        }),
+        ("bitnet", "bitnet.attention.sliding_window", |w| {
+            w.put("bitnet.attention.sliding_window", 16u32);
+        }),
+        ("qwen3", "qwen3.attention.shared_kv_layers", |w| {
+            w.put("qwen3.attention.shared_kv_layers", 1u32);
+        }),
+        ("llama", "llama.use_parallel_residual", |w| {
+            w.put("llama.use_parallel_residual", true);
+        }),
         ("qwen3moe", "qwen3moe.expert_gating_func", |w| {
             w.put("qwen3moe.expert_gating_func", 2u32);
         }),
@@ -457,6 +539,15 @@ fn keys_that_mean_another_computation_are_refused_by_name() {
             other => panic!("{key}: {other:?}"),
         }
     }
+    let how = Rewrite {
+        without_keys: vec!["bert.attention.causal"],
+        ..Rewrite::default()
+    };
+    let causal = rewritten("bert-mean", &how, |w| {
+        w.put("bert.attention.causal", true);
+    });
+    let error = load("causal", &causal).map(drop).unwrap_err().to_string();
+    assert!(error.contains("bert.attention.causal` is true"), "{error}");
     for (key, bad) in [
         ("qwen3moe.expert_count", [0, 7, u32::MAX]),
         ("qwen3moe.expert_used_count", [0, 9, u32::MAX]),
@@ -468,6 +559,173 @@ fn keys_that_mean_another_computation_are_refused_by_name() {
                 other => panic!("{key} = {value}: {other:?}"),
             }
         }
+    }
+}
+
+/// llama.cpp saves all that it knows of any family, with what it takes where a file says nothing.
+#[test]
+fn keys_of_other_families_that_change_nothing_are_taken() {
+    let bytes = with("llama", |w| {
+        w.put("llama.attention.clamp_kqv", 0.0f32)
+            .put("llama.attention.rope_pattern", 1u32)
+            .put("llama.attention.scale", 0.0f32)
+            .put("llama.attention.sliding_window", 0u32)
+            .put("llama.attn_logit_softcapping", 50.0f32)
+            .put("llama.final_logit_softcapping", 30.0f32)
+            .put("llama.router_logit_softcapping", 30.0f32)
+            .put("llama.hidden_activation", "silu")
+            .put("llama.logit_scale", 0.0f32)
+            .put("llama.residual_scale", 1.0f32)
+            .put("llama.nextn_predict_layers", 0u32)
+            .put("llama.pooling_type", 0u32)
+            .put("llama.rope.freq_base_swa", 10_000.0f32)
+            .put("llama.rope.scaling.alpha", 0.0f32)
+            .put("llama.rope.scaling.yarn_ext_factor", -1.0f32)
+            .put("llama.swin_norm", false)
+            .put("llama.use_parallel_residual", false)
+            .put("llama.something_new", "whatever")
+            .put_array("llama.swiglu_clamp_exp", &[0.0f32, 0.0]);
+    });
+    let model = load("neutral", &bytes).unwrap();
+    let prompt = prompt("llama");
+    let rows = all_logits(&model, &prompt, prompt.len());
+    assert!(difference(&rows, &reference("llama")).max < 1e-3);
+}
+
+/// What Ollama's converter leaves out or calls otherwise is as the model's configuration has it: the base model's own
+/// values by other names, and by the variant of transformers' with stretched positions.
+#[test]
+fn gemma3_as_ollama_writes_it_is_the_same_model() {
+    const KEYS: [&str; 4] = [
+        "gemma3.attention.layer_norm_rms_epsilon",
+        "gemma3.rope.freq_base",
+        "gemma3.rope.freq_base_swa",
+        "gemma3.context_length",
+    ];
+    let ollama = |context_length: u32, bases: [f32; 2], with_spare_tokens: bool| {
+        let lists = ["tokens", "scores", "token_type"].map(|l| format!("tokenizer.ggml.{l}"));
+        let mut without_keys = KEYS.to_vec();
+        if with_spare_tokens {
+            without_keys.extend(lists.iter().map(String::as_str));
+        }
+        let how = Rewrite {
+            without_keys,
+            ..Rewrite::default()
+        };
+        let file = std::fs::read(golden("gemma3.gguf")).unwrap();
+        let gguf = Gguf::parse(&file).unwrap();
+        let list = |name: &str| match gguf.metadata().get(name) {
+            Some(slm_gguf::Value::Array(values)) => values.iter().collect::<Vec<_>>(),
+            other => panic!("{name}: {other:?}"),
+        };
+        rewritten("gemma3", &how, |w| {
+            w.put("gemma3.context_length", context_length)
+                .put("gemma3.mm.tokens_per_image", 256u32)
+                .put("gemma3.rope.global.freq_base", bases[0])
+                .put("gemma3.rope.local.freq_base", bases[1]);
+            if !with_spare_tokens {
+                return;
+            }
+            let tokens = list(&lists[0]);
+            let mut texts: Vec<&str> = tokens
+                .iter()
+                .map(|value| match value {
+                    slm_gguf::Value::String(text) => std::str::from_utf8(text).unwrap(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            texts.push("<image_soft_token>");
+            let mut scores: Vec<f32> = list(&lists[1])
+                .iter()
+                .map(|value| match value {
+                    slm_gguf::Value::F32(score) => *score,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            scores.push(0.0);
+            let mut types: Vec<i32> = list(&lists[2])
+                .iter()
+                .map(|value| value.as_integer().unwrap() as i32)
+                .collect();
+            types.push(3);
+            w.put_array(&lists[0], &texts)
+                .put_array(&lists[1], &scores)
+                .put_array(&lists[2], &types);
+        })
+    };
+    let expected = reference("gemma3");
+    let prompt = prompt("gemma3");
+    let off_by = |bytes: &[u8], expected: &Value| {
+        let model = load("of-ollama", bytes).unwrap();
+        let rows = all_logits(&model, &prompt, prompt.len());
+        difference(&rows, expected).max
+    };
+    let released = [1_000_000.0, 10_000.0];
+    for with_spare_tokens in [false, true] {
+        let bytes = ollama(32_768, released, with_spare_tokens);
+        assert!(off_by(&bytes, &expected) < 1e-3);
+    }
+    let model = load("spare", &ollama(32_768, released, true)).unwrap();
+    assert_eq!(
+        model.tokenizer().vocab_size(),
+        model.decoder().spec().vocab_size
+    );
+
+    let stretched = variants("variants-transformers.json")
+        .into_iter()
+        .find(|variant| variant["name"] == "gemma3-stretched")
+        .unwrap();
+    let bytes = ollama(131_072, [50_000.0, 700.0], false);
+    assert!(off_by(&bytes, &stretched) < 1e-3);
+    assert!(off_by(&bytes, &expected) > 0.1);
+}
+
+#[test]
+fn a_rotation_by_two_sets_of_divisors_needs_both() {
+    let bytes = with("llama", |w| {
+        w.put("llama.rope.scaling.type", "longrope");
+    });
+    match load("no-divisors", &bytes).map(drop) {
+        Err(LoadError::Tensor { name, .. }) => assert_eq!(name, "rope_factors_short.weight"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A block behind the decoder's, with tensors like theirs, predicts further tokens and takes no part in this one.
+#[test]
+fn blocks_that_draft_are_no_layers_of_the_decoder() {
+    let golden = std::fs::read(golden("qwen3.gguf")).unwrap();
+    let gguf = Gguf::parse(&golden).unwrap();
+    let n_layers = gguf.metadata().u32("qwen3.block_count").unwrap();
+    let of_first = gguf.tensors().iter().map(|info| info.name);
+    let of_first = of_first.filter_map(|name| name.strip_prefix("blk.0."));
+    let copies = of_first.map(|tensor| {
+        let name = format!("blk.{n_layers}.{tensor}");
+        (name, format!("blk.0.{tensor}"))
+    });
+    let of_drafts = [(
+        format!("blk.{n_layers}.nextn.eh_proj.weight"),
+        "token_embd.weight".to_owned(),
+    )];
+    let how = Rewrite {
+        without_keys: vec!["qwen3.block_count"],
+        copies: copies.chain(of_drafts).collect(),
+        ..Rewrite::default()
+    };
+    let file = |n_drafting: u32| {
+        rewritten("qwen3", &how, |w| {
+            w.put("qwen3.block_count", n_layers + 1)
+                .put("qwen3.nextn_predict_layers", n_drafting);
+        })
+    };
+    let model = load("drafting", &file(1)).unwrap();
+    assert_eq!(model.decoder().spec().n_layers, n_layers as usize);
+    let prompt = prompt("qwen3");
+    let rows = all_logits(&model, &prompt, prompt.len());
+    assert!(difference(&rows, &reference("qwen3")).max < 1e-3);
+    match load("not-drafting", &file(0)).map(drop) {
+        Err(LoadError::Tensor { name, .. }) => assert!(name.contains(".nextn."), "{name}"),
+        other => panic!("{other:?}"),
     }
 }
 

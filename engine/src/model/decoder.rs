@@ -616,6 +616,15 @@ pub(super) fn each_part<'a>(
 }
 
 impl Gate {
+    /// What files call it.
+    pub(super) fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Silu => &["silu", "swish"],
+            Self::GeluTanh => &["gelu_pytorch_tanh", "gelu_tanh", "gelu_new"],
+            Self::ReluSquared => &["relu2"],
+        }
+    }
+
     /// `gate = self(gate) ⊙ up`.
     pub(super) fn apply(self, compute: &Compute, gate: &mut [f32], up: &[f32]) {
         match self {

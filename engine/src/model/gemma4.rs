@@ -24,7 +24,7 @@ pub(super) fn spec(hparams: &Hparams<'_>) -> Result<DecoderSpec, LoadError> {
     }
     let mut spec = hparams.decoder(RopeStyle::Neox, LINEAR)?;
     spec.embedding_scale = (spec.hidden_size as f32).sqrt();
-    spec.attention_scale = 1.0;
+    spec.attention_scale = hparams.opt_scale("attention.scale")?.unwrap_or(1.0);
     spec.gate = Gate::GeluTanh;
     spec.logit_softcap = hparams.opt_scale("final_logit_softcapping")?;
     let width = "embedding_length_per_layer_input";

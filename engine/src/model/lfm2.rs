@@ -3,7 +3,7 @@
 //!
 //! The last norm's tensor is called `token_embd_norm`.
 
-use super::spec::{DecoderSpec, Hparams, LINEAR, Mixer, SlidingSpec};
+use super::spec::{DecoderSpec, Hparams, LINEAR, Mixer};
 use crate::LoadError;
 use slm_kernels::RopeStyle;
 
@@ -15,7 +15,7 @@ pub(super) fn spec(hparams: &Hparams<'_>) -> Result<DecoderSpec, LoadError> {
         let problem = "models that see later tokens are not supported in this architecture";
         return hparams.refuse("attention.causal", false, problem);
     }
-    let mut spec = hparams.mixed_decoder(RopeStyle::Neox, LINEAR, 0, 0)?;
+    let mut spec = hparams.mixed_decoder(RopeStyle::Neox, LINEAR)?;
     let n_taps = hparams.count("shortconv.l_cache", MAX_TAPS)?;
     let blocks = (0..spec.n_layers).map(|il| {
         let mut block = spec.block(il);
@@ -25,12 +25,7 @@ pub(super) fn spec(hparams: &Hparams<'_>) -> Result<DecoderSpec, LoadError> {
         block
     });
     spec.blocks = blocks.collect();
-    let window = hparams.opt_u32("attention.sliding_window")?;
-    spec.sliding = window.filter(|&n| n > 0).map(|window| SlidingSpec {
-        window: window as usize,
-        layers: vec![true; spec.n_layers],
-        rope: spec.rope.clone(),
-    });
+    spec.sliding = hparams.window(&spec)?;
     spec.extras.qk_norms = true;
     spec.output_norm = "token_embd_norm";
     Ok(spec)

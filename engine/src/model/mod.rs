@@ -14,6 +14,7 @@ mod gemma3;
 mod gemma4;
 mod gemma_embedding;
 mod granite;
+mod ignored;
 mod lfm2;
 mod llama;
 mod loaded;
@@ -155,7 +156,11 @@ fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Loaded, LoadError> 
     let gguf = files.gguf()?;
     let (hparams, spec) = read_spec(&gguf)?;
     let pooling = Pooling::read(&hparams)?;
-    let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
+    let n_tokens = match &spec {
+        Spec::Decoder(spec) if spec.spare_tokens => spec.vocab_size,
+        _ => usize::MAX,
+    };
+    let tokenizer = Tokenizer::of_first(gguf.metadata(), n_tokens)?;
     let architecture = gguf.metadata().string("general.architecture")?.to_owned();
     let chat_template = gguf
         .metadata()
@@ -317,6 +322,12 @@ fn read_spec<'a>(gguf: &'a Gguf<'a>) -> Result<(Hparams<'a>, Spec), LoadError> {
         Reader::Decoder(read) => Spec::Decoder(Box::new(read(&hparams)?)),
         Reader::Encoder(read) => Spec::Encoder(read(&hparams)?),
     };
+    ignored::refuse(&hparams)?;
+    let activations = match &spec {
+        Spec::Decoder(spec) => spec.gate.names(),
+        Spec::Encoder(spec) => spec.ffn.activations(),
+    };
+    ignored::refuse_other_activations(&hparams, activations)?;
     Ok((hparams, spec))
 }
 

@@ -2,8 +2,7 @@
 //! rotated in a part of their dimensions only.
 //!
 //! Norm weights have the 1 added already. Value heads of the delta net lie in an order in which they repeat the key
-//! heads. Positions of text are the same in all sections of the rotation, which makes it an ordinary one. Layers that
-//! predict further tokens (`nextn`) follow the decoder's and are left alone.
+//! heads. Positions of text are the same in all sections of the rotation, which makes it an ordinary one.
 
 use super::spec::{DecoderSpec, DeltaNetSpec, Hparams, LINEAR, Mixer};
 use crate::LoadError;
@@ -18,8 +17,7 @@ const MAX_HEADS: usize = 1024;
 const MAX_HEAD_DIM: usize = 1024;
 
 pub(super) fn spec(hparams: &Hparams<'_>) -> Result<DecoderSpec, LoadError> {
-    let n_extra = hparams.opt_u32("nextn_predict_layers")?.unwrap_or(0) as usize;
-    let mut spec = hparams.mixed_decoder(RopeStyle::Neox, LINEAR, n_extra, 0)?;
+    let mut spec = hparams.mixed_decoder(RopeStyle::Neox, LINEAR)?;
     let delta_net = Mixer::DeltaNet(delta_net(hparams)?);
     let every = hparams.opt_count("full_attention_interval", MAX_HEADS)?;
     let every = every.unwrap_or(ATTENTION_EVERY);

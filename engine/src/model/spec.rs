@@ -3,6 +3,7 @@
 use crate::LoadError;
 use slm_gguf::{Gguf, Value};
 use slm_kernels::{DeltaShape, KvLayer, RopeStyle};
+use std::{cell::RefCell, collections::HashSet};
 
 /// Bounds on hyper-parameters from untrusted files; each is far above any released small model.
 pub(super) const MAX_LAYERS: usize = 512;
@@ -30,6 +31,8 @@ pub struct DecoderSpec {
     pub ffn_size: usize,
     /// Rows of the embedding matrix.
     pub vocab_size: usize,
+    /// Whether the file may list tokens that have no row, which are none of the model's then.
+    pub spare_tokens: bool,
     /// Positions the model was trained for.
     pub context_length: usize,
     /// Epsilon of every RMS norm.
@@ -271,6 +274,7 @@ pub struct LongSpec {
     pub beyond: usize,
 }
 
+const EPS: &str = "attention.layer_norm_rms_epsilon";
 /// Ways to stretch positions of the families that came before the others.
 pub(super) const STRETCHED: &[&str] = &["none", "linear", "yarn", "longrope"];
 /// Ways to stretch positions of families whose layers do not all rotate alike.
@@ -285,19 +289,40 @@ pub(super) fn all_but_every(every: usize, n_layers: usize) -> Vec<bool> {
 pub(super) struct Hparams<'a> {
     architecture: &'a str,
     gguf: &'a Gguf<'a>,
+    /// Names of the keys that were asked for.
+    asked: RefCell<HashSet<String>>,
 }
 
 impl<'a> Hparams<'a> {
     pub(super) fn new(architecture: &'a str, gguf: &'a Gguf<'a>) -> Self {
-        Self { architecture, gguf }
+        Self {
+            architecture,
+            gguf,
+            asked: RefCell::default(),
+        }
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.gguf.metadata().get(&self.key(name)).is_some()
     }
 
     pub(super) fn has_tensor(&self, name: &str) -> bool {
         self.gguf.tensor(name).is_some()
     }
 
+    /// The whole name of a key, which counts as asked for from now on.
     pub(super) fn key(&self, name: &str) -> String {
+        self.asked.borrow_mut().insert(name.to_owned());
         format!("{}.{name}", self.architecture)
+    }
+
+    /// The value of a key that the file has and nothing asked for.
+    pub(super) fn ignored(&self, name: &str) -> Option<&Value<'a>> {
+        if self.asked.borrow().contains(name) {
+            return None;
+        }
+        let key = format!("{}.{name}", self.architecture);
+        self.gguf.metadata().get(&key)
     }
 
     pub(super) fn refuse<T>(
@@ -416,6 +441,7 @@ impl<'a> Hparams<'a> {
     }
 
     /// The window of the layers that slide, where the file states one: those of the pattern, all where there is none.
+    /// They rotate as the others do, but for a base that is stated for them.
     pub(super) fn window(&self, spec: &DecoderSpec) -> Result<Option<SlidingSpec>, LoadError> {
         let window = "attention.sliding_window";
         if matches!(self.opt_u32(window)?, None | Some(0)) {
@@ -432,7 +458,12 @@ impl<'a> Hparams<'a> {
         Ok(Some(SlidingSpec {
             window: self.count(window, MAX_CONTEXT)?,
             layers,
-            rope: spec.rope.clone(),
+            rope: RopeSpec {
+                theta: self
+                    .opt_positive("rope.freq_base_swa")?
+                    .unwrap_or(spec.rope.theta),
+                ..spec.rope.clone()
+            },
         }))
     }
 
@@ -515,20 +546,39 @@ impl<'a> Hparams<'a> {
         style: RopeStyle,
         scaling_types: &[&str],
     ) -> Result<DecoderSpec, LoadError> {
-        self.mixed_decoder(style, scaling_types, 0, 1)
+        self.read_decoder(style, scaling_types, 1, None)
     }
 
-    /// As [`Hparams::decoder`], for a file that may have `n_extra` layers behind the decoder's, and layers without
-    /// attention, which it gives no key heads, where `fewest_kv_heads` is 0.
+    /// The same, for a family of which there are files that do not state the epsilon of its norms.
+    pub(super) fn decoder_with_eps(
+        &self,
+        style: RopeStyle,
+        scaling_types: &[&str],
+        default_eps: f32,
+    ) -> Result<DecoderSpec, LoadError> {
+        self.read_decoder(style, scaling_types, 1, Some(default_eps))
+    }
+
+    /// As [`Hparams::decoder`], for a file that may have layers without attention, which it gives no key heads.
     pub(super) fn mixed_decoder(
         &self,
         style: RopeStyle,
         scaling_types: &[&str],
-        n_extra: usize,
+    ) -> Result<DecoderSpec, LoadError> {
+        self.read_decoder(style, scaling_types, 0, None)
+    }
+
+    /// Layers that predict further tokens follow the decoder's, are counted with them and are left alone.
+    fn read_decoder(
+        &self,
+        style: RopeStyle,
+        scaling_types: &[&str],
         fewest_kv_heads: usize,
+        default_eps: Option<f32>,
     ) -> Result<DecoderSpec, LoadError> {
         let hidden_size = self.count("embedding_length", MAX_WIDTH)?;
         let n_blocks = self.count("block_count", MAX_LAYERS)?;
+        let n_extra = self.opt_u32("nextn_predict_layers")?.unwrap_or(0) as usize;
         let Some(n_layers) = n_blocks.checked_sub(n_extra).filter(|&n| n > 0) else {
             let problem =
                 format!("must be more than the {n_extra} layers that predict further tokens");
@@ -588,8 +638,12 @@ impl<'a> Hparams<'a> {
             v_head_dim,
             ffn_size: ffn_sizes[0],
             vocab_size: self.vocab_size()?,
+            spare_tokens: false,
             context_length: self.count("context_length", MAX_CONTEXT)?,
-            rms_norm_eps: self.positive("attention.layer_norm_rms_epsilon")?,
+            rms_norm_eps: match default_eps {
+                Some(default) => self.opt_positive(EPS)?.unwrap_or(default),
+                None => self.positive(EPS)?,
+            },
             embedding_scale: 1.0,
             attention_scale: self
                 .opt_scale("attention.scale")?
@@ -748,12 +802,13 @@ impl<'a> Hparams<'a> {
     }
 
     /// Divisors of the frequencies that come as tensors: `rope_freqs`, or "longrope"'s two sets for short and for long
-    /// sequences.
+    /// sequences, which a file that states "longrope" must have.
     pub(super) fn divide_frequencies(&self, spec: &mut DecoderSpec) -> Result<(), LoadError> {
         const ALWAYS: &str = "rope_freqs.weight";
         const SHORT: &str = "rope_factors_short.weight";
         const LONG: &str = "rope_factors_long.weight";
-        if self.has_tensor(SHORT) || self.has_tensor(LONG) {
+        let is_stated = self.opt_string("rope.scaling.type")? == Some("longrope");
+        if is_stated || self.has_tensor(SHORT) || self.has_tensor(LONG) {
             spec.rope.factors = Some(SHORT);
             spec.rope.long = Some(LongSpec {
                 factors: LONG,

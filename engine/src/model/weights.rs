@@ -269,9 +269,9 @@ impl<'a> Loader<'a> {
         let n_blocks = metadata.u32(&format!("{architecture}.block_count"))? as usize;
         let is_drafting = |name: &str| {
             let block = name.strip_prefix("blk.").and_then(|n| n.split_once('.'));
-            let index = block.and_then(|(index, _)| index.parse().ok());
-            let is_extra = index.is_some_and(|i| (n_layers..n_blocks).contains(&i));
-            is_extra || name.contains(".nextn.")
+            let index = block.and_then(|(index, _)| index.parse::<usize>().ok());
+            let is_behind = |i| (n_layers..n_blocks).contains(&i) || name.contains(".nextn.");
+            index.is_some_and(|i| i >= n_layers && is_behind(i))
         };
         let is_unknown = |name: &str| {
             let is_others = OTHERS.iter().any(|prefix| name.starts_with(prefix));

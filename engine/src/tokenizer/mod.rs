@@ -114,7 +114,15 @@ impl Tokenizer {
     /// # Errors
     /// A missing key, a vocabulary whose arrays disagree, an unknown model or pre-tokeniser.
     pub fn from_metadata(metadata: &slm_gguf::Metadata<'_>) -> Result<Self, TokenizerError> {
-        Self::from_vocabulary(&Vocabulary::from_metadata(metadata)?)
+        Self::of_first(metadata, usize::MAX)
+    }
+
+    /// The same, of the first `n` tokens alone.
+    pub(crate) fn of_first(
+        metadata: &slm_gguf::Metadata<'_>,
+        n: usize,
+    ) -> Result<Self, TokenizerError> {
+        Self::from_vocabulary(&Vocabulary::from_metadata(metadata, n)?)
     }
 
     fn from_vocabulary(vocabulary: &Vocabulary<'_>) -> Result<Self, TokenizerError> {

@@ -96,13 +96,16 @@ const END_TEXTS: [&str; 22] = [
 ];
 
 impl<'a> Vocabulary<'a> {
-    /// Reads and checks the arrays.
+    /// Reads and checks the arrays, of which those of tokens end with the `most`th.
     ///
     /// # Errors
     /// A required key is missing or of another type, or arrays disagree.
-    pub(super) fn from_metadata(metadata: &Metadata<'a>) -> Result<Self, TokenizerError> {
+    pub(super) fn from_metadata(
+        metadata: &Metadata<'a>,
+        most: usize,
+    ) -> Result<Self, TokenizerError> {
         let model = metadata.string("tokenizer.ggml.model")?;
-        let tokens = match strings(metadata, "tokens")? {
+        let mut tokens = match strings(metadata, "tokens")? {
             Some(tokens) if !tokens.is_empty() => tokens,
             Some(_) => return Err(problem("it has no tokens")),
             None => {
@@ -112,12 +115,15 @@ impl<'a> Vocabulary<'a> {
                 .into());
             }
         };
+        tokens.truncate(most);
+        let mut scores = numbers(metadata, "scores")?;
+        scores.truncate(most);
         let mut vocabulary = Self {
             model,
             pre: metadata.opt_string("tokenizer.ggml.pre")?,
             architecture: metadata.opt_string("general.architecture")?,
             merges: strings(metadata, "merges")?.unwrap_or_default(),
-            scores: numbers(metadata, "scores")?,
+            scores,
             types: Vec::new(),
             rules: SpecialRules {
                 bos: token_id(metadata, "bos_token_id"),
@@ -142,7 +148,8 @@ impl<'a> Vocabulary<'a> {
             },
             tokens,
         };
-        let types = integers(metadata, "token_type")?;
+        let mut types = integers(metadata, "token_type")?;
+        types.truncate(most);
         vocabulary.settle(&types)?;
         Ok(vocabulary)
     }

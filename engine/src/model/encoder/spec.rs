@@ -50,6 +50,16 @@ pub enum Ffn {
     GatedSilu,
 }
 
+impl Ffn {
+    /// What files call its activation.
+    pub(in crate::model) fn activations(self) -> &'static [&'static str] {
+        match self {
+            Self::Gelu => &["gelu"],
+            Self::GatedSilu => &["silu", "swish", "swiglu"],
+        }
+    }
+}
+
 impl Hparams<'_> {
     /// The keys that all encoders share, with a table of positions and a plain feed-forward layer.
     pub(in crate::model) fn encoder(&self) -> Result<EncoderSpec, LoadError> {
