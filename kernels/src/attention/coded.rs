@@ -25,7 +25,7 @@ const MAX_CODE: f32 = 127.0;
 const PARTS: i32 = 254;
 /// How far ahead values are asked for: their tiles then follow those of the keys that are scored together.
 const AHEAD_DIMS: usize = 2 * BLOCK_DIMS;
-/// Weights whose sum is less are nothing: the largest probability of a page is one.
+/// Weights of which the largest is less are nothing: the largest probability of a page is one.
 const MIN_WEIGHT: f32 = 1e-30;
 
 /// How codes are read.
