@@ -9,7 +9,8 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::{BLOCK, FEW_ROWS, Keys, Stored, Values};
+use super::block::{Keys, Stored, Values};
+use super::{BLOCK, FEW_ROWS};
 use crate::kv::{BLOCK_DIMS, Blocks, CODES, PAGE_TILES, Q4, Q8, TILE_POSITIONS, VECTOR_DIMS};
 use crate::memory::LINE;
 use crate::tier::{ROUND, Tier};

@@ -3,7 +3,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::{BLOCK, FEW_ROWS, Keys, Stored, Values};
+use super::block::{Keys, Stored, Values};
+use super::{BLOCK, FEW_ROWS};
 use crate::half_float::round_to_f16;
 use crate::kv::{TILE_POSITIONS, VECTOR_DIMS};
 use crate::memory::LINE;
