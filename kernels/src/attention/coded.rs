@@ -85,10 +85,14 @@ impl Codes for Q4 {
         // SAFETY: the caller's promise.
         unsafe {
             let low = T::splat_i(0x0f0f_0f0f);
-            load_vectors::<T>(codes).map(|pairs| match HALF {
-                0 => T::and(pairs, low),
-                _ => T::and(T::shr::<4>(pairs), low),
-            })
+            let mut vectors = load_vectors::<T>(codes);
+            for pairs in &mut vectors {
+                *pairs = match HALF {
+                    0 => T::and(*pairs, low),
+                    _ => T::and(T::shr::<4>(*pairs), low),
+                };
+            }
+            vectors
         }
     }
 }
