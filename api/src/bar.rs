@@ -64,6 +64,16 @@ impl Line {
         }
     }
 
+    /// The same for a line that is done and has other parts: its bar stays as long as it was, where there is room.
+    pub fn done(columns: usize, label: usize, parts: Parts, before: Parts) -> Self {
+        let line = Self::fitting(columns, label, parts);
+        let bar = line.bar.zip(Self::fitting(columns, label, before).bar);
+        Self {
+            bar: bar.map(|(most, before)| most.min(before)),
+            ..line
+        }
+    }
+
     /// The line as a template: `msg`, `percent` and `bar`, and these for the parts.
     pub fn template(&self, sizes: &str, rate: &str, left: &str) -> String {
         let mut template = "{msg}: {percent:>3}%".to_owned();
@@ -121,5 +131,21 @@ mod tests {
         ] {
             assert_eq!(shown(columns), expected, "{columns} columns");
         }
+    }
+
+    #[test]
+    fn a_bar_keeps_its_length_when_it_is_done() {
+        let done = Parts {
+            sizes: 8,
+            rate: 0,
+            left: 0,
+        };
+        for columns in 0..200 {
+            let before = Line::fitting(columns, 20, PARTS);
+            let line = Line::done(columns, 20, done, PARTS);
+            assert!(line.bar <= before.bar, "{columns} columns: {line:?}");
+            assert_eq!(line.sizes, Line::fitting(columns, 20, done).sizes);
+        }
+        assert_eq!(Line::done(80, 20, done, PARTS).bar, Some(17));
     }
 }

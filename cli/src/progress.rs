@@ -328,11 +328,7 @@ fn bar_line(columns: usize, label: usize) -> (Line, String) {
 
 /// The same when it is done.
 fn done_line(columns: usize, label: usize) -> (Line, String) {
-    let line = Line::fitting(columns, label, DONE_PARTS);
-    // the bar stays as long as it was, where there is room
-    let bar = line.bar.zip(bar_line(columns, label).0.bar);
-    let bar = bar.map(|(most, before)| most.min(before));
-    let line = Line { bar, ..line };
+    let line = Line::done(columns, label, DONE_PARTS, PARTS);
     (line, line.template("{whole:>7}", "", ""))
 }
 

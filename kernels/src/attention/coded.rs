@@ -217,15 +217,15 @@ impl<B: Codes> Stored for Coded<B> {
                     ..values
                 };
                 weigh::<T, B, N>(unit, lanes.clone(), probabilities, weights);
-                let weights = &*weights;
                 let n_tiles = lanes.end.div_ceil(TILE_POSITIONS);
                 let out = out.add(dim);
                 if P > 1 {
                     let mut sums = [[[T::splat_i(0); 2]; N]; 2];
                     for tile in 0..n_tiles {
                         let codes = unit.start.add(tile * unit.tile_stride + CODES);
-                        add_tile::<T, B, N, 0>(codes, &weights.codes[tile], &mut sums[0]);
-                        add_tile::<T, B, N, 1>(codes, &weights.codes[tile], &mut sums[1]);
+                        let weights = &(*weights).codes[tile];
+                        add_tile::<T, B, N, 0>(codes, weights, &mut sums[0]);
+                        add_tile::<T, B, N, 1>(codes, weights, &mut sums[1]);
                     }
                     store_sums::<T, N>(sums[0], weights, values.v_stride, out);
                     store_sums::<T, N>(sums[1], weights, values.v_stride, out.add(VECTOR_DIMS));
@@ -345,21 +345,21 @@ unsafe fn add_tile<T: Tier, B: Codes, const N: usize, const HALF: usize>(
 /// Adds up the first or second half of the dimensions of a block.
 ///
 /// # Safety
-/// As for [`Stored::add_values`]; `unit` starts at the dimensions.
+/// As for [`Stored::add_values`]; `unit` starts at the dimensions; the weights of those tiles were computed.
 #[inline(always)]
 unsafe fn add_half<T: Tier, B: Codes, const N: usize, const HALF: usize>(
     unit: Values,
     n_tiles: usize,
-    weights: &Weights<N>,
+    weights: *const Weights<N>,
     out: *mut f32,
 ) {
     // SAFETY: the caller's promise.
     let mut sums = [[unsafe { T::splat_i(0) }; 2]; N];
-    for (tile, weights) in weights.codes.iter().take(n_tiles).enumerate() {
+    for tile in 0..n_tiles {
         // SAFETY: the caller's promise.
         unsafe {
             let codes = unit.start.add(tile * unit.tile_stride + CODES);
-            add_tile::<T, B, N, HALF>(codes, weights, &mut sums);
+            add_tile::<T, B, N, HALF>(codes, &(*weights).codes[tile], &mut sums);
         }
     }
     // SAFETY: the caller's promise.
@@ -369,11 +369,11 @@ unsafe fn add_half<T: Tier, B: Codes, const N: usize, const HALF: usize>(
 /// Writes what sums of products stand for.
 ///
 /// # Safety
-/// As for [`Stored::add_values`].
+/// As for [`Stored::add_values`]; the weights were computed.
 #[inline(always)]
 unsafe fn store_sums<T: Tier, const N: usize>(
     sums: [[T::I; 2]; N],
-    weights: &Weights<N>,
+    weights: *const Weights<N>,
     v_stride: usize,
     out: *mut f32,
 ) {
@@ -381,7 +381,10 @@ unsafe fn store_sums<T: Tier, const N: usize>(
         // SAFETY: the caller's promise.
         unsafe {
             let sum = T::add_i(T::mul_i(whole, T::splat_i(PARTS)), parts);
-            let (part, offset) = (T::splat(weights.parts[n]), T::splat(weights.offsets[n]));
+            let (part, offset) = (
+                T::splat((*weights).parts[n]),
+                T::splat((*weights).offsets[n]),
+            );
             let sum = T::mul_add(T::to_float(sum), part, offset);
             T::store(out.add(n * v_stride), sum);
         }
